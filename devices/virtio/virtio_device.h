@@ -1,0 +1,53 @@
+// VirtioDevice: what a device type must say and do. The transport (virtio_pci.h) does everything else: feature
+// negotiation, the rings, reset, interrupts.
+//
+// A device serves each of its queues by a task that loops `while (auto chain = co_await queue.next())`. Resetting or
+// stopping the device makes next() answer with nothing, the task ends, and when all have ended the device is reset.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "devices/virtio/virtqueue.h"
+#include "vmm/core/async.h"
+
+namespace vmm {
+
+struct VirtioTraits {
+  uint16_t device_id = 0;              // VIRTIO_ID_*
+  uint64_t features = 0;               // the device type's own feature bits; the transport adds VERSION_1 and ring bits
+  std::vector<uint16_t> queue_sizes;   // the largest size of each queue
+  size_t config_size = 0;              // bytes of device-specific configuration
+  uint32_t pci_class = 0xff0000;       // class code, subclass, programming interface
+};
+
+class VirtioDevice {
+ public:
+  virtual ~VirtioDevice() = default;
+
+  virtual std::string name() const = 0;  // "virtio-rng", "virtio-blk vda": for messages
+  virtual VirtioTraits traits() const = 0;
+
+  // Device configuration, on a vCPU thread; the range has been checked against config_size. Fields the driver may not
+  // write ignore it.
+  virtual void read_config(size_t, std::span<std::byte>) const {}
+  virtual void write_config(size_t, std::span<const std::byte>) {}
+
+  // On the loop: DRIVER_OK was set with these features; serve() follows for every enabled queue.
+  virtual void activate(uint64_t /*features*/) {}
+  // Runs on the loop until the queue is stopped. May start several loops over one queue by spawning.
+  virtual Task<void> serve(size_t index, Virtqueue& queue) = 0;
+  // On the loop, when reset or stop begins: wake whatever serve() waits for besides the queue.
+  virtual void stopping() {}
+  // On the loop, when every serve() has ended: forget what the driver negotiated.
+  virtual void reset() {}
+
+  // Set by the transport: tells the driver that configuration changed (loop thread).
+  std::function<void()> config_changed = [] {};
+};
+
+}  // namespace vmm

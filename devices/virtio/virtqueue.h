@@ -1,0 +1,133 @@
+// Virtqueue: the device side of one split ring. Virtio 1.2 §2.7.
+//
+// Tasks take chains with `co_await queue.next()`. A kick (the driver's notification, an EventFd) wakes them on the loop.
+// At most one ring's worth of chains is taken per wake-up, then other devices get their turn. Descriptors are copied out
+// of guest memory once, checked, and never looked at again. Used entries are published at once; whether the driver wants
+// an interrupt is decided once, at the end of the loop's turn.
+//
+// A chain that is malformed but has a valid head goes straight back with length 0. A ring that cannot be trusted any
+// more (an impossible index, a head in flight twice) latches the queue: it stops, `on_broken` tells the transport, and
+// only a reset helps.
+#pragma once
+
+#include <coroutine>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "devices/virtio/descriptor_chain.h"
+#include "vmm/core/event_loop.h"
+#include "vmm/core/fd.h"
+#include "vmm/core/guest_memory.h"
+
+namespace vmm {
+
+// Where the driver put a ring, and how it is used.
+struct VirtqueueConfig {
+  uint16_t size = 0;
+  GuestAddress descriptors;
+  GuestAddress available;
+  GuestAddress used;
+  bool event_index = false;  // VIRTIO_RING_F_EVENT_IDX was negotiated
+  bool indirect = false;     // VIRTIO_RING_F_INDIRECT_DESC was negotiated
+};
+
+class Virtqueue {
+ public:
+  struct Stats {
+    uint64_t chains = 0;
+    uint64_t bad_chains = 0;
+    uint64_t interrupts = 0;
+  };
+
+  // Checks the ring's place. Null when the size is not a power of two up to 32768 or a part of the ring is misaligned or
+  // not in RAM. `interrupt` is called on the loop when the driver should hear of used buffers; `on_broken`
+  // with a reason when the ring cannot be trusted.
+  static std::unique_ptr<Virtqueue> create(const GuestMemory& memory, EventLoop& loop, const EventFd& kick,
+                                           const VirtqueueConfig& config, std::function<void()> interrupt,
+                                           std::function<void(const char*)> on_broken);
+  Virtqueue(const Virtqueue&) = delete;
+  Virtqueue& operator=(const Virtqueue&) = delete;
+  ~Virtqueue();
+
+  uint16_t size() const { return config_.size; }
+  const Stats& stats() const { return stats_; }
+  bool stopped() const { return stopped_; }
+
+  // The next chain, or nothing once the queue has been stopped. Several tasks may wait.
+  class NextAwaiter;
+  NextAwaiter next();
+  // The next chain if there is one now; never waits. Nothing also when stopped.
+  std::optional<DescriptorChain> try_next();
+
+  // Makes every next() answer with nothing. Chains in flight stay valid and are still returned. Idempotent.
+  void stop();
+  // True while chains taken from the ring have not been returned.
+  bool busy() const { return in_flight_count_ > 0; }
+
+ private:
+  friend class DescriptorChain;
+  Virtqueue(EventLoop& loop, const EventFd& kick, const VirtqueueConfig& config);
+
+  void on_kick();
+  void wake_waiters();
+  void wake_soon();
+  bool has_available() const;
+  std::optional<uint16_t> pop_head();
+  bool walk(uint16_t head, DescriptorChain& chain) const;
+  bool walk_table(const GuestSlice& table, size_t first, size_t limit, bool indirect, DescriptorChain& chain) const;
+  void complete(DescriptorChain& chain);
+  void set_notifications(bool enabled);
+  void schedule_end_of_turn();
+  void notify_driver();
+  void break_ring(const char* why);
+
+  EventLoop& loop_;
+  const EventFd& kick_;
+  VirtqueueConfig config_;
+  const GuestMemory* memory_ = nullptr;
+  GuestSlice descriptors_;
+  GuestSlice available_;
+  GuestSlice used_;
+  std::function<void()> interrupt_;
+  std::function<void(const char*)> on_broken_;
+  FdWatch kick_watch_;
+
+  std::deque<NextAwaiter*> waiters_;
+  std::vector<bool> in_flight_;  // by head: the same head twice is a broken ring
+  size_t in_flight_count_ = 0;
+  std::vector<std::vector<GuestSlice>> spare_slices_;  // storage of returned chains, for the next ones
+  uint16_t next_available_ = 0;
+  uint16_t next_used_ = 0;
+  uint16_t signalled_used_ = 0;  // next_used_ when the driver was last told
+  unsigned budget_ = 0;          // chains that may still be taken in this turn of the loop
+  bool end_of_turn_scheduled_ = false;
+  bool wake_scheduled_ = false;
+  bool stopped_ = false;
+  Stats stats_;
+  // Callbacks queued in the loop may outlive the queue: they hold this weakly.
+  std::shared_ptr<Virtqueue*> self_;
+};
+
+// What `co_await queue.next()` waits on.
+class Virtqueue::NextAwaiter {
+ public:
+  explicit NextAwaiter(Virtqueue& queue) : queue_(queue) {}
+  NextAwaiter(const NextAwaiter&) = delete;
+  NextAwaiter& operator=(const NextAwaiter&) = delete;
+
+  bool await_ready();
+  void await_suspend(std::coroutine_handle<> waiting);
+  std::optional<DescriptorChain> await_resume() { return std::move(chain_); }
+
+ private:
+  friend class Virtqueue;
+  Virtqueue& queue_;
+  std::coroutine_handle<> waiting_;
+  std::optional<DescriptorChain> chain_;
+};
+
+}  // namespace vmm

@@ -1,0 +1,31 @@
+// FakeDeviceHost: a world for one device. A little memory, a loop stepped by hand, and a record of the interrupts.
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "devices/device_host.h"
+
+namespace vmm::test {
+
+class FakeDeviceHost : public DeviceHost {
+ public:
+  static constexpr uint64_t kMemorySize = 4 << 20;
+
+  GuestMemory& memory() override { return memory_; }
+  EventLoop& loop() override { return loop_; }
+  void signal_msi(const MsiMessage& message) override { messages.push_back(message); }
+  std::unique_ptr<DoorbellRegistration> register_doorbell(GuestAddress address, const EventFd&) override {
+    doorbells.push_back(address);
+    return std::make_unique<DoorbellRegistration>();
+  }
+
+  std::vector<MsiMessage> messages;
+  std::vector<GuestAddress> doorbells;
+
+ private:
+  GuestMemory memory_{std::array{GuestMemory::Range{{0}, kMemorySize}}};
+  EventLoop loop_;
+};
+
+}  // namespace vmm::test

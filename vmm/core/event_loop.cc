@@ -1,0 +1,182 @@
+// The reactor is Boost.Asio's io_context over epoll; see event_loop.h. This is the only file that knows Asio.
+#include "vmm/core/event_loop.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <utility>
+#include <vector>
+
+namespace vmm {
+
+namespace asio = boost::asio;
+
+struct EventLoop::Impl {
+  asio::io_context context{1};
+  asio::executor_work_guard<asio::io_context::executor_type> work{context.get_executor()};
+  std::vector<std::function<void()>> end_of_turn;
+  std::atomic<bool> stopped{false};
+};
+
+EventLoop::EventLoop() : impl_(std::make_unique<Impl>()) {}
+EventLoop::~EventLoop() = default;
+
+void EventLoop::run() {
+  while (!impl_->stopped) {
+    impl_->context.run_one();
+    impl_->context.poll();
+    end_turn();
+  }
+  impl_->stopped = false;
+}
+
+void EventLoop::stop() {
+  impl_->stopped = true;
+  post([] {});
+}
+
+size_t EventLoop::run_ready() {
+  size_t ran = 0;
+  for (;;) {
+    const size_t now = impl_->context.poll();
+    const bool ends = !impl_->end_of_turn.empty();
+    end_turn();
+    ran += now;
+    if (now == 0 && !ends) return ran;
+  }
+}
+
+void EventLoop::end_turn() {
+  // A callback may ask for another one: that belongs to this turn as well.
+  while (!impl_->end_of_turn.empty()) {
+    for (auto& fn : std::exchange(impl_->end_of_turn, {})) fn();
+  }
+}
+
+void EventLoop::post(std::function<void()> fn) { asio::post(impl_->context, std::move(fn)); }
+
+void EventLoop::at_end_of_turn(std::function<void()> fn) { impl_->end_of_turn.push_back(std::move(fn)); }
+
+namespace {
+
+// A coroutine nobody awaits: it owns the task and frees itself at the end.
+struct Detached {
+  struct promise_type {
+    Detached get_return_object() const noexcept { return {}; }
+    std::suspend_never initial_suspend() const noexcept { return {}; }
+    std::suspend_never final_suspend() const noexcept { return {}; }
+    void return_void() const noexcept {}
+    [[noreturn]] void unhandled_exception() const noexcept { std::terminate(); }
+  };
+};
+
+Detached run_detached(Task<void> task, std::function<void()> on_done) {
+  co_await task;
+  if (on_done) on_done();
+}
+
+}  // namespace
+
+void EventLoop::spawn(Task<void> task, std::function<void()> on_done) {
+  run_detached(std::move(task), std::move(on_done));
+}
+
+struct FdWatch::Impl : std::enable_shared_from_this<FdWatch::Impl> {
+  Impl(asio::io_context& context, int fd, Event watched, std::function<void()> callback)
+      : descriptor(context), event(watched), on_ready(std::move(callback)) {
+    boost::system::error_code error;
+    // A duplicate, because epoll takes a descriptor once and a socket may be watched both ways. epoll refuses regular
+    // files and the like: those never block, so they count as ready.
+    const int own = ::fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    descriptor.assign(own, error);
+    always_ready = static_cast<bool>(error);
+    if (always_ready && own >= 0) ::close(own);
+  }
+
+  void fire(uint64_t armed_as, bool aborted) {
+    if (aborted || !armed || generation != armed_as) return;
+    armed = false;
+    on_ready();
+  }
+
+  asio::posix::stream_descriptor descriptor;
+  Event event;
+  std::function<void()> on_ready;
+  bool always_ready = false;
+  bool armed = false;
+  uint64_t generation = 0;
+};
+
+FdWatch::FdWatch(EventLoop& loop, int fd, Event event, std::function<void()> on_ready)
+    : impl_(std::make_shared<Impl>(loop.impl_->context, fd, event, std::move(on_ready))) {}
+
+FdWatch::~FdWatch() {
+  if (impl_) disarm();
+}
+
+void FdWatch::arm() {
+  if (impl_->armed) return;
+  impl_->armed = true;
+  const uint64_t armed_as = ++impl_->generation;
+  auto fire = [weak = impl_->weak_from_this(), armed_as](const boost::system::error_code& error) {
+    // Held for the call: on_ready may destroy the watch.
+    if (const auto self = weak.lock()) self->fire(armed_as, error == asio::error::operation_aborted);
+  };
+  if (impl_->always_ready) {
+    asio::post(impl_->descriptor.get_executor(), [fire] { fire({}); });
+  } else {
+    impl_->descriptor.async_wait(impl_->event == Event::kReadable ? asio::posix::descriptor_base::wait_read
+                                                                   : asio::posix::descriptor_base::wait_write,
+                                 std::move(fire));
+  }
+}
+
+void FdWatch::disarm() {
+  if (!impl_->armed) return;
+  impl_->armed = false;
+  if (!impl_->always_ready) impl_->descriptor.cancel();
+}
+
+bool FdWatch::armed() const { return impl_->armed; }
+
+struct Timer::Impl : std::enable_shared_from_this<Timer::Impl> {
+  Impl(asio::io_context& context, std::function<void()> callback) : timer(context), on_expiry(std::move(callback)) {}
+
+  asio::steady_timer timer;
+  std::function<void()> on_expiry;
+  bool running = false;
+  uint64_t generation = 0;
+};
+
+Timer::Timer(EventLoop& loop, std::function<void()> on_expiry)
+    : impl_(std::make_shared<Impl>(loop.impl_->context, std::move(on_expiry))) {}
+
+Timer::~Timer() {
+  if (impl_) cancel();
+}
+
+void Timer::start(std::chrono::milliseconds delay) {
+  impl_->running = true;
+  const uint64_t started_as = ++impl_->generation;
+  impl_->timer.expires_after(delay);
+  impl_->timer.async_wait([weak = impl_->weak_from_this(), started_as](const boost::system::error_code&) {
+    const auto self = weak.lock();
+    if (!self || !self->running || self->generation != started_as) return;
+    self->running = false;
+    self->on_expiry();
+  });
+}
+
+void Timer::cancel() {
+  impl_->running = false;
+  impl_->timer.cancel();
+}
+
+bool Timer::running() const { return impl_->running; }
+
+}  // namespace vmm

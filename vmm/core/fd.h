@@ -1,0 +1,39 @@
+// UniqueFd: an owned file descriptor. EventFd: an eventfd(2) that is signalled and drained.
+#pragma once
+
+#include <utility>
+
+namespace vmm {
+
+class UniqueFd {
+ public:
+  UniqueFd() = default;
+  explicit UniqueFd(int fd) : fd_(fd) {}
+  UniqueFd(UniqueFd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  UniqueFd& operator=(UniqueFd&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+  ~UniqueFd();
+
+  int get() const { return fd_; }
+  explicit operator bool() const { return fd_ >= 0; }
+
+ private:
+  int fd_ = -1;
+};
+
+class EventFd {
+ public:
+  EventFd();  // non-blocking and close-on-exec; throws Error when the host has no descriptor left
+
+  int fd() const { return fd_.get(); }
+  void signal() const;
+  // Resets the counter; true when it had been signalled.
+  bool drain() const;
+
+ private:
+  UniqueFd fd_;
+};
+
+}  // namespace vmm

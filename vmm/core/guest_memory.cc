@@ -1,0 +1,79 @@
+// Guest RAM from anonymous mappings; see guest_memory.h.
+#include "vmm/core/guest_memory.h"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "vmm/core/error.h"
+
+namespace vmm {
+
+size_t GuestSlice::copy_out(std::span<std::byte> to) const {
+  const size_t length = std::min(size_, to.size());
+  if (length > 0) std::memcpy(to.data(), data_, length);
+  return length;
+}
+
+size_t GuestSlice::copy_in(std::span<const std::byte> from) const {
+  const size_t length = std::min(size_, from.size());
+  if (length > 0) std::memcpy(data_, from.data(), length);
+  return length;
+}
+
+void GuestSlice::fill(std::byte value) const {
+  if (size_ > 0) std::memset(data_, std::to_integer<int>(value), size_);
+}
+
+GuestMemory::GuestMemory(std::span<const Range> ranges) {
+  regions_.reserve(ranges.size());
+  for (const Range& range : ranges) {
+    // MAP_NORESERVE: memory is paid for when the guest touches it, so a guest may be larger than the host.
+    void* host = ::mmap(nullptr, range.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (host == MAP_FAILED) {
+      const int error = errno;
+      for (const Region& region : regions_) ::munmap(region.host, region.size);
+      throw Error(fmt::format("cannot reserve {} MiB of guest memory: {}", range.size >> 20, errno_text(error)),
+                  "ask for less with --mem, or raise ulimit -v");
+    }
+    // A core dump of the monitor should not contain the guest, and a fork must not copy it.
+    ::madvise(host, range.size, MADV_DONTDUMP);
+    regions_.push_back({range.start, range.size, static_cast<std::byte*>(host)});
+  }
+}
+
+GuestMemory::~GuestMemory() {
+  for (const Region& region : regions_) ::munmap(region.host, region.size);
+}
+
+uint64_t GuestMemory::total_size() const {
+  uint64_t sum = 0;
+  for (const Region& region : regions_) sum += region.size;
+  return sum;
+}
+
+std::optional<GuestSlice> GuestMemory::slice(GuestAddress address, uint64_t length) const {
+  for (const Region& region : regions_) {
+    if (address < region.start) continue;
+    const uint64_t offset = address.value - region.start.value;
+    if (offset > region.size || length > region.size - offset) continue;
+    return GuestSlice(region.host + offset, length);
+  }
+  return std::nullopt;
+}
+
+bool GuestMemory::read(GuestAddress address, std::span<std::byte> to) const {
+  const auto found = slice(address, to.size());
+  if (found) found->copy_out(to);
+  return found.has_value();
+}
+
+bool GuestMemory::write(GuestAddress address, std::span<const std::byte> from) const {
+  const auto found = slice(address, from.size());
+  if (found) found->copy_in(from);
+  return found.has_value();
+}
+
+}  // namespace vmm

@@ -1,0 +1,37 @@
+// Kvm: the host's /dev/kvm, what it can do, and clear words for when it cannot.
+#pragma once
+
+#include <linux/kvm.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "vmm/core/fd.h"
+
+namespace vmm {
+
+// ioctl(2) on a KVM descriptor, repeated on EINTR. Returns what the kernel returned, or -errno.
+int kvm_ioctl(int fd, unsigned long request, const void* argument);
+int kvm_ioctl(int fd, unsigned long request, unsigned long argument = 0);
+
+class Kvm {
+ public:
+  // Opens /dev/kvm. Throws Error with the reason (missing, no permission, busy) and how to mend it.
+  Kvm();
+
+  int fd() const { return fd_.get(); }
+  // KVM_CHECK_EXTENSION: 0 when absent.
+  int capability(int number) const;
+  unsigned max_vcpus() const;
+  size_t run_size() const;  // bytes to map of a vCPU
+  std::vector<kvm_cpuid_entry2> supported_cpuid() const;
+  // True on a host whose KVM interprets guest kernels rather than running them (no hardware virtualization), where
+  // stock kernels meet instructions that are not emulated.
+  static bool emulates_kernel_code();
+
+ private:
+  UniqueFd fd_;
+};
+
+}  // namespace vmm

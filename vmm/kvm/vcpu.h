@@ -1,0 +1,52 @@
+// Vcpu: one virtual CPU: run it, look at it, make it come back. All calls but kick() belong to the thread that runs it.
+#pragma once
+
+#include <linux/kvm.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "vmm/core/fd.h"
+#include "vmm/kvm/kvm.h"
+#include "vmm/kvm/vm.h"
+
+namespace vmm {
+
+class Vcpu {
+ public:
+  // Throws Error when the host has no room for another vCPU.
+  Vcpu(const Kvm& kvm, const Vm& vm, unsigned id);
+  Vcpu(const Vcpu&) = delete;
+  Vcpu& operator=(const Vcpu&) = delete;
+  ~Vcpu();
+
+  unsigned id() const { return id_; }
+  int fd() const { return fd_.get(); }
+
+  // Enters the guest. 0 after an exit that state() describes, -errno otherwise: -EINTR and -EAGAIN mean that
+  // it came back early.
+  int run() const;
+  kvm_run& state() const { return *run_; }
+  // Makes the current or the next run() return at once. Any thread; a signal to the thread must follow.
+  void request_exit() const;
+  void clear_exit_request() const;
+
+  kvm_regs regs() const;
+  kvm_sregs sregs() const;
+  void set_regs(const kvm_regs& regs) const;
+  void set_sregs(const kvm_sregs& sregs) const;
+  // KVM refuses what the host's CPU lacks: false then.
+  bool set_msr(uint32_t index, uint64_t value) const;
+  void set_cpuid(const std::vector<kvm_cpuid_entry2>& entries) const;
+  // All registers that matter for a report, a few lines.
+  std::string describe() const;
+
+ private:
+  unsigned id_;
+  UniqueFd fd_;
+  size_t run_size_;
+  kvm_run* run_ = nullptr;
+};
+
+}  // namespace vmm

@@ -1,0 +1,32 @@
+// CpuModel: which CPU the guest sees: what `--cpu` says, as CPUID leaves.
+//
+// `host` shows everything that KVM supports here. `baseline` shows x86-64-v1 and what a virtual machine needs besides.
+// `+feature` and `-feature` (names as in /proc/cpuinfo) follow, separated by commas: "host,-avx2", "baseline,+sse4_2".
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "vmm/kvm/kvm.h"
+
+namespace vmm {
+
+class CpuModel {
+ public:
+  // Throws Error for an unknown model or feature, listing what is known.
+  static CpuModel parse(std::string_view text);
+
+  // The leaves for vCPU `id` of `count`. Throws Error when a feature was asked for that the host lacks.
+  std::vector<kvm_cpuid_entry2> leaves(const Kvm& kvm, unsigned id, unsigned count) const;
+
+ private:
+  struct Change {
+    std::string feature;
+    bool enable;
+  };
+  bool baseline_ = false;
+  std::vector<Change> changes_;
+};
+
+}  // namespace vmm

@@ -1,0 +1,103 @@
+// Turns, watches, timers and tasks on one loop.
+#include "vmm/core/event_loop.h"
+
+#include <catch2/catch.hpp>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <string>
+#include <thread>
+
+#include "vmm/core/fd.h"
+
+using namespace vmm;
+
+namespace {
+
+Task<int> answer() { co_return 42; }
+Task<void> ask(int& out) { out = co_await answer(); }
+
+}  // namespace
+
+TEST_CASE("event loop: end-of-turn callbacks run once, after what was ready", "[core]") {
+  EventLoop loop;
+  std::string order;
+  loop.post([&] {
+    loop.at_end_of_turn([&] { order += "end "; });
+    order += "first ";
+  });
+  loop.post([&] { order += "second "; });
+  loop.run_ready();
+  CHECK(order == "first second end ");
+}
+
+TEST_CASE("event loop: a task awaits another and reports its end", "[core]") {
+  EventLoop loop;
+  int got = 0;
+  bool done = false;
+  loop.spawn(ask(got), [&] { done = true; });
+  CHECK(got == 42);
+  CHECK(done);
+}
+
+TEST_CASE("event loop: stop from another thread ends run", "[core]") {
+  EventLoop loop;
+  std::thread other([&] { loop.stop(); });
+  loop.run();
+  other.join();
+}
+
+TEST_CASE("watch: calls once for each arming", "[core]") {
+  EventLoop loop;
+  const EventFd event;
+  int calls = 0;
+  FdWatch watch(loop, event.fd(), FdWatch::Event::kReadable, [&] { ++calls; });
+  event.signal();
+  loop.run_ready();
+  CHECK(calls == 0);
+  watch.arm();
+  loop.run_ready();
+  loop.run_ready();
+  CHECK(calls == 1);
+  watch.arm();
+  loop.run_ready();
+  CHECK(calls == 2);
+}
+
+TEST_CASE("watch: disarmed and armed again it calls once", "[core]") {
+  EventLoop loop;
+  const EventFd event;
+  int calls = 0;
+  FdWatch watch(loop, event.fd(), FdWatch::Event::kReadable, [&] { ++calls; });
+  watch.arm();
+  watch.disarm();
+  watch.arm();
+  event.signal();
+  loop.run_ready();
+  CHECK(calls == 1);
+}
+
+TEST_CASE("watch: a regular file counts as ready", "[core]") {
+  EventLoop loop;
+  const UniqueFd file(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+  int calls = 0;
+  FdWatch watch(loop, file.get(), FdWatch::Event::kReadable, [&] { ++calls; });
+  watch.arm();
+  loop.run_ready();
+  CHECK(calls == 1);
+}
+
+TEST_CASE("timer: cancelled it does not call, restarted it calls once", "[core]") {
+  EventLoop loop;
+  int calls = 0;
+  Timer timer(loop, [&] {
+    ++calls;
+    loop.stop();
+  });
+  timer.start(std::chrono::milliseconds(1));
+  timer.cancel();
+  timer.start(std::chrono::milliseconds(1));
+  loop.run();
+  loop.run_ready();
+  CHECK(calls == 1);
+}

@@ -1,0 +1,49 @@
+// The only door to guest memory stays shut where there is none.
+#include "vmm/core/guest_memory.h"
+
+#include <catch2/catch.hpp>
+
+#include "vmm/core/error.h"
+
+using namespace vmm;
+
+namespace {
+
+const GuestMemory::Range kRanges[] = {{{0}, 0x10000}, {{0x100000000}, 0x10000}};
+
+}  // namespace
+
+TEST_CASE("guest memory: what is written is read back", "[core]") {
+  const GuestMemory memory(kRanges);
+  REQUIRE(memory.write_value(GuestAddress{0x100000ffc}, uint32_t{0xdecade}));
+  CHECK(memory.read<uint32_t>(GuestAddress{0x100000ffc}) == 0xdecadeu);
+}
+
+TEST_CASE("guest memory: ranges outside, across an end, and wrapping are refused", "[core]") {
+  const GuestMemory memory(kRanges);
+  CHECK(memory.slice({0xffff}, 1));
+  CHECK_FALSE(memory.slice({0xffff}, 2));
+  CHECK_FALSE(memory.slice({0x10000}, 1));
+  CHECK_FALSE(memory.slice({0}, 0x100000000));
+  CHECK_FALSE(memory.slice({0xfffffffffffff000}, 0x2000));
+  CHECK_FALSE(memory.slice({0x1000}, ~uint64_t{0}));
+}
+
+TEST_CASE("guest memory: a part of a slice is clamped to it", "[core]") {
+  const GuestMemory memory(kRanges);
+  const auto slice = memory.slice({0}, 16);
+  REQUIRE(slice);
+  CHECK(slice->sub(8, 100).size() == 8);
+  CHECK(slice->sub(100, 1).empty());
+}
+
+TEST_CASE("guest memory: a tebibyte is reserved without being paid for", "[core]") {
+  const GuestMemory::Range large[] = {{{0}, uint64_t{1} << 40}};
+  const GuestMemory memory(large);
+  CHECK(memory.write_value(GuestAddress{(uint64_t{1} << 40) - 1}, uint8_t{1}));
+}
+
+TEST_CASE("guest memory: more than the address space is refused with words", "[core]") {
+  const GuestMemory::Range absurd[] = {{{0}, uint64_t{1} << 50}};
+  CHECK_THROWS_AS(GuestMemory(absurd), Error);
+}

@@ -1,0 +1,343 @@
+// The PCI transport as a driver sees it: negotiation, queue setup, reset, interrupts, and drivers that get it wrong.
+#include "devices/virtio/virtio_pci.h"
+
+#include <catch2/catch.hpp>
+#include <linux/pci_regs.h>
+
+#include "devices/pci/pci_root.h"
+#include "devices/virtio/rng.h"
+#include "devices/virtio/spec.h"
+#include "tests/support/fake_device_host.h"
+
+using namespace vmm;
+using namespace vmm::test;
+
+namespace {
+
+constexpr uint32_t kBar = 0xc0000000;
+constexpr uint64_t kNotify = 0x3000;
+constexpr uint64_t kMsixTable = 0x4000;
+
+struct FakeLine : IrqLine {
+  explicit FakeLine(bool& wire) : wire_(wire) {}
+  void set(bool level) override { wire_ = level; }
+  bool& wire_;
+};
+
+// A device that keeps the chains it takes until told, and counts lifecycle calls.
+class SlowDevice : public VirtioDevice {
+ public:
+  std::string name() const override { return "slow"; }
+  VirtioTraits traits() const override {
+    return {.device_id = 63, .features = 1, .queue_sizes = {8, 8}, .config_size = 8};
+  }
+  void read_config(size_t offset, std::span<std::byte> data) const override {
+    for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<std::byte>(offset + i);
+  }
+  Task<void> serve(size_t, Virtqueue& queue) override {
+    while (auto chain = co_await queue.next()) {
+      held.push_back(std::move(*chain));
+      co_await Release{*this};
+    }
+  }
+  void reset() override { ++resets; }
+
+  struct Release {
+    SlowDevice& device;
+    bool await_ready() const { return false; }
+    void await_suspend(std::coroutine_handle<> handle) { device.waiting = handle; }
+    void await_resume() {}
+  };
+  void release() {
+    held.clear();
+    std::exchange(waiting, nullptr).resume();
+  }
+  std::vector<DescriptorChain> held;
+  std::coroutine_handle<> waiting;
+  int resets = 0;
+};
+
+struct Fixture {
+  explicit Fixture(std::unique_ptr<VirtioDevice> device = std::make_unique<VirtioRng>())
+      : transport(std::make_unique<VirtioPci>(host, std::move(device))) {
+    transport->plug(bus, kBar, std::make_unique<FakeLine>(wire), 11);
+  }
+  ~Fixture() {
+    transport->stop([] {});
+    host.loop().run_ready();
+  }
+
+  template <typename T>
+  T read(uint64_t offset) {
+    T value{};
+    bus.read(kBar + offset, std::as_writable_bytes(std::span(&value, 1)));
+    return value;
+  }
+  template <typename T>
+  void write(uint64_t offset, T value) {
+    bus.write(kBar + offset, std::as_bytes(std::span(&value, 1)));
+  }
+  uint8_t status() { return read<uint8_t>(VIRTIO_PCI_COMMON_STATUS); }
+  void set_status(unsigned value) { write<uint8_t>(VIRTIO_PCI_COMMON_STATUS, static_cast<uint8_t>(value)); }
+
+  void negotiate(uint64_t features) {
+    set_status(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
+    for (uint32_t half : {0u, 1u}) {
+      write<uint32_t>(VIRTIO_PCI_COMMON_GFSELECT, half);
+      write<uint32_t>(VIRTIO_PCI_COMMON_GF, static_cast<uint32_t>(features >> (32 * half)));
+    }
+    set_status(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK);
+  }
+  void set_queue(uint16_t index, uint16_t size = 8, uint64_t base = 0x10000) {
+    write<uint16_t>(VIRTIO_PCI_COMMON_Q_SELECT, index);
+    write<uint16_t>(VIRTIO_PCI_COMMON_Q_SIZE, size);
+    write<uint64_t>(VIRTIO_PCI_COMMON_Q_DESCLO, base);
+    write<uint64_t>(VIRTIO_PCI_COMMON_Q_AVAILLO, base + 0x1000);
+    write<uint64_t>(VIRTIO_PCI_COMMON_Q_USEDLO, base + 0x2000);
+    write<uint16_t>(VIRTIO_PCI_COMMON_Q_ENABLE, 1);
+  }
+  void drive(uint64_t features = kVersion1) {
+    negotiate(features);
+    set_queue(0);
+    set_status(status() | VIRTIO_CONFIG_S_DRIVER_OK);
+    host.loop().run_ready();
+  }
+  // One writable buffer of 16 bytes at 0x20000.
+  void submit() {
+    host.memory().write_value(GuestAddress{0x10000}, vring_desc{0x20000, 16, VRING_DESC_F_WRITE, 0});
+    host.memory().write_value(GuestAddress{0x11004}, uint16_t{0});
+    host.memory().write_value(GuestAddress{0x11002}, ++available);
+    write<uint16_t>(kNotify, 0);
+    host.loop().run_ready();
+  }
+  uint16_t used_index() { return host.memory().read<uint16_t>(GuestAddress{0x12002}).value(); }
+  void enable_msix(bool masked = false) {
+    const uint16_t control = static_cast<uint16_t>(PCI_MSIX_FLAGS_ENABLE | (masked ? PCI_MSIX_FLAGS_MASKALL : 0));
+    transport->write_config(msix_capability() + PCI_MSIX_FLAGS, std::as_bytes(std::span(&control, 1)));
+  }
+  uint64_t msix_capability() {
+    uint8_t at = 0x34;
+    uint8_t id = 0;
+    do {
+      transport->read_config(at == 0x34 ? 0x34 : at + 1u, std::as_writable_bytes(std::span(&at, 1)));
+      transport->read_config(at, std::as_writable_bytes(std::span(&id, 1)));
+    } while (id != PCI_CAP_ID_MSIX);
+    return at;
+  }
+
+  static constexpr uint64_t kVersion1 = uint64_t{1} << VIRTIO_F_VERSION_1;
+  FakeDeviceHost host;
+  Bus bus;
+  bool wire = false;
+  uint16_t available = 0;
+  std::unique_ptr<VirtioPci> transport;
+};
+
+}  // namespace
+
+TEST_CASE("virtio-pci: a negotiated device serves its queue", "[virtio][pci]") {
+  Fixture f;
+  f.drive();
+  f.submit();
+  CHECK(f.used_index() == 1);
+}
+
+TEST_CASE("virtio-pci: a feature that was not offered keeps FEATURES_OK at 0 (P11)", "[virtio][pci]") {
+  Fixture f;
+  f.negotiate(Fixture::kVersion1 | 1);
+  CHECK((f.status() & VIRTIO_CONFIG_S_FEATURES_OK) == 0);
+}
+
+TEST_CASE("virtio-pci: a driver without VERSION_1 is refused", "[virtio][pci]") {
+  Fixture f;
+  f.negotiate(0);
+  CHECK((f.status() & VIRTIO_CONFIG_S_FEATURES_OK) == 0);
+}
+
+TEST_CASE("virtio-pci: features beyond 64 bits read as zero (P10)", "[virtio][pci]") {
+  Fixture f;
+  f.write<uint32_t>(VIRTIO_PCI_COMMON_DFSELECT, 0xffffffff);
+  CHECK(f.read<uint32_t>(VIRTIO_PCI_COMMON_DF) == 0);
+}
+
+TEST_CASE("virtio-pci: registers of a queue that is not there read as zero and take no write (P1)", "[virtio][pci]") {
+  Fixture f;
+  f.write<uint16_t>(VIRTIO_PCI_COMMON_Q_SELECT, 0xffff);
+  f.write<uint16_t>(VIRTIO_PCI_COMMON_Q_SIZE, 4);
+  f.write<uint64_t>(VIRTIO_PCI_COMMON_Q_DESCLO, 0x1000);
+  CHECK(f.read<uint16_t>(VIRTIO_PCI_COMMON_Q_SIZE) == 0);
+  CHECK(f.read<uint16_t>(VIRTIO_PCI_COMMON_Q_MSIX) == VIRTIO_MSI_NO_VECTOR);
+  CHECK(f.read<uint64_t>(VIRTIO_PCI_COMMON_Q_DESCLO) == 0);
+}
+
+TEST_CASE("virtio-pci: a vector beyond the table is stored as no vector (P2)", "[virtio][pci]") {
+  Fixture f;
+  f.write<uint16_t>(VIRTIO_PCI_COMMON_MSIX, 2);
+  CHECK(f.read<uint16_t>(VIRTIO_PCI_COMMON_MSIX) == VIRTIO_MSI_NO_VECTOR);
+  f.write<uint16_t>(VIRTIO_PCI_COMMON_MSIX, 1);
+  CHECK(f.read<uint16_t>(VIRTIO_PCI_COMMON_MSIX) == 1);
+}
+
+TEST_CASE("virtio-pci: a ring that cannot be used asks for a reset and a reset mends it (Q23)", "[virtio][pci]") {
+  Fixture f;
+  const auto size = GENERATE(uint16_t{0}, uint16_t{3}, uint16_t{512}, uint16_t{32769});
+  f.negotiate(Fixture::kVersion1);
+  f.set_queue(0, size);
+  f.set_status(f.status() | VIRTIO_CONFIG_S_DRIVER_OK);
+  f.host.loop().run_ready();
+  CHECK((f.status() & VIRTIO_CONFIG_S_NEEDS_RESET) != 0);
+
+  f.set_status(0);
+  f.host.loop().run_ready();
+  CHECK(f.status() == 0);
+  f.drive();
+  f.submit();
+  CHECK(f.used_index() == 1);
+}
+
+TEST_CASE("virtio-pci: DRIVER_OK without FEATURES_OK asks for a reset", "[virtio][pci]") {
+  Fixture f;
+  f.set_status(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_DRIVER_OK);
+  f.host.loop().run_ready();
+  CHECK((f.status() & VIRTIO_CONFIG_S_NEEDS_RESET) != 0);
+}
+
+TEST_CASE("virtio-pci: a queue in use keeps its place and size whatever is written (Q26)", "[virtio][pci]") {
+  Fixture f;
+  f.drive();
+  f.write<uint16_t>(VIRTIO_PCI_COMMON_Q_SIZE, 4);
+  f.write<uint64_t>(VIRTIO_PCI_COMMON_Q_DESCLO, 0xdead0000);
+  f.write<uint16_t>(VIRTIO_PCI_COMMON_Q_ENABLE, 0);
+  CHECK(f.read<uint16_t>(VIRTIO_PCI_COMMON_Q_SIZE) == 8);
+  CHECK(f.read<uint64_t>(VIRTIO_PCI_COMMON_Q_DESCLO) == 0x10000);
+  CHECK(f.read<uint16_t>(VIRTIO_PCI_COMMON_Q_ENABLE) == 1);
+}
+
+TEST_CASE("virtio-pci: status shows 0 only when nothing is in flight any more (P13)", "[virtio][pci]") {
+  auto owned = std::make_unique<SlowDevice>();
+  SlowDevice& device = *owned;
+  Fixture f(std::move(owned));
+  f.drive();
+  f.submit();
+  REQUIRE(device.held.size() == 1);
+  f.set_status(0);
+  f.host.loop().run_ready();
+  CHECK(f.status() != 0);
+  device.release();
+  f.host.loop().run_ready();
+  CHECK(f.status() == 0);
+  CHECK(device.resets == 1);
+}
+
+TEST_CASE("virtio-pci: reset and start again ten thousand times leave nothing behind (P14)", "[virtio][pci]") {
+  Fixture f;
+  for (int i = 0; i < 10000; ++i) {
+    f.drive();
+    f.set_status(0);
+    f.host.loop().run_ready();
+  }
+  CHECK(f.status() == 0);
+  f.host.memory().write_value(GuestAddress{0x12002}, uint16_t{0});
+  f.available = 0;
+  f.host.memory().write_value(GuestAddress{0x11002}, uint16_t{0});
+  f.drive();
+  f.submit();
+  CHECK(f.used_index() == 1);
+}
+
+TEST_CASE("virtio-pci: without MSI-X the wire is pulled until the ISR status is read", "[virtio][pci]") {
+  Fixture f;
+  f.drive();
+  f.submit();
+  CHECK(f.wire);
+  CHECK(f.read<uint8_t>(0x1000) == 1);
+  CHECK_FALSE(f.wire);
+  CHECK(f.read<uint8_t>(0x1000) == 0);
+}
+
+TEST_CASE("virtio-pci: with MSI-X the queue's message is sent", "[virtio][pci]") {
+  Fixture f;
+  f.enable_msix();
+  f.write<uint64_t>(kMsixTable + 16, 0xfee00000);
+  f.write<uint64_t>(kMsixTable + 24, 0x41);
+  f.negotiate(Fixture::kVersion1);
+  f.set_queue(0);
+  f.write<uint16_t>(VIRTIO_PCI_COMMON_Q_MSIX, 1);
+  f.set_status(f.status() | VIRTIO_CONFIG_S_DRIVER_OK);
+  f.host.loop().run_ready();
+  f.submit();
+  CHECK(f.host.messages == std::vector<MsiMessage>{{0xfee00000, 0x41}});
+  CHECK_FALSE(f.wire);
+}
+
+TEST_CASE("virtio-pci: a masked vector is remembered and sent when unmasked", "[virtio][pci]") {
+  Fixture f;
+  f.enable_msix(true);
+  f.write<uint64_t>(kMsixTable + 16, 0xfee00000);
+  f.write<uint64_t>(kMsixTable + 24, 0x41);
+  f.negotiate(Fixture::kVersion1);
+  f.set_queue(0);
+  f.write<uint16_t>(VIRTIO_PCI_COMMON_Q_MSIX, 1);
+  f.set_status(f.status() | VIRTIO_CONFIG_S_DRIVER_OK);
+  f.host.loop().run_ready();
+  f.submit();
+  CHECK(f.host.messages.empty());
+  CHECK(f.read<uint64_t>(0x6000) == 2);
+  f.enable_msix(false);
+  CHECK(f.host.messages.size() == 1);
+  CHECK(f.read<uint64_t>(0x6000) == 0);
+}
+
+TEST_CASE("virtio-pci: configuration accesses at and beyond its end are bounded (P16)", "[virtio][pci]") {
+  Fixture f(std::make_unique<SlowDevice>());
+  CHECK(f.read<uint64_t>(0x2000) == 0x0706050403020100);
+  CHECK(f.read<uint32_t>(0x2006) == 0x0706);
+  CHECK(f.read<uint32_t>(0x2008) == 0);
+  f.write<uint64_t>(0x2ffc, ~uint64_t{0});
+}
+
+TEST_CASE("virtio-pci: a kick for a queue that is not there does nothing (P17)", "[virtio][pci]") {
+  Fixture f;
+  f.drive();
+  f.write<uint32_t>(kNotify + 0xffc, 0xffff);
+  f.write<uint16_t>(kNotify + 4, 1);
+  CHECK(f.host.loop().run_ready() == 0);
+}
+
+TEST_CASE("virtio-pci: with memory decoding off the device neither answers nor is kicked (P7)", "[virtio][pci]") {
+  Fixture f;
+  f.drive();
+  const uint16_t off = 0;
+  f.transport->write_config(PCI_COMMAND, std::as_bytes(std::span(&off, 1)));
+  CHECK(f.read<uint32_t>(VIRTIO_PCI_COMMON_STATUS) == 0xffffffff);
+  const uint16_t on = PCI_COMMAND_MEMORY;
+  f.transport->write_config(PCI_COMMAND, std::as_bytes(std::span(&on, 1)));
+  f.submit();
+  CHECK(f.used_index() == 1);
+}
+
+TEST_CASE("virtio-pci: the window in configuration space reads the BAR", "[virtio][pci]") {
+  Fixture f(std::make_unique<SlowDevice>());
+  uint8_t at = 0;
+  uint8_t type = 0;
+  f.transport->read_config(0x34, std::as_writable_bytes(std::span(&at, 1)));
+  for (int i = 0; i < 4; ++i) f.transport->read_config(at + 1u, std::as_writable_bytes(std::span(&at, 1)));
+  f.transport->read_config(at + 3u, std::as_writable_bytes(std::span(&type, 1)));
+  REQUIRE(type == VIRTIO_PCI_CAP_PCI_CFG);
+  const uint32_t offset = 0x2004;
+  const uint32_t length = 4;
+  f.transport->write_config(at + 8u, std::as_bytes(std::span(&offset, 1)));
+  f.transport->write_config(at + 12u, std::as_bytes(std::span(&length, 1)));
+  uint32_t value = 0;
+  f.transport->read_config(at + 16u, std::as_writable_bytes(std::span(&value, 1)));
+  CHECK(value == 0x07060504);
+}
+
+TEST_CASE("virtio-pci: a changed configuration has a new generation and an interrupt", "[virtio][pci]") {
+  Fixture f;
+  f.drive();
+  const auto before = f.read<uint8_t>(VIRTIO_PCI_COMMON_CFGGENERATION);
+  f.transport->device().config_changed();
+  CHECK(f.read<uint8_t>(VIRTIO_PCI_COMMON_CFGGENERATION) != before);
+  CHECK(f.read<uint8_t>(0x1000) == 2);
+}

@@ -1,0 +1,54 @@
+// Serial: a 16550A on eight ports, its interrupt wire, and the console that it talks to.
+//
+// vCPU threads access the registers; the loop brings input and the news that output may go on. One mutex guards the
+// chip, and is held while a level goes out to the wire and a byte to the backend, because both must arrive in the order
+// in which the chip produced them. Neither of the two blocks.
+//
+// Output: a byte goes to the backend's buffer at once. When that is full the byte stays in the chip, so the guest
+// finds THRE clear and waits, alone; the backend's on_writable sends it on. The backend bounds that wait: a reader that
+// stalls for a second loses output instead (char_backend.h), so that nobody's terminal can hang a guest.
+// Input: only what the receive FIFO has room for is taken; when the guest has emptied it, more is asked for.
+#pragma once
+
+#include <mutex>
+
+#include "devices/backends/char_backend.h"
+#include "devices/device.h"
+#include "devices/irq.h"
+#include "devices/legacy/uart16550.h"
+
+namespace vmm {
+
+class Serial : public Device {
+ public:
+  static constexpr uint64_t kPorts = Uart16550::kRegisters;
+
+  // Takes over the backend's input and on_writable, on the loop's thread; gives them back when destroyed.
+  Serial(IrqLine& irq, CharBackend& backend);
+  Serial(const Serial&) = delete;
+  Serial& operator=(const Serial&) = delete;
+  ~Serial() override;
+
+  void read(uint64_t offset, std::span<std::byte> data) override;
+  void write(uint64_t offset, std::span<const std::byte> data) override;
+
+  // A BREAK on the line, after the input that has been taken so far. Any thread.
+  void send_break();
+
+ private:
+  size_t on_input(std::span<const std::byte> bytes);
+  void on_writable();
+  void transmit();
+  void settle();
+  bool wants_input();
+
+  IrqLine& irq_;
+  CharBackend& backend_;
+  std::mutex mutex_;
+  Uart16550 chip_;
+  bool level_ = false;          // of the wire
+  bool break_waits_ = false;    // for room in the receive FIFO
+  bool input_refused_ = false;  // the backend has more than we took
+};
+
+}  // namespace vmm

@@ -1,0 +1,29 @@
+// CharConfig: where a console goes, as the flag's text says it:
+//
+//   stdio | file=PATH | pty | unix=PATH | tcp=HOST:PORT | null   [,ts] [,log=PATH]
+//
+// unix and tcp listen; an empty HOST is 127.0.0.1, and an IPv6 one stands in brackets. `ts` puts the time since start in
+// front of each line; `log` appends a copy of all output to a file. A comma cannot be part of a path.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace vmm {
+
+struct CharConfig {
+  enum class Kind { kStdio, kFile, kPty, kUnix, kTcp, kNull };
+
+  Kind kind = Kind::kStdio;
+  std::string path;  // kFile and kUnix
+  std::string host;  // kTcp
+  std::string port;  // kTcp
+  bool timestamps = false;
+  std::string log_path;  // empty: no log
+
+  // Throws Error when the text means nothing.
+  static CharConfig parse(std::string_view text);
+  bool operator==(const CharConfig&) const = default;
+};
+
+}  // namespace vmm

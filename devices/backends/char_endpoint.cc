@@ -1,0 +1,125 @@
+// Standard streams, files, pseudo-terminals and nothing; see char_endpoint.h.
+#include "devices/backends/char_endpoint.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <pty.h>
+#include <sys/stat.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+
+#include "vmm/core/error.h"
+#include "vmm/core/fd.h"
+#include "vmm/core/log.h"
+
+namespace vmm {
+
+namespace {
+
+[[noreturn]] void refuse(const std::string& what, int error) {
+  throw Error(fmt::format("cannot open console {}: {}", what, errno_text(error)));
+}
+
+// One of our standard streams, non-blocking, leaving the flags that others see alone.
+class StandardStream {
+ public:
+  StandardStream(int fd, int access) : fd_(open(fd, access)) {
+    if (fd_) return;
+    // A socket, or a terminal of somebody else's, cannot be opened anew, and a file must not be: it has one position.
+    fd_ = UniqueFd(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
+    if (!fd_) refuse(fmt::format("stdio (descriptor {})", fd), errno);
+    shared_flags_ = ::fcntl(fd, F_GETFL);
+    ::fcntl(fd_.get(), F_SETFL, shared_flags_ | O_NONBLOCK);
+  }
+  StandardStream(const StandardStream&) = delete;
+  StandardStream& operator=(const StandardStream&) = delete;
+  ~StandardStream() {
+    if (shared_flags_ >= 0) ::fcntl(fd_.get(), F_SETFL, shared_flags_);
+  }
+
+  int fd() const { return fd_.get(); }
+
+ private:
+  static UniqueFd open(int fd, int access) {
+    struct stat status = {};
+    if (::fstat(fd, &status) < 0 || S_ISREG(status.st_mode) || S_ISSOCK(status.st_mode)) return UniqueFd();
+    return UniqueFd(::open(fmt::format("/proc/self/fd/{}", fd).c_str(), access | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  }
+
+  UniqueFd fd_;
+  int shared_flags_ = -1;  // to be put back
+};
+
+class StdioEndpoint : public CharEndpoint {
+ public:
+  void start(std::function<void(CharPeer)> on_peer) override { on_peer({input_.fd(), output_.fd()}); }
+
+ private:
+  StandardStream input_{STDIN_FILENO, O_RDONLY};
+  StandardStream output_{STDOUT_FILENO, O_WRONLY};
+};
+
+class FileEndpoint : public CharEndpoint {
+ public:
+  explicit FileEndpoint(const std::string& path)
+      : fd_(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0644)) {
+    if (!fd_) refuse(fmt::format("file '{}'", path), errno);
+  }
+  void start(std::function<void(CharPeer)> on_peer) override { on_peer({-1, fd_.get()}); }
+
+ private:
+  UniqueFd fd_;
+};
+
+class PtyEndpoint : public CharEndpoint {
+ public:
+  PtyEndpoint() : ours_(::posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)) {
+    std::array<char, 64> path = {};
+    if (!ours_ || ::grantpt(ours_.get()) < 0 || ::unlockpt(ours_.get()) < 0 ||
+        ::ptsname_r(ours_.get(), path.data(), path.size()) != 0) {
+      refuse("pty", errno);
+    }
+    // Holding the other side open keeps the pair alive while nobody else does.
+    theirs_ = UniqueFd(::open(path.data(), O_RDWR | O_NOCTTY | O_CLOEXEC));
+    termios mode = {};
+    if (!theirs_ || ::tcgetattr(theirs_.get(), &mode) < 0) refuse("pty", errno);
+    ::cfmakeraw(&mode);  // or else it would echo the guest's output back as input
+    ::tcsetattr(theirs_.get(), TCSANOW, &mode);
+    log_info("console on {}", path.data());
+  }
+  void start(std::function<void(CharPeer)> on_peer) override { on_peer({ours_.get(), ours_.get()}); }
+
+ private:
+  UniqueFd ours_;
+  UniqueFd theirs_;
+};
+
+class NullEndpoint : public CharEndpoint {
+ public:
+  void start(std::function<void(CharPeer)>) override {}
+};
+
+}  // namespace
+
+std::unique_ptr<CharEndpoint> open_char_endpoint(EventLoop& loop, const CharConfig& config) {
+  switch (config.kind) {
+    case CharConfig::Kind::kStdio:
+      return std::make_unique<StdioEndpoint>();
+    case CharConfig::Kind::kFile:
+      return std::make_unique<FileEndpoint>(config.path);
+    case CharConfig::Kind::kPty:
+      return std::make_unique<PtyEndpoint>();
+    case CharConfig::Kind::kUnix:
+    case CharConfig::Kind::kTcp:
+      return open_char_socket(loop, config);
+    case CharConfig::Kind::kNull:
+      break;
+  }
+  return std::make_unique<NullEndpoint>();
+}
+
+}  // namespace vmm

@@ -1,0 +1,137 @@
+// Consoles on a listening socket: one client at a time, the others wait in the backlog; see char_endpoint.h.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <netdb.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <memory>
+#include <utility>
+
+#include "devices/backends/char_endpoint.h"
+#include "vmm/core/error.h"
+#include "vmm/core/fd.h"
+
+namespace vmm {
+
+namespace {
+
+constexpr int kBacklog = 4;
+constexpr int kSocketFlags = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
+
+UniqueFd open_socket(int family) {
+  UniqueFd socket(::socket(family, kSocketFlags, 0));
+  if (!socket) throw Error("cannot open a console socket: " + errno_text(errno));
+  return socket;
+}
+
+// True when somebody accepts connections at this address.
+bool in_use(const sockaddr* address, socklen_t length) {
+  const UniqueFd probe = open_socket(AF_UNIX);
+  return ::connect(probe.get(), address, length) == 0 || errno == EAGAIN;
+}
+
+UniqueFd listen_unix(const std::string& path) {
+  const auto refuse = [&path](const std::string& why, const std::string& fix = {}) {
+    throw Error(fmt::format("cannot listen on console socket '{}': {}", path, why), fix);
+  };
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) refuse("the path is too long", "use a shorter one, below /run or /tmp");
+  std::memcpy(address.sun_path, path.data(), path.size());
+  const auto* generic = reinterpret_cast<const sockaddr*>(&address);
+
+  UniqueFd listener = open_socket(AF_UNIX);
+  ::fchmod(listener.get(), 0600);  // becomes the mode of the file that bind() creates
+  int bound = ::bind(listener.get(), generic, sizeof address);
+  if (bound < 0 && errno == EADDRINUSE) {
+    struct stat status = {};
+    if (::lstat(path.c_str(), &status) == 0 && !S_ISSOCK(status.st_mode)) refuse("it exists and is no socket");
+    if (in_use(generic, sizeof address)) refuse("another program listens there", "choose another path");
+    ::unlink(path.c_str());  // left behind by a program that died
+    bound = ::bind(listener.get(), generic, sizeof address);
+  }
+  if (bound < 0 || ::listen(listener.get(), kBacklog) < 0) refuse(errno_text(errno));
+  return listener;
+}
+
+UniqueFd listen_tcp(const std::string& host, const std::string& port) {
+  const auto refuse = [&](const std::string& why) {
+    throw Error(fmt::format("cannot listen on console address '{}' port {}: {}", host, port, why));
+  };
+  addrinfo hints = {};
+  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  const int error = ::getaddrinfo(host.c_str(), port.c_str(), &hints, &found);
+  if (error != 0) refuse(::gai_strerror(error));
+  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> addresses(found, &::freeaddrinfo);
+
+  UniqueFd listener = open_socket(addresses->ai_family);
+  const int yes = 1;
+  ::setsockopt(listener.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  if (::bind(listener.get(), addresses->ai_addr, addresses->ai_addrlen) < 0 ||
+      ::listen(listener.get(), kBacklog) < 0) {
+    refuse(errno_text(errno));
+  }
+  return listener;
+}
+
+class SocketEndpoint : public CharEndpoint {
+ public:
+  // Removes the socket's file, if it has a path, in the end.
+  SocketEndpoint(EventLoop& loop, UniqueFd listener, std::string path)
+      : path_(std::move(path)),
+        listener_(std::move(listener)),
+        incoming_(loop, listener_.get(), FdWatch::Event::kReadable, [this] { accept(); }),
+        retry_(loop, [this] { incoming_.arm(); }) {}
+  ~SocketEndpoint() override {
+    if (!path_.empty()) ::unlink(path_.c_str());
+  }
+
+  void start(std::function<void(CharPeer)> on_peer) override {
+    on_peer_ = std::move(on_peer);
+    incoming_.arm();
+  }
+
+  void peer_lost() override {
+    on_peer_({});
+    client_ = UniqueFd();
+    incoming_.arm();
+  }
+
+ private:
+  void accept() {
+    client_ = UniqueFd(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (client_) {
+      on_peer_({client_.get(), client_.get()});
+    } else if (errno == EMFILE || errno == ENFILE) {
+      retry_.start(std::chrono::seconds(1));  // the client still waits: arming now would spin
+    } else {
+      incoming_.arm();
+    }
+  }
+
+  std::string path_;
+  UniqueFd listener_;
+  UniqueFd client_;
+  std::function<void(CharPeer)> on_peer_;
+  FdWatch incoming_;
+  Timer retry_;
+};
+
+}  // namespace
+
+std::unique_ptr<CharEndpoint> open_char_socket(EventLoop& loop, const CharConfig& config) {
+  if (config.kind == CharConfig::Kind::kUnix) {
+    return std::make_unique<SocketEndpoint>(loop, listen_unix(config.path), config.path);
+  }
+  return std::make_unique<SocketEndpoint>(loop, listen_tcp(config.host, config.port), std::string());
+}
+
+}  // namespace vmm

@@ -1,0 +1,79 @@
+// The table of foreign formats, by magic number, the more telling first; see foreign_file.h.
+#include "firmware/foreign_file.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace vmm {
+namespace {
+
+using namespace std::string_view_literals;
+
+struct Format {
+  uint64_t offset;
+  std::string_view magic, what, fix;
+};
+
+constexpr std::string_view kDecompress = "decompress it first; it may be a vmlinux";
+constexpr std::string_view kPassDisk = "pass it with --disk, and a kernel with --kernel";
+constexpr std::string_view kPassInside = "pass the kernel inside it";
+constexpr std::string_view kPassX86 = "pass an x86-64 bzImage or vmlinux";
+
+constexpr std::array kFormats = std::to_array<Format>({
+    {56, "ARM\x64"sv, "64-bit ARM kernel Image", kPassX86},
+    {48, "RISCV\0\0\0"sv, "RISC-V kernel Image", kPassX86},
+    {4, "zimg"sv, "compressed EFI kernel (zboot)", "extract the kernel inside it, or pass a bzImage"},
+    {0x8001, "CD001"sv, "ISO image", kPassInside},
+    {0, "\x1f\x8b"sv, "gzip file", kDecompress},
+    {0, "\xfd\x37zXZ"sv, "xz file", kDecompress},
+    {0, "\x28\xb5\x2f\xfd"sv, "zstd file", kDecompress},
+    {0, "\x04\x22\x4d\x18"sv, "lz4 file", kDecompress},
+    {0, "\x02\x21\x4c\x18"sv, "lz4 file", kDecompress},
+    {0, "BZh"sv, "bzip2 file", kDecompress},
+    {0, "07070"sv, "cpio archive, an initramfs", "pass it with --initrd, and a kernel with --kernel"},
+    {0, "#!"sv, "script", kPassX86},
+    {0, "QFI\xfb"sv, "qcow2 disk image", kPassDisk},
+    {0, "KDMV"sv, "VMDK disk image", kPassDisk},
+    {0x200, "EFI PART"sv, "disk image with a GPT", kPassDisk},
+    {0x438, "\x53\xef"sv, "ext4 file system", kPassDisk},
+    {0, "hsqs"sv, "squashfs file system", kPassDisk},
+    {0, "!<arch>"sv, "Debian package or static library", kPassInside},
+    {257, "ustar"sv, "tar archive", kPassInside},
+    {0, "\x27\x05\x19\x56"sv, "U-Boot image", kPassX86},
+    {0, "\xd0\x0d\xfe\xed"sv, "device tree or U-Boot FIT image", kPassX86},
+    {0, "MZ"sv, "EFI or Windows program", "pass the kernel as bzImage or vmlinux"},
+    {0x1fe, "\x55\xaa"sv, "disk image with a boot sector", kPassDisk},
+});
+
+// 'CD001' as it is; otherwise the bytes in hexadecimal.
+std::string spell(std::string_view bytes) {
+  const bool printable = std::all_of(bytes.begin(), bytes.end(), [](char c) { return c > ' ' && c <= '~'; });
+  if (printable) return fmt::format("'{}'", bytes);
+  std::string text;
+  for (const char c : bytes) {
+    text += fmt::format("{}{:02x}", text.empty() ? "" : " ", static_cast<unsigned char>(c));
+  }
+  return text;
+}
+
+}  // namespace
+
+Error refuse_foreign_file(const ByteSource& file) {
+  constexpr size_t kShown = 8;
+  constexpr std::string_view kMissing = "no 'HdrS' at 0x202, not ELF";
+  const std::string start = file.read_text(0, kShown);
+  if (start.empty()) return Error("the file is empty", "build or copy it again");
+  for (const Format& format : kFormats) {
+    if (file.read_text(format.offset, format.magic.size()) != format.magic) continue;
+    return Error(fmt::format("{} (first bytes: {} {})", kMissing, spell(format.magic), format.what),
+                 std::string(format.fix));
+  }
+  return Error(fmt::format("{} (first bytes: {})", kMissing, spell(start)), std::string(kPassX86));
+}
+
+}  // namespace vmm

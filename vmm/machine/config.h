@@ -1,0 +1,47 @@
+// MachineConfig: everything a user can say about a machine, as data. The command line fills it (control/command_line.h);
+// validate() refuses what does not fit together.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "devices/backends/char_config.h"
+#include "devices/backends/disk.h"
+
+namespace vmm {
+
+enum class OnReset { kExit, kReboot, kPause };
+
+struct MachineConfig {
+  std::string kernel;
+  std::string initrd;                       // empty: none
+  std::vector<std::string> append;          // added to the default command line
+  std::optional<std::string> command_line;  // replaces it altogether
+  unsigned cpus = 1;
+  uint64_t memory = uint64_t{1} << 30;  // bytes
+  std::string cpu = "host";             // kvm/x86_64/cpu_model.h
+  std::vector<DiskConfig> disks;
+  std::vector<CharConfig> serial;    // COM1..COM4
+  std::vector<CharConfig> consoles;  // virtio consoles: hvc0..
+  std::string io_engine = "auto";    // auto | io_uring | threads
+  OnReset on_reset = OnReset::kExit;
+  bool paused = false;
+  bool rng = true;
+  std::optional<uint16_t> debug_exit_port;
+  std::string name;           // shown to people: in the lock message and by SMBIOS
+  std::string serial_number;  // SMBIOS
+};
+
+constexpr uint64_t kMinMemory = uint64_t{32} << 20;
+constexpr uint64_t kMaxMemory = uint64_t{4} << 40;
+constexpr unsigned kMaxCpus = 254;  // xAPIC identifiers are 8 bits, 255 means all
+
+// Throws Error when a value is out of bounds or values contradict each other.
+void validate(const MachineConfig& config);
+
+// The kernel command line: the defaults that suit the machine, then --append; or --cmdline-only alone.
+std::string kernel_command_line(const MachineConfig& config);
+
+}  // namespace vmm

@@ -1,0 +1,46 @@
+// PanicWatch: finds a Linux kernel panic in what the guest prints on its consoles.
+//
+// The line "Kernel panic - not syncing: REASON" begins one. A kernel that has panicked prints its last words and then
+// nothing more, so the verdict falls when the console has been silent for a moment after it. A user who merely prints an
+// old log goes on to print other things (a prompt at least), which takes the suspicion back.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <deque>
+#include <optional>
+#include <span>
+#include <string>
+
+namespace vmm {
+
+class PanicWatch {
+ public:
+  // Silence after the last words, and silence when they never come to an end (a kernel that is about to reboot).
+  static constexpr std::chrono::milliseconds kSilence{1000};
+  static constexpr std::chrono::milliseconds kLongSilence{5000};
+  static constexpr size_t kTailLines = 20;
+
+  // More console output, in order.
+  void feed(std::span<const std::byte> output);
+
+  // The reason of a panic that has been printed and not been taken back.
+  const std::optional<std::string>& reason() const { return reason_; }
+  // How long the console must stay silent from now on for the panic to be believed.
+  std::chrono::milliseconds silence_needed() const { return ended_ ? kSilence : kLongSilence; }
+  // The last lines printed, for the report.
+  const std::deque<std::string>& tail() const { return tail_; }
+
+ private:
+  void line(const std::string& text);
+
+  std::string partial_;
+  std::deque<std::string> tail_;
+  std::optional<std::string> reason_;
+  bool ended_ = false;  // its last words are out
+};
+
+// The exit code of a panic with this reason: 100 and 101 are panics with a known cause.
+int panic_exit_code(const std::string& reason);
+
+}  // namespace vmm

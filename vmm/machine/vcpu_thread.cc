@@ -1,0 +1,213 @@
+// The loop around KVM_RUN; see vcpu_thread.h.
+#include "vmm/machine/vcpu_thread.h"
+
+#include <fmt/format.h>
+#include <pthread.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <span>
+#include <utility>
+
+#include "vmm/core/error.h"
+
+namespace vmm {
+
+namespace {
+
+// Interrupts KVM_RUN; its handler does nothing.
+int kick_signal() {
+  static const int signal = [] {
+    struct sigaction action {};
+    action.sa_handler = [](int) {};
+    ::sigaction(SIGRTMIN, &action, nullptr);
+    return SIGRTMIN;
+  }();
+  return signal;
+}
+
+std::string_view suberror_name(uint32_t suberror) {
+  switch (suberror) {
+    case KVM_INTERNAL_ERROR_EMULATION:
+      return "an instruction that KVM does not emulate";
+    case KVM_INTERNAL_ERROR_SIMUL_EX:
+      return "an exception while delivering another";
+    case KVM_INTERNAL_ERROR_DELIVERY_EV:
+      return "an exit while delivering an event";
+    case KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON:
+      return "an exit it did not expect";
+    default:
+      return "an unknown suberror";
+  }
+}
+
+std::string_view cpu_mode(const kvm_sregs& sregs) {
+  constexpr uint64_t kProtectedMode = 1;
+  constexpr uint64_t kLongModeActive = 1 << 10;
+  if ((sregs.cr0 & kProtectedMode) == 0) return "real mode";
+  return (sregs.efer & kLongModeActive) != 0 ? "long mode" : "protected mode, not in long mode yet";
+}
+
+}  // namespace
+
+VcpuThread::VcpuThread(const Kvm& kvm, const Vm& vm, unsigned id, const World& world)
+    : world_(world), vcpu_(kvm, vm, id) {}
+
+VcpuThread::~VcpuThread() { stop(); }
+
+void VcpuThread::start() {
+  kick_signal();
+  try {
+    thread_ = std::thread([this] { run(); });
+  } catch (const std::system_error& error) {
+    throw Error(fmt::format("cannot start the thread of vCPU {}: {}", vcpu_.id(), errno_text(error.code().value())),
+                "raise ulimit -u, or ask for fewer with --cpus");
+  }
+}
+
+void VcpuThread::stop() {
+  command(Command::kStop);
+  if (thread_.joinable()) thread_.join();
+}
+
+void VcpuThread::command(Command wanted) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (wanted_ != Command::kStop) wanted_ = wanted;
+  }
+  changed_.notify_all();
+  // The request stays until the thread has seen it, so a signal that comes just before KVM_RUN is not lost.
+  vcpu_.request_exit();
+  if (thread_.joinable()) ::pthread_kill(thread_.native_handle(), kick_signal());
+}
+
+bool VcpuThread::wait_for_command() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return wanted_ != Command::kPause; });
+  return wanted_ == Command::kRun;
+}
+
+void VcpuThread::run() {
+  ::pthread_setname_np(::pthread_self(), fmt::format("vcpu{}", vcpu_.id()).c_str());
+  for (;;) {
+    if (wanted_ != Command::kRun) {
+      // A device access that has been answered is completed by the next KVM_RUN: do that first, without running the
+      // guest, so that a paused machine is at a boundary between instructions.
+      vcpu_.request_exit();
+      vcpu_.run();
+      if (!wait_for_command()) return;
+    }
+    vcpu_.clear_exit_request();
+    if (wanted_ != Command::kRun) continue;
+    const int result = vcpu_.run();
+    if (result == -EINTR || result == -EAGAIN) continue;
+    exits_.store(exits_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    if (result < 0) {
+      fail({Outcome::Kind::kKvmError, exit_code::kKvmError,
+            fmt::format("KVM cannot run vCPU {}: {}", vcpu_.id(), errno_text(-result)), vcpu_.describe()});
+      return;
+    }
+    if (!handle_exit()) return;
+  }
+}
+
+bool VcpuThread::fail(Outcome outcome) {
+  world_.end(std::move(outcome));
+  return false;
+}
+
+bool VcpuThread::handle_exit() {
+  const kvm_run& state = vcpu_.state();
+  switch (state.exit_reason) {
+    case KVM_EXIT_IO:
+      port_access();
+      return true;
+    case KVM_EXIT_MMIO:
+      memory_access();
+      return true;
+    case KVM_EXIT_INTR:
+    case KVM_EXIT_IRQ_WINDOW_OPEN:
+      return true;
+    case KVM_EXIT_SHUTDOWN: {
+      const kvm_sregs sregs = vcpu_.sregs();
+      return fail({Outcome::Kind::kTripleFault, exit_code::kTripleFault,
+                   fmt::format("triple fault on vCPU {} at RIP {:#x} ({}), CR0 {:#x} CR2 {:#x}", vcpu_.id(),
+                               vcpu_.regs().rip, cpu_mode(sregs), sregs.cr0, sregs.cr2),
+                   vcpu_.describe()});
+    }
+    case KVM_EXIT_FAIL_ENTRY:
+      return fail({Outcome::Kind::kKvmError, exit_code::kKvmError,
+                   fmt::format("the CPU refused to enter the guest on vCPU {} (reason {:#x})", vcpu_.id(),
+                               state.fail_entry.hardware_entry_failure_reason),
+                   vcpu_.describe()});
+    case KVM_EXIT_INTERNAL_ERROR:
+      return fail(internal_error());
+    default:
+      return fail({Outcome::Kind::kKvmError, exit_code::kKvmError,
+                   fmt::format("vCPU {} left the guest for a reason this monitor does not know ({})", vcpu_.id(),
+                               state.exit_reason),
+                   vcpu_.describe()});
+  }
+}
+
+void VcpuThread::port_access() {
+  kvm_run& state = vcpu_.state();
+  auto* data = reinterpret_cast<std::byte*>(&state) + state.io.data_offset;
+  for (uint32_t i = 0; i < state.io.count; ++i, data += state.io.size) {
+    const std::span<std::byte> value(data, state.io.size);
+    if (state.io.direction == KVM_EXIT_IO_OUT) {
+      world_.ports.write(state.io.port, value);
+    } else {
+      world_.ports.read(state.io.port, value);
+    }
+  }
+}
+
+void VcpuThread::memory_access() {
+  kvm_run& state = vcpu_.state();
+  const size_t length = std::min<size_t>(state.mmio.len, sizeof state.mmio.data);
+  const auto value = std::as_writable_bytes(std::span(state.mmio.data)).first(length);
+  if (state.mmio.is_write != 0) {
+    world_.memory_bus.write(state.mmio.phys_addr, value);
+  } else {
+    world_.memory_bus.read(state.mmio.phys_addr, value);
+  }
+}
+
+// The instruction at RIP: what KVM stored with the exit, else what the guest's page tables lead to.
+std::string VcpuThread::instruction_bytes() const {
+  const kvm_run& state = vcpu_.state();
+  const auto& failure = state.emulation_failure;
+  std::string text;
+  if (failure.ndata >= 3 && (failure.flags & KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES) != 0) {
+    const size_t size = std::min<size_t>(failure.insn_size, sizeof failure.insn_bytes);
+    for (size_t i = 0; i < size; ++i) text += fmt::format(" {:02x}", failure.insn_bytes[i]);
+    return text;
+  }
+  kvm_translation where{};
+  where.linear_address = vcpu_.sregs().cs.base + vcpu_.regs().rip;
+  if (kvm_ioctl(vcpu_.fd(), KVM_TRANSLATE, &where) < 0 || where.valid == 0) return " (not readable)";
+  for (uint64_t i = 0; i < 15; ++i) {
+    const auto byte = world_.memory.read<uint8_t>(GuestAddress{where.physical_address + i});
+    if (!byte) break;
+    text += fmt::format(" {:02x}", *byte);
+  }
+  return text;
+}
+
+Outcome VcpuThread::internal_error() {
+  const uint32_t suberror = vcpu_.state().internal.suberror;
+  Outcome outcome{Outcome::Kind::kKvmError, exit_code::kKvmError,
+                  fmt::format("KVM internal error on vCPU {}: {} ({}) at RIP {:#x}", vcpu_.id(),
+                              suberror_name(suberror), suberror, vcpu_.regs().rip),
+                  vcpu_.describe() + "\ninstruction bytes:" + instruction_bytes()};
+  if (Kvm::emulates_kernel_code()) {
+    outcome.details +=
+        "\nthis host's KVM only emulates kernel code (no svm or vmx in /proc/cpuinfo): stock kernels do not run here"
+        "\n  fix: run it in the lab: tools/lab -- vmm ...";
+  }
+  return outcome;
+}
+
+}  // namespace vmm

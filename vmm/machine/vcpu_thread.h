@@ -1,0 +1,63 @@
+// VcpuThread: the thread that runs one vCPU, and what happens at each exit: an access to a device goes to the bus,
+// anything that ends the machine is reported.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "devices/bus.h"
+#include "vmm/core/guest_memory.h"
+#include "vmm/kvm/vcpu.h"
+#include "vmm/machine/outcome.h"
+
+namespace vmm {
+
+class VcpuThread {
+ public:
+  struct World {
+    Bus& ports;
+    Bus& memory_bus;
+    const GuestMemory& memory;
+    std::function<void(Outcome)> end;  // any thread; the vCPU does not run again after it
+  };
+
+  VcpuThread(const Kvm& kvm, const Vm& vm, unsigned id, const World& world);
+  ~VcpuThread();  // stops and joins
+
+  const Vcpu& vcpu() const { return vcpu_; }
+  // Between exits the vCPU can be paused and resumed; it begins paused. Any thread; returns without waiting.
+  void start();
+  void pause() { command(Command::kPause); }
+  void resume() { command(Command::kRun); }
+  void stop();  // for good; waits for the thread
+
+  uint64_t exits() const { return exits_.load(std::memory_order_relaxed); }
+
+ private:
+  enum class Command { kRun, kPause, kStop };
+
+  void command(Command wanted);
+  void run();
+  bool wait_for_command();
+  bool handle_exit();  // false: this vCPU is done
+  void port_access();
+  void memory_access();
+  bool fail(Outcome outcome);
+  Outcome internal_error();
+  std::string instruction_bytes() const;
+
+  World world_;
+  Vcpu vcpu_;
+  std::atomic<Command> wanted_{Command::kPause};
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::atomic<uint64_t> exits_{0};
+  std::thread thread_;
+};
+
+}  // namespace vmm

@@ -14,10 +14,11 @@ namespace {
 enum : uint16_t {  // ACPI 6.4 tables 4.11 to 4.13
   GBL_STS = 1 << 5,
   PWRBTN_STS = 1 << 8,
+  RTC_STS = 1 << 10,  // never set: the clock interrupts by its own wire, but drivers arm it
   SCI_EN = 1 << 0,
   SLP_EN = 1 << 13,
 };
-constexpr uint16_t kEvents = GBL_STS | PWRBTN_STS;  // their enable bits have the same places
+constexpr uint16_t kEvents = GBL_STS | PWRBTN_STS | RTC_STS;  // their enable bits have the same places
 constexpr unsigned kSleepTypeShift = 10;
 constexpr uint16_t kSleepTypeMask = 7 << kSleepTypeShift;
 

@@ -13,6 +13,7 @@ constexpr uint64_t kCommandOffset = 4;
 enum : uint8_t {  // the status register, with the manual's names
   STATUS_OBF = 0x01,
   STATUS_SYS = 0x04,
+  STATUS_KEYLOCK = 0x10,  // set: not locked
   STATUS_AUX_OBF = 0x20,
   STATUS_TIMEOUT = 0x40,
 };
@@ -75,7 +76,7 @@ uint8_t I8042::read_data() {
 }
 
 uint8_t I8042::read_status() const {
-  return static_cast<uint8_t>(STATUS_SYS | output_flags_ | (output_ ? STATUS_OBF : 0));
+  return static_cast<uint8_t>(STATUS_SYS | STATUS_KEYLOCK | output_flags_ | (output_ ? STATUS_OBF : 0));
 }
 
 // True when the reset line was pulled.

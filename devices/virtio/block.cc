@@ -46,21 +46,21 @@ size_t data_in(const DescriptorChain& chain) { return chain.writable_size() - 1;
 
 }  // namespace
 
-VirtioBlock::VirtioBlock(std::unique_ptr<BlockBackend> backend, const DiskConfig& config, std::string name,
+VirtioBlock::VirtioBlock(BlockBackend& backend, const DiskConfig& config, std::string name,
                          uint16_t queues)
-    : backend_(std::move(backend)), name_(std::move(name)), queues_(queues) {
+    : backend_(backend), name_(std::move(name)), queues_(queues) {
   CHECK(queues > 0);
-  const uint32_t block = block_size_of(config, *backend_);
-  if (backend_->size() % block != 0) {
+  const uint32_t block = block_size_of(config, backend_);
+  if (backend_.size() % block != 0) {
     throw Error(fmt::format("{}: its size, {} bytes, is not a multiple of the block size {}", config.path,
-                            backend_->size(), block),
+                            backend_.size(), block),
                 fmt::format("pad it: truncate -s %{} {}", block, config.path));
   }
   const std::string& serial = config.serial.empty() ? name_ : config.serial;
   std::ranges::copy(std::as_bytes(std::span(serial)).first(std::min(serial.size(), serial_.size())), serial_.begin());
 
-  const uint32_t physical = std::max(backend_->topology().physical_block, block);
-  config_.capacity = backend_->size() / kSector;
+  const uint32_t physical = std::max(backend_.topology().physical_block, block);
+  config_.capacity = backend_.size() / kSector;
   config_.seg_max = kQueueSize - 2;  // header and status take a descriptor each
   config_.blk_size = block;
   config_.physical_block_exp = static_cast<uint8_t>(std::countr_zero(physical / block));
@@ -77,7 +77,7 @@ VirtioBlock::VirtioBlock(std::unique_ptr<BlockBackend> backend, const DiskConfig
 VirtioTraits VirtioBlock::traits() const {
   uint64_t features = feature(VIRTIO_BLK_F_SEG_MAX) | feature(VIRTIO_BLK_F_BLK_SIZE) | feature(VIRTIO_BLK_F_TOPOLOGY) |
                       feature(VIRTIO_BLK_F_MQ) | feature(VIRTIO_BLK_F_FLUSH) | feature(VIRTIO_BLK_F_CONFIG_WCE);
-  features |= backend_->read_only() ? feature(VIRTIO_BLK_F_RO)
+  features |= backend_.read_only() ? feature(VIRTIO_BLK_F_RO)
                                     : feature(VIRTIO_BLK_F_DISCARD) | feature(VIRTIO_BLK_F_WRITE_ZEROES);
   return {.device_id = VIRTIO_ID_BLOCK,
           .features = features,
@@ -115,8 +115,8 @@ void VirtioBlock::reset() {
 }
 
 void VirtioBlock::refresh_size() {
-  backend_->refresh_size();
-  const uint64_t capacity = backend_->size() / config_.blk_size * config_.blk_size / kSector;
+  backend_.refresh_size();
+  const uint64_t capacity = backend_.size() / config_.blk_size * config_.blk_size / kSector;
   if (capacity == config_.capacity) return;
   {
     const std::lock_guard lock(config_mutex_);
@@ -195,7 +195,7 @@ uint8_t VirtioBlock::parse_read(const DescriptorChain& chain, uint64_t sector, R
 
 uint8_t VirtioBlock::parse_write(const DescriptorChain& chain, uint64_t sector, Request& request) const {
   const size_t length = data_out(chain);
-  if (backend_->read_only()) return VIRTIO_BLK_S_IOERR;  // whether or not the driver took note of F_RO (D13)
+  if (backend_.read_only()) return VIRTIO_BLK_S_IOERR;  // whether or not the driver took note of F_RO (D13)
   if (data_in(chain) != 0 || !in_range(sector, length)) return VIRTIO_BLK_S_IOERR;
   request.offset = sector * kSector;
   request.bytes_out = length;
@@ -215,7 +215,7 @@ uint8_t VirtioBlock::parse_identify(const DescriptorChain& chain, Request& reque
 uint8_t VirtioBlock::parse_segments(const DescriptorChain& chain, Request& request) const {
   const size_t length = data_out(chain);
   const size_t count = length / sizeof(virtio_blk_discard_write_zeroes);
-  if (backend_->read_only() || data_in(chain) != 0) return VIRTIO_BLK_S_IOERR;
+  if (backend_.read_only() || data_in(chain) != 0) return VIRTIO_BLK_S_IOERR;
   if (length % sizeof(virtio_blk_discard_write_zeroes) != 0 || count == 0 || count > kMaxSegments) {
     return VIRTIO_BLK_S_IOERR;
   }
@@ -241,13 +241,13 @@ Task<int> VirtioBlock::perform(Request& request) {
   switch (request.type) {
     case VIRTIO_BLK_T_IN:
       ++stats_.reads;
-      return backend_->read(request.offset, request.data);
+      return backend_.read(request.offset, request.data);
     case VIRTIO_BLK_T_OUT:
       ++stats_.writes;
-      return backend_->write(request.offset, request.data, durability());
+      return backend_.write(request.offset, request.data, durability());
     case VIRTIO_BLK_T_FLUSH:
       ++stats_.flushes;
-      return backend_->flush();
+      return backend_.flush();
     case VIRTIO_BLK_T_GET_ID:
       return identify(request.data);
     default:
@@ -264,14 +264,14 @@ Task<int> VirtioBlock::unmap(const Request& request) {
     const uint64_t length = segment.num_sectors * kSector;
     int error = 0;
     if (zeroes) {
-      error = co_await backend_->write_zeroes(offset, length, segment.flags != 0 ? Unmap::kAllowed : Unmap::kForbidden);
+      error = co_await backend_.write_zeroes(offset, length, segment.flags != 0 ? Unmap::kAllowed : Unmap::kForbidden);
     } else {
-      error = co_await backend_->discard(offset, length);
+      error = co_await backend_.discard(offset, length);
     }
     if (error != 0) co_return error;
   }
   if (!stable) co_return 0;
-  co_return co_await backend_->flush();
+  co_return co_await backend_.flush();
 }
 
 Task<int> VirtioBlock::identify(std::span<const iovec> to) const {

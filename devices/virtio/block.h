@@ -12,7 +12,6 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <mutex>
 #include <span>
 #include <string>
@@ -39,15 +38,12 @@ class VirtioBlock : public VirtioDevice {
 
   // `name`: how the guest will know it ("vda"); it is the serial number too, unless the user chose one. Throws Error
   // when the size of the storage does not suit the block size asked for.
-  VirtioBlock(std::unique_ptr<BlockBackend> backend, const DiskConfig& config, std::string name, uint16_t queues);
+  VirtioBlock(BlockBackend& backend, const DiskConfig& config, std::string name, uint16_t queues);
 
   // All of these on the loop's thread.
   const Stats& stats() const { return stats_; }
-  std::string describe() const { return backend_->describe(); }
   // Looks whether the storage grew and tells the driver. One that shrank keeps its size and fails past its end.
   void refresh_size();
-  // Makes stable what has been written: at the end of a machine, and before a snapshot.
-  Task<int> flush() { return backend_->flush(); }
 
   std::string name() const override { return "virtio-blk " + name_; }
   VirtioTraits traits() const override;
@@ -82,7 +78,7 @@ class VirtioBlock : public VirtioDevice {
   void finish(DescriptorChain& chain, const Request& request, uint8_t status);
   Durability durability() const;
 
-  std::unique_ptr<BlockBackend> backend_;
+  BlockBackend& backend_;
   std::string name_;
   std::array<std::byte, VIRTIO_BLK_ID_BYTES> serial_{};
   uint16_t queues_;

@@ -370,17 +370,23 @@ void VirtioPci::finish_stop() {
   for (const auto& done : std::exchange(on_stopped_, {})) done();
 }
 
+bool VirtioPci::driven() {
+  const std::lock_guard lock(mutex_);
+  return phase_ == Phase::kActive;
+}
+
+// Posted, so that it comes after what vCPUs have posted before.
 void VirtioPci::stop(std::function<void()> done) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (phase_ == Phase::kIdle) {
-      host_.loop().post(std::move(done));
-      return;
+  host_.loop().post([this, done = std::move(done)] {
+    {
+      const std::lock_guard lock(mutex_);
+      if (phase_ != Phase::kIdle) {
+        phase_ = Phase::kStopping;
+        on_stopped_.push_back(done);
+      }
     }
-    phase_ = Phase::kStopping;
-  }
-  on_stopped_.push_back(std::move(done));
-  begin_stop();
+    on_stopped_.empty() ? done() : begin_stop();
+  });
 }
 
 void VirtioPci::ring_broken(const char* why) { need_reset(why); }

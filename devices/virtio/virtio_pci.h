@@ -37,6 +37,8 @@ class VirtioPci : public PciDevice {
   ~VirtioPci() override;
 
   VirtioDevice& device() { return *device_; }
+  // Whether a driver has set DRIVER_OK and not reset the device since. Any thread.
+  bool driven();
 
   // Brings all queues to rest, on the loop, and calls `done` when nothing is in flight any more.
   void stop(std::function<void()> done);

@@ -1,13 +1,12 @@
 // Kvm: the host's /dev/kvm, what it can do, and clear words for when it cannot.
 #pragma once
 
-#include <linux/kvm.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
 #include "vmm/core/fd.h"
+#include "vmm/kvm/kvm_header.h"
 
 namespace vmm {
 

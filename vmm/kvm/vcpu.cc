@@ -17,7 +17,8 @@ namespace vmm {
 
 Vcpu::Vcpu(const Kvm& kvm, const Vm& vm, unsigned id) : id_(id), run_size_(kvm.run_size()) {
   const int fd = kvm_ioctl(vm.fd(), KVM_CREATE_VCPU, id);
-  if (fd < 0) throw Error(fmt::format("KVM cannot create vCPU {}: {}", id, errno_text(-fd)), "ask for fewer with --cpus");
+  if (fd < 0)
+    throw Error(fmt::format("KVM cannot create vCPU {}: {}", id, errno_text(-fd)), "ask for fewer with --cpus");
   fd_ = UniqueFd(fd);
   void* mapped = ::mmap(nullptr, run_size_, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (mapped == MAP_FAILED) throw Error(fmt::format("cannot map vCPU {}: {}", id, errno_text(errno)));

@@ -1,14 +1,13 @@
 // Vcpu: one virtual CPU: run it, look at it, make it come back. All calls but kick() belong to the thread that runs it.
 #pragma once
 
-#include <linux/kvm.h>
-
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "vmm/core/fd.h"
 #include "vmm/kvm/kvm.h"
+#include "vmm/kvm/kvm_header.h"
 #include "vmm/kvm/vm.h"
 
 namespace vmm {

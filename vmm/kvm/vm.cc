@@ -77,6 +77,14 @@ bool Vm::signal_msi(uint64_t address, uint32_t data) const {
   return kvm_ioctl(fd_.get(), KVM_SIGNAL_MSI, &message) >= 0;
 }
 
+void Vm::send_nmi() const {
+  // As a message to the local APICs (Intel SDM 3A §11.11): destination 0xff is all of them, delivery mode 4 is NMI. The
+  // KVM_NMI ioctl would have to wait until the vCPU leaves the guest.
+  constexpr uint64_t kAllCpus = 0xfee00000 | 0xff << 12;
+  constexpr uint32_t kNmi = 4 << 8;
+  signal_msi(kAllCpus, kNmi);
+}
+
 int Vm::ioeventfd(GuestAddress address, const EventFd& event, uint32_t flags) const {
   kvm_ioeventfd request{};
   request.addr = address.value;

@@ -22,6 +22,8 @@ class Vm {
   void set_level_triggered(uint16_t mask) const;
   // False when the message means nothing to the interrupt controller. Any thread.
   bool signal_msi(uint64_t address, uint32_t data) const;
+  // A non-maskable interrupt to every vCPU. Any thread.
+  void send_nmi() const;
   // A guest write of any width at `address` signals `event` until it is taken back. False when the host refuses.
   bool add_doorbell(GuestAddress address, const EventFd& event) const;
   void remove_doorbell(GuestAddress address, const EventFd& event) const;

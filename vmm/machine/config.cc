@@ -1,12 +1,31 @@
-// Bounds and the default command line; see config.h.
+// Bounds, names and the default command line; see config.h.
 #include "vmm/machine/config.h"
 
 #include <fmt/format.h>
-#include <sys/mman.h>
+
+#include <algorithm>
 
 #include "vmm/core/error.h"
 
 namespace vmm {
+
+namespace {
+
+void require_one_stdio(const MachineConfig& config) {
+  const auto is_stdio = [](const CharConfig& console) { return console.kind == CharConfig::Kind::kStdio; };
+  if (std::ranges::count_if(config.serial, is_stdio) + std::ranges::count_if(config.consoles, is_stdio) > 1) {
+    throw Error("two consoles cannot share the standard streams", "give one of them pty, unix=PATH, file=PATH or null");
+  }
+}
+
+// Whether one of the words that the user adds is KEY=...
+bool said(const MachineConfig& config, std::string_view key) {
+  return std::ranges::any_of(config.append, [key](const std::string& words) {
+    return words.starts_with(key) || words.find(" " + std::string(key)) != std::string::npos;
+  });
+}
+
+}  // namespace
 
 void validate(const MachineConfig& config) {
   if (config.cpus < 1 || config.cpus > kMaxCpus) {
@@ -14,7 +33,7 @@ void validate(const MachineConfig& config) {
                 fmt::format("--cpus {}", config.cpus < 1 ? 1 : kMaxCpus));
   }
   if (config.memory < kMinMemory || config.memory > kMaxMemory) {
-    throw Error(fmt::format("{} bytes of memory are not possible: this machine has 32 MiB to 4 TiB", config.memory),
+    throw Error(fmt::format("{} of memory is not possible: this machine has 32 MiB to 4 TiB", size_text(config.memory)),
                 "--mem 1G");
   }
   if (config.memory % 4096 != 0) {
@@ -24,29 +43,45 @@ void validate(const MachineConfig& config) {
     throw Error(fmt::format("{} serial ports are too many: a PC has four", config.serial.size()),
                 "use --console for further ones");
   }
+  require_one_stdio(config);
 }
 
-std::string kernel_command_line(const MachineConfig& config) {
+std::string kernel_command_line(const MachineConfig& config, KernelKind kind) {
   if (config.command_line) return *config.command_line;
-  std::string line;
-  const auto add = [&line](std::string_view words) {
-    if (words.empty()) return;
-    if (!line.empty()) line += ' ';
-    line += words;
-  };
-  const auto said = [&config](std::string_view key) {
-    for (const std::string& words : config.append) {
-      if (words.starts_with(key) || words.find(" " + std::string(key)) != std::string::npos) return true;
-    }
-    return false;
-  };
-  if (!said("console=")) {
-    if (!config.consoles.empty()) add("console=hvc0");
-    if (!config.serial.empty()) add("console=ttyS0");
+  std::vector<std::string> words;
+  const bool linux = kind != KernelKind::kMultiboot;
+  if (linux && !said(config, "console=")) {
+    if (!config.serial.empty()) words.emplace_back("console=ttyS0");
+    if (!config.consoles.empty()) words.emplace_back("console=hvc0");
+    // The last one becomes /dev/console, where init and its shell are: the one that a person sits at.
+    const bool serial_is_stdio = !config.serial.empty() && config.serial.front().kind == CharConfig::Kind::kStdio;
+    if (serial_is_stdio) std::ranges::reverse(words);
   }
-  if (!config.disks.empty() && !said("root=")) add(config.disks.front().read_only ? "root=/dev/vda ro" : "root=/dev/vda rw");
-  for (const std::string& words : config.append) add(words);
-  return line;
+  if (linux && !config.disks.empty() && !said(config, "root=")) {
+    words.emplace_back(config.disks.front().read_only ? "root=/dev/vda ro" : "root=/dev/vda rw");
+  }
+  for (const std::string& text : config.append) {
+    if (!text.empty()) words.push_back(text);
+  }
+  return fmt::format("{}", fmt::join(words, " "));
+}
+
+std::string disk_name(size_t index) {
+  // As Linux counts (drivers/block/virtio_blk.c, virtblk_name_format): bijective base 26.
+  std::string letters;
+  for (size_t rest = index + 1; rest > 0; rest = (rest - 1) / 26) {
+    letters.insert(letters.begin(), static_cast<char>('a' + (rest - 1) % 26));
+  }
+  return "vd" + letters;
+}
+
+std::string size_text(uint64_t bytes) {
+  constexpr std::string_view kUnits[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+  size_t unit = 0;
+  auto value = static_cast<double>(bytes);
+  for (; value >= 1024 && unit + 1 < std::size(kUnits); ++unit) value /= 1024;
+  return value == static_cast<double>(static_cast<uint64_t>(value)) ? fmt::format("{:.0f} {}", value, kUnits[unit])
+                                                                    : fmt::format("{:.1f} {}", value, kUnits[unit]);
 }
 
 }  // namespace vmm

@@ -1,14 +1,17 @@
-// MachineConfig: everything a user can say about a machine, as data. The command line fills it (control/command_line.h);
-// validate() refuses what does not fit together.
+// MachineConfig: everything a user can say about a machine, as data. The command line fills it
+// (control/command_line.h); validate() refuses what does not fit together.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "devices/backends/char_config.h"
 #include "devices/backends/disk.h"
+#include "devices/backends/io_engine.h"
+#include "firmware/boot.h"
 
 namespace vmm {
 
@@ -25,7 +28,7 @@ struct MachineConfig {
   std::vector<DiskConfig> disks;
   std::vector<CharConfig> serial;    // COM1..COM4
   std::vector<CharConfig> consoles;  // virtio consoles: hvc0..
-  std::string io_engine = "auto";    // auto | io_uring | threads
+  IoEngine::Kind io_engine = IoEngine::Kind::kAuto;
   OnReset on_reset = OnReset::kExit;
   bool paused = false;
   bool rng = true;
@@ -41,7 +44,13 @@ constexpr unsigned kMaxCpus = 254;  // xAPIC identifiers are 8 bits, 255 means a
 // Throws Error when a value is out of bounds or values contradict each other.
 void validate(const MachineConfig& config);
 
-// The kernel command line: the defaults that suit the machine, then --append; or --cmdline-only alone.
-std::string kernel_command_line(const MachineConfig& config);
+// The kernel command line: for Linux the defaults that suit the machine, then --append; or --cmdline-only alone.
+std::string kernel_command_line(const MachineConfig& config, KernelKind kind);
+
+// The Linux name of the disk with this number: vda, vdb, ..., vdz, vdaa.
+std::string disk_name(size_t index);
+
+// "1 GiB", "512 MiB", "1.5 GiB".
+std::string size_text(uint64_t bytes);
 
 }  // namespace vmm

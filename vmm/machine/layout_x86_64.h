@@ -27,7 +27,11 @@ constexpr uint32_t kPciWindowStart = 0xc0000000;
 constexpr uint32_t kPciWindowSize = 0x20000000;
 constexpr uint64_t kEcamStart = 0xe0000000;
 
+constexpr uint16_t kKeyboardPort = 0x60;
+constexpr uint16_t kRtcPort = 0x70;
+constexpr uint16_t kFwCfgPort = 0x510;
 constexpr uint16_t kAcpiPort = 0x600;
+constexpr uint16_t kPciPort = 0xcf8;
 constexpr uint16_t kResetPort = 0xcf9;
 constexpr uint8_t kAcpiIrq = 9;
 constexpr uint8_t kRtcIrq = 8;

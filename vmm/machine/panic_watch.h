@@ -1,8 +1,8 @@
 // PanicWatch: finds a Linux kernel panic in what the guest prints on its consoles.
 //
 // The line "Kernel panic - not syncing: REASON" begins one. A kernel that has panicked prints its last words and then
-// nothing more, so the verdict falls when the console has been silent for a moment after it. A user who merely prints an
-// old log goes on to print other things (a prompt at least), which takes the suspicion back.
+// nothing more, so the verdict falls when the console has been silent for a moment after it. A user who merely prints
+// an old log goes on to print other things (a prompt at least), which takes the suspicion back.
 #pragma once
 
 #include <chrono>

@@ -54,7 +54,10 @@ std::string_view cpu_mode(const kvm_sregs& sregs) {
 VcpuThread::VcpuThread(const Kvm& kvm, const Vm& vm, unsigned id, const World& world)
     : world_(world), vcpu_(kvm, vm, id) {}
 
-VcpuThread::~VcpuThread() { stop(); }
+VcpuThread::~VcpuThread() {
+  request_stop();
+  join();
+}
 
 void VcpuThread::start() {
   kick_signal();
@@ -66,8 +69,7 @@ void VcpuThread::start() {
   }
 }
 
-void VcpuThread::stop() {
-  command(Command::kStop);
+void VcpuThread::join() {
   if (thread_.joinable()) thread_.join();
 }
 

@@ -34,7 +34,8 @@ class VcpuThread {
   void start();
   void pause() { command(Command::kPause); }
   void resume() { command(Command::kRun); }
-  void stop();  // for good; waits for the thread
+  void request_stop() { command(Command::kStop); }  // for good
+  void join();                                      // waits for the thread after that
 
   uint64_t exits() const { return exits_.load(std::memory_order_relaxed); }
 

@@ -131,8 +131,68 @@ void reduce_to_baseline(std::vector<Leaf>& leaves) {
   }
 }
 
-// Who am I, and who is beside me: one socket, a core per vCPU, no threads.
-void describe_topology(std::vector<Leaf>& leaves, unsigned id, unsigned count) {
+}  // namespace
+
+CpuModel CpuModel::parse(std::string_view text) {
+  CpuModel model;
+  const auto model_name = text.substr(0, text.find(','));
+  if (model_name == "baseline") {
+    model.baseline_ = true;
+  } else if (model_name != "host") {
+    throw Error(fmt::format("unknown CPU model '{}'", model_name), "use --cpu host or --cpu baseline");
+  }
+  while (text.find(',') != std::string_view::npos) {
+    text.remove_prefix(text.find(',') + 1);
+    const auto change = text.substr(0, text.find(','));
+    const bool signed_name = change.starts_with('+') || change.starts_with('-');
+    if (!signed_name || find_feature(change.substr(1)) == nullptr) {
+      std::vector<std::string_view> names;
+      for (const Feature& feature : kFeatures) names.push_back(feature.name);
+      throw Error(fmt::format("unknown CPU feature '{}'", change),
+                  fmt::format("write +NAME or -NAME, with a name of: {}", fmt::join(names, " ")));
+    }
+    model.changes_.push_back({std::string(change.substr(1)), change.starts_with('+')});
+  }
+  return model;
+}
+
+std::vector<kvm_cpuid_entry2> CpuModel::leaves(const Kvm& kvm) const {
+  std::vector<Leaf> supported = kvm.supported_cpuid();
+  if (Leaf* features = find_leaf(supported, 1, 0)) {
+    features->ecx |= 1u << 31;  // a hypervisor is present
+    // These two are done by KVM's local APIC, which does not list them.
+    features->ecx |= 1u << 21;
+    if (kvm.capability(KVM_CAP_TSC_DEADLINE_TIMER) > 0) features->ecx |= 1u << 24;
+  }
+  std::vector<Leaf> leaves = supported;
+  if (baseline_) reduce_to_baseline(leaves);
+
+  for (const Change& change : changes_) {
+    const Feature& feature = *find_feature(change.feature);
+    const uint32_t bit = 1u << feature.bit;
+    const Leaf* offered = find_leaf(supported, feature.function, feature.index);
+    if (change.enable && (offered == nullptr || (offered->*feature.reg & bit) == 0)) {
+      throw Error(fmt::format("this host cannot give the guest the CPU feature '{}'", change.feature),
+                  fmt::format("leave +{} out", change.feature));
+    }
+    Leaf* leaf = find_leaf(leaves, feature.function, feature.index);
+    if (leaf == nullptr && change.enable) {
+      leaves.push_back(*offered);
+      leaf = &leaves.back();
+    }
+    if (leaf == nullptr) continue;
+    leaf->*feature.reg = change.enable ? leaf->*feature.reg | bit : leaf->*feature.reg & ~bit;
+  }
+  // XSAVE needs its leaf of sizes and masks.
+  const Leaf* basic = find_leaf(leaves, 1, 0);
+  if (basic != nullptr && (basic->ecx & 1u << 26) != 0 && find_leaf(leaves, 0xd, 0) == nullptr) {
+    std::ranges::copy_if(supported, std::back_inserter(leaves), [](const Leaf& l) { return l.function == 0xd; });
+  }
+  return leaves;
+}
+
+// One socket, a core per vCPU, no threads.
+std::vector<kvm_cpuid_entry2> with_topology(std::vector<kvm_cpuid_entry2> leaves, unsigned id, unsigned count) {
   const auto id_bits = static_cast<uint32_t>(std::bit_width(count - 1));
   std::erase_if(leaves, [](const Leaf& l) { return l.function == 0xb || l.function == 0x1f; });
   for (Leaf& leaf : leaves) {
@@ -175,66 +235,6 @@ void describe_topology(std::vector<Leaf>& leaves, unsigned id, unsigned count) {
   leaves.push_back(threads);
   leaves.push_back(cores);
   if (Leaf* basic = find_leaf(leaves, 0, 0)) basic->eax = std::max(basic->eax, 0xbu);
-}
-
-}  // namespace
-
-CpuModel CpuModel::parse(std::string_view text) {
-  CpuModel model;
-  const auto model_name = text.substr(0, text.find(','));
-  if (model_name == "baseline") {
-    model.baseline_ = true;
-  } else if (model_name != "host") {
-    throw Error(fmt::format("unknown CPU model '{}'", model_name), "use --cpu host or --cpu baseline");
-  }
-  while (text.find(',') != std::string_view::npos) {
-    text.remove_prefix(text.find(',') + 1);
-    const auto change = text.substr(0, text.find(','));
-    const bool signed_name = change.starts_with('+') || change.starts_with('-');
-    if (!signed_name || find_feature(change.substr(1)) == nullptr) {
-      std::vector<std::string_view> names;
-      for (const Feature& feature : kFeatures) names.push_back(feature.name);
-      throw Error(fmt::format("unknown CPU feature '{}'", change),
-                  fmt::format("write +NAME or -NAME, with a name of: {}", fmt::join(names, " ")));
-    }
-    model.changes_.push_back({std::string(change.substr(1)), change.starts_with('+')});
-  }
-  return model;
-}
-
-std::vector<kvm_cpuid_entry2> CpuModel::leaves(const Kvm& kvm, unsigned id, unsigned count) const {
-  std::vector<Leaf> supported = kvm.supported_cpuid();
-  if (Leaf* features = find_leaf(supported, 1, 0)) {
-    features->ecx |= 1u << 31;  // a hypervisor is present
-    // These two are done by KVM's local APIC, which does not list them.
-    features->ecx |= 1u << 21;
-    if (kvm.capability(KVM_CAP_TSC_DEADLINE_TIMER) > 0) features->ecx |= 1u << 24;
-  }
-  std::vector<Leaf> leaves = supported;
-  if (baseline_) reduce_to_baseline(leaves);
-
-  for (const Change& change : changes_) {
-    const Feature& feature = *find_feature(change.feature);
-    const uint32_t bit = 1u << feature.bit;
-    const Leaf* offered = find_leaf(supported, feature.function, feature.index);
-    if (change.enable && (offered == nullptr || (offered->*feature.reg & bit) == 0)) {
-      throw Error(fmt::format("this host cannot give the guest the CPU feature '{}'", change.feature),
-                  fmt::format("leave +{} out", change.feature));
-    }
-    Leaf* leaf = find_leaf(leaves, feature.function, feature.index);
-    if (leaf == nullptr && change.enable) {
-      leaves.push_back(*offered);
-      leaf = &leaves.back();
-    }
-    if (leaf == nullptr) continue;
-    leaf->*feature.reg = change.enable ? leaf->*feature.reg | bit : leaf->*feature.reg & ~bit;
-  }
-  // XSAVE needs its leaf of sizes and masks.
-  const Leaf* basic = find_leaf(leaves, 1, 0);
-  if (basic != nullptr && (basic->ecx & 1u << 26) != 0 && find_leaf(leaves, 0xd, 0) == nullptr) {
-    std::ranges::copy_if(supported, std::back_inserter(leaves), [](const Leaf& l) { return l.function == 0xd; });
-  }
-  describe_topology(leaves, id, count);
   return leaves;
 }
 

@@ -1,0 +1,111 @@
+// The words of a run; see banner.h.
+#include "vmm/control/banner.h"
+
+#include <fmt/format.h>
+
+#include "devices/pci/pci_root.h"
+#include "firmware/boot_setup.h"
+#include "vmm/core/log.h"
+#include "vmm/machine/layout_x86_64.h"
+
+namespace vmm {
+
+namespace {
+
+std::string kind_text(const CharConfig& console) {
+  switch (console.kind) {
+    case CharConfig::Kind::kStdio:
+      return "stdio";
+    case CharConfig::Kind::kFile:
+      return "file " + console.path;
+    case CharConfig::Kind::kPty:
+      return "pty";
+    case CharConfig::Kind::kUnix:
+      return "socket " + console.path;
+    case CharConfig::Kind::kTcp:
+      return fmt::format("tcp {}:{}", console.host, console.port);
+    case CharConfig::Kind::kNull:
+      break;
+  }
+  return "nowhere";
+}
+
+// "18 412"
+std::string grouped(uint64_t number) {
+  std::string text = std::to_string(number);
+  for (size_t at = text.size(); at > 3;) text.insert(at -= 3, " ");
+  return text;
+}
+
+std::string kernel_text(const KernelFile& kernel) {
+  return fmt::format("{} {}", kernel_kind_name(kernel.info().kind), kernel.info().summary);
+}
+
+}  // namespace
+
+void print_banner(const MachineConfig& config, const Backends& backends, const std::string& escape) {
+  std::string line = fmt::format("{} | {} vCPU{}, {}", kernel_text(backends.kernel), config.cpus,
+                                 config.cpus == 1 ? "" : "s", size_text(config.memory));
+  for (size_t i = 0; i < backends.disks.size(); ++i) {
+    line += fmt::format(" | /dev/{} {}", disk_name(i), backends.disks[i]->describe());
+  }
+  log_info("{}", line);
+  for (const std::string& warning : backends.kernel.info().warnings) log_warn("the kernel {}", warning);
+  if (backends.stdio() == nullptr) return;
+  const bool serial = !config.serial.empty() && backends.stdio() == backends.serial.front().get();
+  const std::string help = escape.empty() ? "" : fmt::format(" - press {0} h for help, {0} x to quit", escape);
+  log_info("console {}{}", serial ? "ttyS0" : "hvc0", help);
+}
+
+void print_outcome(const Outcome& outcome, std::chrono::duration<double> after, uint64_t exits) {
+  // A panic line has its own time: that of the panic.
+  const std::string when = outcome.kind == Outcome::Kind::kPanic
+                               ? std::string()
+                               : fmt::format(" after {:.1f} s ({} exits)", after.count(), grouped(exits));
+  log_info("{}{}", outcome.what, when);
+  print_lines(outcome.details);
+}
+
+void print_lines(std::string_view text) {
+  while (!text.empty()) {
+    const size_t end = text.find('\n');
+    const std::string_view line = text.substr(0, end);
+    log_line(LogLevel::kInfo, line.starts_with(' ') ? std::string(line) : fmt::format("  {}", line));
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+  }
+}
+
+std::string describe_machine(const MachineConfig& config, const Backends& backends) {
+  std::string text;
+  const auto row = [&text](std::string_view label, const std::string& value) {
+    text += fmt::format("{:<13} {}\n", label, value);
+  };
+  const KernelInfo& kernel = backends.kernel.info();
+  row("kernel", fmt::format("{} ({})", config.kernel, kernel_text(backends.kernel)));
+  if (!config.initrd.empty()) row("initrd", config.initrd);
+  row("command line", kernel_command_line(config, kernel.kind));
+  row("cpus", fmt::format("{} ({})", config.cpus, config.cpu));
+  row("memory", size_text(config.memory));
+  for (size_t i = 0; i < backends.disks.size(); ++i) {
+    row("disk", fmt::format("/dev/{} {}", disk_name(i), backends.disks[i]->describe()));
+  }
+  for (size_t i = 0; i < config.serial.size(); ++i)
+    row("serial", fmt::format("ttyS{} {}", i, kind_text(config.serial[i])));
+  for (size_t i = 0; i < config.consoles.size(); ++i) {
+    row("console", fmt::format("hvc{} {}", i, kind_text(config.consoles[i])));
+  }
+  if (config.debug_exit_port) row("debug exit", fmt::format("port {:#x}", *config.debug_exit_port));
+
+  Platform platform;
+  platform.ram = layout::memory_ranges(config.memory);
+  platform.ecam = {{layout::kEcamStart}, PciRoot::kEcamSize};
+  text += "memory map\n";
+  for (const MemoryMapEntry& entry : memory_map(platform)) {
+    text += fmt::format("  {:#014x} - {:#014x}  {}\n", entry.start, entry.start + entry.size - 1,
+                        entry.type == MemoryMapEntry::kRam ? "RAM" : "reserved");
+  }
+  const uint64_t window_end = uint64_t{layout::kPciWindowStart} + layout::kPciWindowSize - 1;
+  return text + fmt::format("  {:#014x} - {:#014x}  PCI window\n", layout::kPciWindowStart, window_end);
+}
+
+}  // namespace vmm

@@ -1,0 +1,236 @@
+// Reading the command line with CLI11; see command_line.h.
+#include "vmm/control/command_line.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <utility>
+
+#include "vmm/control/foreign_flags.h"
+#include "vmm/core/error.h"
+#include "vmm/kvm/x86_64/cpu_model.h"
+
+namespace vmm {
+
+namespace {
+
+constexpr std::string_view kHelp =
+    R"(vmm: run a virtual machine, and say why it ended
+
+  vmm --kernel bzImage --disk rootfs.img          boot it, console on this terminal
+  vmm inspect IMAGE                               what kind of kernel is this
+  vmm doctor                                      can this host run it; every fix as one line
+
+What boots
+  --kernel F           bzImage, vmlinux (PVH) or Multiboot kernel; found by content [./bzImage]
+  --initrd F|none      initial RAM file system
+  --append S           add to the kernel's command line (repeat)
+  --cmdline-only S     replace the command line altogether
+The machine
+  --cpus N             virtual CPUs, 1 to 254 [1]
+  --mem SIZE           memory: 512M, 1G, ... [1G]
+  --cpu MODEL          host or baseline (x86-64-v1), then ,+feature ,-feature [host]
+  --disk F[,OPTIONS]   a disk (repeat): ro ephemeral direct serial=S queues=N block-size=N sparse=off
+  --no-rng             without virtio-rng
+  --debug-exit PORT    a port whose write of V ends the run with status (V << 1) | 1
+Consoles
+  --serial KIND        stdio, file=F, pty, unix=F, tcp=HOST:PORT or null, then ,ts ,log=F (repeat) [stdio]
+  --console KIND       the same as a virtio console (hvc0), with window size (repeat)
+  --escape KEY         ^A, ^] or none: the key before h (help), x (quit) and others [^A]
+How it ends
+  --on-reset WHAT      exit (104), reboot or pause [exit]
+  --on-panic exit      a kernel panic ends the run (96; 100 no root, 101 init died)
+This program
+  --name N             what others call it: in lock messages and SMBIOS
+  --io-engine E        auto, io_uring or threads [auto]
+  --paused             start paused; Ctrl-A p goes on
+  --dry-run            print the resolved configuration and memory map, run nothing
+  --log F, -v          our own messages to a file; more of them
+  --version, --help
+
+Exit status: 0 clean power-off, 96-104 how the guest died, 125 vmm or the host could not, 130 quit, 143 SIGTERM.
+)";
+
+// "1G", "512M", "1.5G", "65536K"; a plain number is MiB, as everywhere in this field.
+uint64_t parse_size(const std::string& text) {
+  constexpr std::array<std::pair<char, int>, 4> kUnits{{{'K', 10}, {'M', 20}, {'G', 30}, {'T', 40}}};
+  double number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  std::string unit(end, text.data() + text.size());
+  if (unit.ends_with("iB")) unit.resize(unit.size() - 2);
+  if (unit.ends_with('B')) unit.resize(unit.size() - 1);
+  const char letter = unit.empty() ? 'M' : static_cast<char>(std::toupper(static_cast<unsigned char>(unit[0])));
+  const auto known = std::ranges::find(kUnits, letter, &std::pair<char, int>::first);
+  const double bytes = known == kUnits.end() ? -1 : number * static_cast<double>(uint64_t{1} << known->second);
+  if (error != std::errc() || unit.size() > 1 || !(bytes >= 0) || bytes >= 0x1p63) {
+    throw Error(fmt::format("--mem: '{}' is no size", text), "--mem 1G");
+  }
+  return static_cast<uint64_t>(bytes);
+}
+
+template <typename T>
+T parse_number(std::string_view flag, const std::string& text, std::string_view example) {
+  const bool hex = text.starts_with("0x") || text.starts_with("0X");
+  T value{};
+  const char* begin = text.data() + (hex ? 2 : 0);
+  const auto [end, error] = std::from_chars(begin, text.data() + text.size(), value, hex ? 16 : 10);
+  if (error == std::errc() && end == text.data() + text.size() && end != begin) return value;
+  throw Error(fmt::format("{}: '{}' is no number that fits", flag, text), fmt::format("{} {}", flag, example));
+}
+
+template <typename T, size_t N>
+T parse_choice(std::string_view flag, const std::string& text,
+               const std::array<std::pair<std::string_view, T>, N>& of) {
+  std::string names;
+  for (const auto& [name, value] : of) {
+    if (text == name) return value;
+    names += fmt::format("{}{} {}", names.empty() ? "" : ", ", flag, name);
+  }
+  throw Error(fmt::format("{}: there is no '{}'", flag, text), names);
+}
+
+// What makes a kernel tree a place where plain `vmm` works.
+std::string find_kernel() {
+  for (const char* place : {"bzImage", "arch/x86/boot/bzImage"}) {
+    if (::access(place, R_OK) == 0) return place;
+  }
+  throw Error("no kernel given, and no ./bzImage or arch/x86/boot/bzImage here", "vmm --kernel bzImage");
+}
+
+CharConfig parse_console(std::string_view text) {
+  if (text.starts_with("virtio:")) text.remove_prefix(7);
+  return CharConfig::parse(text);
+}
+
+// Where the console is when nothing was said about it.
+void default_consoles(MachineConfig& machine) {
+  if (!machine.serial.empty()) return;
+  const bool taken = std::ranges::any_of(
+      machine.consoles, [](const CharConfig& console) { return console.kind == CharConfig::Kind::kStdio; });
+  // With a virtio console at the terminal the serial line stays, so that early messages and panics are seen.
+  machine.serial.push_back(CharConfig::parse(taken ? "null" : "stdio"));
+}
+
+// The flags of a run. CLI11 calls back in the order in which they were typed; what is refused throws Error.
+void add_run_flags(CLI::App& app, CommandLine& line) {
+  MachineConfig& machine = line.machine;
+  const auto flag = [&app](const std::string& name, std::function<void(const std::string&)> take) {
+    app.add_option_function<std::vector<std::string>>(name,
+                                                      [take = std::move(take)](const std::vector<std::string>& values) {
+                                                        for (const std::string& value : values) take(value);
+                                                      })
+        ->expected(1)
+        ->allow_extra_args(false)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  };
+  flag("--kernel", [&](const std::string& value) { machine.kernel = value; });
+  flag("--initrd", [&](const std::string& value) {
+    if (value == "auto") throw Error("--initrd auto is not built yet", "make one, and pass its name");
+    machine.initrd = value == "none" ? std::string() : value;
+  });
+  flag("--append", [&](const std::string& value) { machine.append.push_back(value); });
+  flag("--cmdline-only", [&](const std::string& value) { machine.command_line = value; });
+  flag("--cpus", [&](const std::string& value) { machine.cpus = parse_number<unsigned>("--cpus", value, "2"); });
+  flag("--mem", [&](const std::string& value) { machine.memory = parse_size(value); });
+  flag("--cpu", [&](const std::string& value) {
+    CpuModel::parse(value);
+    machine.cpu = value;
+  });
+  flag("--disk", [&](const std::string& value) { machine.disks.push_back(DiskConfig::parse(value)); });
+  flag("--serial", [&](const std::string& value) { machine.serial.push_back(CharConfig::parse(value)); });
+  flag("--console", [&](const std::string& value) { machine.consoles.push_back(parse_console(value)); });
+  flag("--escape", [&](const std::string& value) { line.escape = value; });
+  flag("--debug-exit", [&](const std::string& value) {
+    machine.debug_exit_port = parse_number<uint16_t>("--debug-exit", value, "0xf4");
+  });
+  flag("--on-reset", [&](const std::string& value) {
+    machine.on_reset = parse_choice<OnReset>(
+        "--on-reset", value,
+        std::array<std::pair<std::string_view, OnReset>, 3>{
+            {{"exit", OnReset::kExit}, {"reboot", OnReset::kReboot}, {"pause", OnReset::kPause}}});
+  });
+  flag("--on-panic", [&](const std::string& value) {
+    if (value != "exit") throw Error(fmt::format("--on-panic {} is not built yet", value), "--on-panic exit");
+  });
+  flag("--io-engine", [&](const std::string& value) {
+    using Kind = IoEngine::Kind;
+    machine.io_engine =
+        parse_choice<Kind>("--io-engine", value,
+                           std::array<std::pair<std::string_view, Kind>, 3>{
+                               {{"auto", Kind::kAuto}, {"io_uring", Kind::kIoUring}, {"threads", Kind::kThreads}}});
+  });
+  flag("--name", [&](const std::string& value) { machine.name = value; });
+  flag("--log", [&](const std::string& value) { line.log_file = value; });
+  app.add_flag_callback("--no-rng", [&] { machine.rng = false; });
+  app.add_flag_callback("--paused", [&] { machine.paused = true; });
+  app.add_flag_callback("--dry-run", [&] { line.dry_run = true; });
+  app.add_flag_callback("-v,--verbose", [&] { line.verbose = true; });
+}
+
+void parse_run(CommandLine& line, std::vector<std::string> arguments) {
+  if (std::ranges::find(arguments, "--") != arguments.end()) {
+    throw Error("running a command in the guest ('-- CMD') is not built yet",
+                "leave it out, and log in on the console");
+  }
+  CLI::App app;
+  app.set_help_flag();
+  app.allow_extras();
+  add_run_flags(app, line);
+  std::ranges::reverse(arguments);  // as CLI11 wants them
+  try {
+    app.parse(std::move(arguments));
+  } catch (const CLI::ParseError& error) {
+    throw Error(error.what(), "vmm --help lists all options");
+  }
+  const std::vector<std::string> unknown = app.remaining();
+  if (!unknown.empty())
+    throw unknown.front().starts_with('-') ? refuse_flag(unknown.front()) : refuse_verb(unknown.front());
+  if (line.machine.kernel.empty()) line.machine.kernel = find_kernel();
+  default_consoles(line.machine);
+  validate(line.machine);
+}
+
+bool asks_for(const std::vector<std::string>& arguments, std::string_view flag) {
+  const auto end = std::ranges::find(arguments, "--");
+  return std::find(arguments.begin(), end, flag) != end;
+}
+
+}  // namespace
+
+std::string_view help_text() { return kHelp; }
+
+CommandLine parse_command_line(std::vector<std::string> arguments) {
+  CommandLine line;
+  if (asks_for(arguments, "--help") || asks_for(arguments, "-h")) {
+    line.verb = CommandLine::Verb::kHelp;
+    return line;
+  }
+  if (asks_for(arguments, "--version")) {
+    line.verb = CommandLine::Verb::kVersion;
+    return line;
+  }
+  const bool has_verb = !arguments.empty() && !arguments.front().starts_with('-');
+  const std::string verb = has_verb ? arguments.front() : "run";
+  if (has_verb) arguments.erase(arguments.begin());
+  if (verb == "run") {
+    parse_run(line, std::move(arguments));
+  } else if (verb == "doctor") {
+    line.verb = CommandLine::Verb::kDoctor;
+    if (!arguments.empty()) throw Error(fmt::format("doctor takes no '{}'", arguments.front()), "vmm doctor");
+  } else if (verb == "inspect") {
+    line.verb = CommandLine::Verb::kInspect;
+    if (arguments.size() != 1) throw Error("inspect takes one file", "vmm inspect bzImage");
+    line.image = arguments.front();
+  } else if (verb == "help") {
+    line.verb = CommandLine::Verb::kHelp;
+  } else {
+    throw refuse_verb(verb);
+  }
+  return line;
+}
+
+}  // namespace vmm

@@ -1,0 +1,32 @@
+// The command line: verbs and flags, as a value.
+//
+// What is not understood is refused with the nearest thing that would be: QEMU's options get their equivalent here, and
+// flags of the interface that are not built yet say so.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "vmm/machine/config.h"
+
+namespace vmm {
+
+struct CommandLine {
+  enum class Verb { kRun, kInspect, kDoctor, kHelp, kVersion };
+
+  Verb verb = Verb::kRun;
+  MachineConfig machine;      // kRun
+  std::string image;          // kInspect
+  std::string escape = "^A";  // control/escape_keys.h
+  std::string log_file;       // empty: standard error
+  bool verbose = false;
+  bool dry_run = false;
+};
+
+// Throws Error. `arguments` without the program's name.
+CommandLine parse_command_line(std::vector<std::string> arguments);
+
+// What `vmm --help` prints.
+std::string_view help_text();
+
+}  // namespace vmm

@@ -1,0 +1,110 @@
+// The two tables; see foreign_flags.h.
+#include "vmm/control/foreign_flags.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+namespace vmm {
+
+namespace {
+
+struct Equivalent {
+  std::string_view theirs;
+  std::string_view ours;
+};
+
+// QEMU's first, then those of lkvm, crosvm and Cloud Hypervisor.
+constexpr auto kEquivalents = std::to_array<Equivalent>({
+    {"-kernel", "--kernel"},
+    {"-initrd", "--initrd"},
+    {"-append", "--append"},
+    {"-drive", "--disk FILE"},
+    {"-hda", "--disk FILE"},
+    {"-snapshot", "--disk FILE,ephemeral"},
+    {"-smp", "--cpus"},
+    {"-m", "--mem"},
+    {"-cpu", "--cpu"},
+    {"-serial", "--serial"},
+    {"-nographic", "the default: the serial console is on your terminal"},
+    {"-display", "leave it out: there is no display"},
+    {"-vga", "leave it out: there is no display"},
+    {"-echr", "--escape"},
+    {"-no-reboot", "--on-reset exit, the default"},
+    {"-no-shutdown", "--on-reset pause"},
+    {"-action", "--on-reset and --on-panic"},
+    {"-S", "--paused"},
+    {"-name", "--name"},
+    {"-D", "--log"},
+    {"-machine", "leave it out: there is one machine"},
+    {"-M", "leave it out: there is one machine"},
+    {"-accel", "leave it out: KVM is the only one"},
+    {"-enable-kvm", "leave it out: KVM is the only one"},
+    {"-nodefaults", "leave it out: there is nothing you did not ask for, but a serial port and virtio-rng (--no-rng)"},
+    {"-device", "--disk, --console, --debug-exit or --no-rng"},
+    {"-k", "--kernel"},
+    {"-i", "--initrd"},
+    {"-p", "--append"},
+    {"-c", "--cpus"},
+    {"-d", "--disk"},
+    {"--params", "--append"},
+    {"--cmdline", "--append, or --cmdline-only to replace it all"},
+    {"--initramfs", "--initrd"},
+    {"--block", "--disk"},
+    {"--memory", "--mem"},
+    {"--smp", "--cpus"},
+});
+
+// Of the interface, and refused until they do what they say.
+constexpr auto kUnbuiltFlags = std::to_array<std::string_view>({
+    "--net",    "--share",        "--rootfs",     "--fail-on", "--allow",  "--timeout", "--boot-timeout",
+    "--result", "--idle-timeout", "--exit-style", "--gdb",     "--vmcore", "--vmlinux", "--ctl",
+    "--junit",  "--tap",          "--github",     "--trace",   "--env",    "--modules",
+});
+constexpr auto kUnbuiltVerbs = std::to_array<std::string_view>({
+    "test",
+    "debug",
+    "console",
+    "pause",
+    "resume",
+    "reset",
+    "nmi",
+    "sysrq",
+    "dump",
+    "kill",
+    "why",
+    "dmesg",
+    "snapshot",
+    "fork",
+    "trace",
+    "boot-report",
+    "list",
+    "stats",
+});
+
+}  // namespace
+
+Error refuse_flag(std::string_view flag) {
+  const std::string_view name = flag.substr(0, flag.find('='));
+  if (std::ranges::find(kUnbuiltFlags, name) != kUnbuiltFlags.end()) {
+    return Error(fmt::format("{} is not built yet", name), "leave it out; vmm --help lists what there is");
+  }
+  const auto found = std::ranges::find(kEquivalents, name, &Equivalent::theirs);
+  if (found != kEquivalents.end()) {
+    const bool is_flag = found->ours.starts_with("--");
+    return Error(
+        fmt::format("unknown option '{}'{}{}", name, is_flag ? "; here it is " : "", is_flag ? found->ours : ""),
+        std::string(is_flag ? "vmm --help lists all options" : found->ours));
+  }
+  return Error(fmt::format("unknown option '{}'", name), "vmm --help lists all options");
+}
+
+Error refuse_verb(std::string_view verb) {
+  if (std::ranges::find(kUnbuiltVerbs, verb) != kUnbuiltVerbs.end()) {
+    return Error(fmt::format("'vmm {}' is not built yet", verb), "vmm --help lists what there is");
+  }
+  return Error(fmt::format("unknown argument '{}'", verb), fmt::format("if it is a kernel: vmm --kernel {}", verb));
+}
+
+}  // namespace vmm

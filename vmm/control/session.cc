@@ -1,0 +1,243 @@
+// Boot, listen, end; see session.h.
+#include "vmm/control/session.h"
+
+#include <fmt/format.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <utility>
+
+#include "vmm/control/banner.h"
+#include "vmm/core/error.h"
+#include "vmm/core/log.h"
+
+namespace vmm {
+
+namespace {
+
+// A disk whose server hangs must not keep the process for ever.
+constexpr std::chrono::seconds kStopLimit{10};
+constexpr std::chrono::milliseconds kDrainLimit{1000};
+
+UniqueFd open_signals() {
+  sigset_t wanted;
+  ::sigemptyset(&wanted);
+  for (const int number : {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGWINCH, SIGCONT, SIGUSR1}) ::sigaddset(&wanted, number);
+  ::pthread_sigmask(SIG_BLOCK, &wanted, nullptr);
+  UniqueFd fd(::signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC));
+  if (!fd) throw Error("cannot listen to signals: " + errno_text(errno));
+  return fd;
+}
+
+}  // namespace
+
+Session::Session(EventLoop& loop, const MachineConfig& config, Backends& backends, EscapeKeys keys)
+    : loop_(loop),
+      config_(config),
+      backends_(backends),
+      keys_(std::move(keys)),
+      signals_(open_signals()),
+      signal_watch_(loop, signals_.get(), FdWatch::Event::kReadable, [this] { on_signal(); }),
+      deadline_(loop, [this] { stuck(); }),
+      started_(Clock::now()) {
+  signal_watch_.arm();
+  if (backends_.stdio() != nullptr && terminal_.raw()) listen_to_keys();
+}
+
+int Session::run() {
+  print_banner(config_, backends_, terminal_.raw() ? keys_.name() : std::string());
+  do {
+    boot();
+    loop_.run();
+    deadline_.cancel();
+    for (CharStream* stream : backends_.streams()) stream->flush(kDrainLimit);
+    // The console's last words are known only now; a kernel that panics and reboots by itself has still panicked.
+    *outcome_ = final_outcome();
+  } while (std::exchange(restarting_, false) && outcome_->kind != Outcome::Kind::kPanic);
+  report(*outcome_);
+  return outcome_->exit_code;
+}
+
+void Session::boot() {
+  machine_.reset();
+  outcome_.reset();
+  started_ = Clock::now();
+  watch_consoles();
+  machine_.emplace(loop_, config_, backends_, [this](const Outcome& outcome) { guest_ended(outcome); });
+  if (const auto size = Terminal::size()) machine_->set_window_size(size->columns, size->rows);
+  machine_->start();
+}
+
+void Session::watch_consoles() {
+  consoles_.clear();
+  for (CharStream* stream : backends_.streams()) {
+    WatchedConsole& console = consoles_.emplace_back(*this);
+    stream->set_observer([this, &console](std::span<const std::byte> output) {
+      const bool before = console.watch.reason().has_value();
+      console.watch.feed(output);
+      const bool now = console.watch.reason().has_value();
+      if (now && !before) console.panicked_at = elapsed();
+      now ? console.silence.start(console.watch.silence_needed()) : console.silence.cancel();
+    });
+  }
+}
+
+// ---- the person at the terminal
+
+void Session::listen_to_keys() {
+  backends_.stdio()->set_filter([this](std::span<const std::byte> typed, const CharStream::Receiver& to_guest) {
+    keys_.feed(typed, {.to_guest = to_guest,
+                       .command = [this](EscapeKeys::Command command) { obey(command); },
+                       .unknown =
+                           [this](char letter) {
+                             log_info("{} {} means nothing; {} h lists the keys", keys_.name(),
+                                      letter >= ' ' && letter <= '~' ? letter : '?', keys_.name());
+                           }});
+  });
+}
+
+void Session::obey(EscapeKeys::Command command) {
+  switch (command) {
+    case EscapeKeys::Command::kHelp:
+      log_info("keys:");
+      print_lines(keys_.help());
+      return;
+    case EscapeKeys::Command::kQuit:
+      return finish({Outcome::Kind::kQuit, exit_code::kQuit, "quit"});
+    case EscapeKeys::Command::kBreak:
+      if (!machine_->send_break(*backends_.stdio())) log_info("this console is no serial line: it has no BREAK");
+      return;
+    case EscapeKeys::Command::kTimestamps:
+      return backends_.stdio()->set_timestamps(!backends_.stdio()->timestamps());
+    case EscapeKeys::Command::kPause:
+      if (outcome_) return;
+      machine_->paused() ? machine_->resume() : machine_->pause();
+      log_info("{}", machine_->paused() ? fmt::format("paused; {} p goes on", keys_.name()) : "running");
+      return;
+    case EscapeKeys::Command::kReset:
+      log_info("reset");
+      return restart();
+    case EscapeKeys::Command::kNmi:
+      return machine_->send_nmi();
+  }
+}
+
+void Session::on_signal() {
+  signalfd_siginfo info{};
+  while (::read(signals_.get(), &info, sizeof info) == sizeof info) {
+    switch (static_cast<int>(info.ssi_signo)) {
+      case SIGWINCH:
+        if (const auto size = Terminal::size()) machine_->set_window_size(size->columns, size->rows);
+        break;
+      case SIGCONT:
+        terminal_.enter_raw_mode();
+        break;
+      case SIGUSR1:
+        machine_->refresh_disks();
+        break;
+      case SIGINT:
+      case SIGQUIT:
+        finish({Outcome::Kind::kQuit, exit_code::kQuit, "quit"});
+        break;
+      default:
+        finish({Outcome::Kind::kTerminated, exit_code::kTerminated,
+                fmt::format("ended by SIG{}", ::sigabbrev_np(static_cast<int>(info.ssi_signo)))});
+    }
+  }
+  signal_watch_.arm();
+}
+
+// ---- the end
+
+void Session::guest_ended(const Outcome& outcome) {
+  if (outcome.kind != Outcome::Kind::kReset) return finish(outcome);
+  switch (config_.on_reset) {
+    case OnReset::kExit:
+      return finish(outcome);
+    case OnReset::kReboot:
+      log_info("{}; rebooting", outcome.what);
+      return restart();
+    case OnReset::kPause:
+      log_info("{}; paused, as --on-reset pause says", outcome.what);
+      return;
+  }
+}
+
+void Session::on_panic(const WatchedConsole& console) {
+  if (console.watch.reason()) finish({Outcome::Kind::kPanic, panic_exit_code(*console.watch.reason()), {}});
+}
+
+// The first reason counts, but for a restart under way, which any reason overrules.
+void Session::finish(const Outcome& outcome) {
+  if (outcome_ && !restarting_) return;
+  restarting_ = false;
+  const bool stopping = std::exchange(outcome_, outcome).has_value();
+  if (!stopping) stop_machine();
+}
+
+void Session::restart() {
+  if (outcome_) return;
+  outcome_ = {Outcome::Kind::kReset, exit_code::kReset, "reset"};
+  restarting_ = true;
+  stop_machine();
+}
+
+void Session::stop_machine() {
+  deadline_.start(kStopLimit);
+  machine_->stop([this](bool flushed) {
+    flushed_ = flushed_ && flushed;
+    loop_.stop();
+  });
+}
+
+// Requests that the kernel does not answer cannot be taken back, so their memory cannot be freed either: the process
+// ends where it stands.
+void Session::stuck() {
+  for (const auto& disk : backends_.disks) log_error("{}: still busy", disk->describe());
+  log_error("a disk does not answer for {} s; giving up on it, what was not flushed may be lost", kStopLimit.count());
+  terminal_.restore();
+  ::_exit(exit_code::kHostTrouble);
+}
+
+const Session::WatchedConsole* Session::panicked_console() const {
+  for (const WatchedConsole& console : consoles_) {
+    if (console.watch.reason()) return &console;
+  }
+  return nullptr;
+}
+
+// A panic explains a reset or a triple fault that came after it. Somebody's decision to end the run stays what it is.
+Outcome Session::final_outcome() const {
+  const WatchedConsole* console = panicked_console();
+  const auto kind = outcome_->kind;
+  const bool explained = kind == Outcome::Kind::kPanic || kind == Outcome::Kind::kReset ||
+                         kind == Outcome::Kind::kTripleFault || kind == Outcome::Kind::kKvmError;
+  if (console == nullptr || !explained) {
+    if (flushed_ || outcome_->exit_code != exit_code::kClean) return *outcome_;
+    return {Outcome::Kind::kHostTrouble, exit_code::kHostTrouble, outcome_->what + ", but not all of its data is safe"};
+  }
+  const std::string& reason = *console->watch.reason();
+  Outcome panic{Outcome::Kind::kPanic, panic_exit_code(reason),
+                fmt::format("kernel panic at {:.2f} s: {}", console->panicked_at.count(), reason)};
+  if (panic.exit_code == exit_code::kNoRoot && !backends_.disks.empty() && !machine_->disks_driven()) {
+    panic.details =
+        "  no driver took the disk: this kernel has no built-in virtio_blk and virtio_pci\n"
+        "  fix: pass an initrd that has them with --initrd, or a kernel with CONFIG_VIRTIO_BLK=y and "
+        "CONFIG_VIRTIO_PCI=y";
+  } else if (panic.exit_code == exit_code::kNoRoot && backends_.disks.empty()) {
+    panic.details = "  fix: pass a root disk with --disk, or an initramfs with --initrd";
+  }
+  return panic;
+}
+
+void Session::report(const Outcome& outcome) const {
+  if (outcome.kind == Outcome::Kind::kPanic && backends_.stdio() == nullptr) {
+    for (const std::string& line : panicked_console()->watch.tail()) print_lines("  | " + line);
+  }
+  print_outcome(outcome, elapsed(), machine_->exits());
+}
+
+}  // namespace vmm

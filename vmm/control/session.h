@@ -1,0 +1,77 @@
+// Session: a run from power-on to the exit code: boots, watches, obeys the person at the terminal, and reports.
+//
+// It owns the Machine of the current boot and builds the next one when the guest, or the person, resets it. What may
+// end a run: the guest (power-off, reset, debug exit, a fault), a kernel panic seen on a console, a key, or a signal.
+// The first of them counts; then the machine comes to rest, disks are flushed, consoles drained, and one line says why.
+#pragma once
+
+#include <chrono>
+#include <list>
+#include <memory>
+#include <optional>
+
+#include "vmm/control/escape_keys.h"
+#include "vmm/control/terminal.h"
+#include "vmm/core/event_loop.h"
+#include "vmm/core/fd.h"
+#include "vmm/machine/backends.h"
+#include "vmm/machine/config.h"
+#include "vmm/machine/machine.h"
+#include "vmm/machine/outcome.h"
+#include "vmm/machine/panic_watch.h"
+
+namespace vmm {
+
+class Session {
+ public:
+  // Blocks the signals it listens to, so no thread must have been started before.
+  Session(EventLoop& loop, const MachineConfig& config, Backends& backends, EscapeKeys keys);
+
+  // Throws Error when the machine cannot be started. Returns the process's exit code.
+  int run();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  // What one console says, searched for a panic.
+  struct WatchedConsole {
+    explicit WatchedConsole(Session& session) : silence(session.loop_, [&] { session.on_panic(*this); }) {}
+    PanicWatch watch;
+    Timer silence;
+    std::chrono::duration<double> panicked_at{};
+  };
+
+  void boot();
+  void watch_consoles();
+  void listen_to_keys();
+  void obey(EscapeKeys::Command command);
+  void on_signal();
+  void guest_ended(const Outcome& outcome);
+  void on_panic(const WatchedConsole& console);
+  void finish(const Outcome& outcome);
+  void restart();
+  void stop_machine();
+  void stuck();
+  Outcome final_outcome() const;
+  const WatchedConsole* panicked_console() const;
+  std::chrono::duration<double> elapsed() const { return Clock::now() - started_; }
+  void report(const Outcome& outcome) const;
+
+  EventLoop& loop_;
+  const MachineConfig& config_;
+  Backends& backends_;
+  EscapeKeys keys_;
+  Terminal terminal_;
+  UniqueFd signals_;
+  FdWatch signal_watch_;
+  Timer deadline_;
+
+  Clock::time_point started_;
+  std::list<WatchedConsole> consoles_;
+  std::optional<Machine> machine_;
+  std::optional<Outcome> outcome_;  // of this boot, once it is ending
+  bool restarting_ = false;
+  bool flushed_ = true;
+};
+
+}  // namespace vmm

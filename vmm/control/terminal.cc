@@ -1,0 +1,74 @@
+// termios and the handlers that undo it; see terminal.h.
+#include "vmm/control/terminal.h"
+
+#include <sys/ioctl.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+
+#include "vmm/core/log.h"
+
+namespace vmm {
+
+namespace {
+
+// What a signal handler needs, hence not in the object.
+termios original_mode;
+std::atomic<bool> mode_changed{false};
+
+void restore_mode() {
+  if (mode_changed.exchange(false)) ::tcsetattr(STDIN_FILENO, TCSANOW, &original_mode);
+}
+
+// Installed with SA_RESETHAND: the signal that is raised again ends the process as it would have.
+void on_fatal_signal(int number) {
+  restore_mode();
+  ::raise(number);
+}
+
+void restore_mode_on_crash() {
+  struct sigaction action {};
+  action.sa_handler = on_fatal_signal;
+  action.sa_flags = static_cast<int>(SA_RESETHAND | SA_NODEFER);
+  for (const int number : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS}) {
+    ::sigaction(number, &action, nullptr);
+  }
+}
+
+}  // namespace
+
+Terminal::Terminal() {
+  if (::isatty(STDIN_FILENO) == 0 || ::tcgetpgrp(STDIN_FILENO) != ::getpgrp()) return;
+  if (::tcgetattr(STDIN_FILENO, &original_mode) < 0) return;
+  restore_mode_on_crash();
+  raw_ = true;
+  enter_raw_mode();
+}
+
+Terminal::~Terminal() { restore(); }
+
+void Terminal::restore() {
+  restore_mode();
+  set_log_raw_terminal(false);
+}
+
+void Terminal::enter_raw_mode() {
+  if (!raw_) return;
+  termios mode = original_mode;
+  ::cfmakeraw(&mode);
+  mode_changed = true;
+  ::tcsetattr(STDIN_FILENO, TCSANOW, &mode);
+  set_log_raw_terminal(true);
+}
+
+std::optional<Terminal::Size> Terminal::size() {
+  winsize size{};
+  for (const int fd : {STDOUT_FILENO, STDIN_FILENO}) {
+    if (::ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return Size{size.ws_col, size.ws_row};
+  }
+  return std::nullopt;
+}
+
+}  // namespace vmm

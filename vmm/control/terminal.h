@@ -1,0 +1,36 @@
+// Terminal: the person's terminal in raw mode, and back again whatever happens.
+//
+// Raw mode sends every key to the guest. It is left when the Terminal is destroyed, and by handlers of the signals that
+// end a process by its own fault (SIGSEGV, SIGABRT and the like), so that nobody is left with a dead shell.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+namespace vmm {
+
+class Terminal {
+ public:
+  // Does nothing unless standard input is a terminal and this process is in its foreground.
+  Terminal();
+  Terminal(const Terminal&) = delete;
+  Terminal& operator=(const Terminal&) = delete;
+  ~Terminal();
+
+  bool raw() const { return raw_; }
+  // After SIGCONT: whoever stopped us has probably reset the terminal.
+  void enter_raw_mode();
+  void restore();
+
+  struct Size {
+    uint16_t columns;
+    uint16_t rows;
+  };
+  // Of the terminal on standard output, else input; nothing when neither is one.
+  static std::optional<Size> size();
+
+ private:
+  bool raw_ = false;
+};
+
+}  // namespace vmm

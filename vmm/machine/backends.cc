@@ -1,0 +1,47 @@
+// Opening what the configuration names; see backends.h.
+#include "vmm/machine/backends.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <cerrno>
+
+#include "devices/backends/disk.h"
+#include "vmm/core/error.h"
+
+namespace vmm {
+
+namespace {
+
+UniqueFd open_initrd(const std::string& path) {
+  if (path.empty()) return UniqueFd();
+  // O_NONBLOCK: a FIFO must not keep us waiting; the loader refuses it.
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  if (!fd) throw Error(fmt::format("cannot open initrd '{}': {}", path, errno_text(errno)));
+  return fd;
+}
+
+}  // namespace
+
+Backends::Backends(EventLoop& loop, const MachineConfig& config)
+    : kernel(KernelFile::open(config.kernel)), initrd(open_initrd(config.initrd)) {
+  const auto open_consoles = [&](const std::vector<CharConfig>& wanted, auto& opened) {
+    for (const CharConfig& console : wanted) {
+      opened.push_back(open_char_stream(loop, console));
+      if (console.kind == CharConfig::Kind::kStdio) stdio_ = opened.back().get();
+    }
+  };
+  if (!config.disks.empty()) io_engine_ = IoEngine::create(loop, config.io_engine);
+  for (const DiskConfig& disk : config.disks) disks.push_back(open_disk(disk, *io_engine_));
+  open_consoles(config.serial, serial);
+  open_consoles(config.consoles, consoles);
+}
+
+std::vector<CharStream*> Backends::streams() const {
+  std::vector<CharStream*> all;
+  for (const auto& stream : serial) all.push_back(stream.get());
+  for (const auto& stream : consoles) all.push_back(stream.get());
+  return all;
+}
+
+}  // namespace vmm

@@ -1,0 +1,43 @@
+// Backends: the host's side of a machine: everything its configuration names, opened.
+//
+// They outlive the machine they serve. A reboot builds a new Machine over the same Backends: disks stay locked, a
+// throw-away copy keeps what was written to it, console clients stay connected, and the kernel is the same file.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "devices/backends/block_backend.h"
+#include "devices/backends/char_stream.h"
+#include "devices/backends/io_engine.h"
+#include "firmware/kernel_file.h"
+#include "vmm/core/event_loop.h"
+#include "vmm/core/fd.h"
+#include "vmm/machine/config.h"
+
+namespace vmm {
+
+class Backends {
+  std::unique_ptr<IoEngine> io_engine_;  // null: no disks
+
+ public:
+  // Throws Error when the host refuses any of them.
+  Backends(EventLoop& loop, const MachineConfig& config);
+
+  const KernelFile kernel;
+  const UniqueFd initrd;  // empty: none
+  // In the order of the configuration.
+  std::vector<std::unique_ptr<CharStream>> serial;
+  std::vector<std::unique_ptr<CharStream>> consoles;
+  std::vector<std::unique_ptr<BlockBackend>> disks;  // they end before the engine that serves them
+
+  // The console on the standard streams, if there is one.
+  CharStream* stdio() const { return stdio_; }
+  // All consoles, serial ones first.
+  std::vector<CharStream*> streams() const;
+
+ private:
+  CharStream* stdio_ = nullptr;
+};
+
+}  // namespace vmm

@@ -1,0 +1,51 @@
+// From configuration to devices; see device_table.h.
+#include "vmm/machine/device_table.h"
+
+#include "devices/virtio/block.h"
+#include "devices/virtio/console.h"
+#include "devices/virtio/rng.h"
+
+namespace vmm {
+
+namespace {
+
+using Devices = std::vector<std::unique_ptr<VirtioDevice>>;
+
+Devices make_disks(const MachineConfig& config, const Backends& backends) {
+  Devices devices;
+  for (size_t i = 0; i < config.disks.size(); ++i) {
+    const DiskConfig& disk = config.disks[i];
+    const auto queues = disk.queues > 0 ? disk.queues : static_cast<uint16_t>(config.cpus);
+    devices.push_back(std::make_unique<VirtioBlock>(*backends.disks[i], disk, disk_name(i), queues));
+  }
+  return devices;
+}
+
+// One device with a port for each console.
+Devices make_consoles(const MachineConfig& config, const Backends& backends) {
+  std::vector<VirtioConsole::PortConfig> ports;
+  for (const auto& stream : backends.consoles) {
+    ports.push_back({.name = "hvc" + std::to_string(ports.size()), .is_console = true, .backend = *stream});
+  }
+  Devices devices;
+  if (!config.consoles.empty()) devices.push_back(std::make_unique<VirtioConsole>(ports));
+  return devices;
+}
+
+Devices make_rng(const MachineConfig& config, const Backends&) {
+  Devices devices;
+  if (config.rng) devices.push_back(std::make_unique<VirtioRng>());
+  return devices;
+}
+
+constexpr DeviceKind kTable[] = {
+    {"virtio-blk", make_disks},
+    {"virtio-console", make_consoles},
+    {"virtio-rng", make_rng},
+};
+
+}  // namespace
+
+std::span<const DeviceKind> device_table() { return kTable; }
+
+}  // namespace vmm

@@ -1,0 +1,120 @@
+// Machine: one virtual PC from power-on to its end: memory, vCPUs, buses, devices and the firmware's tables.
+//
+// It is built from a MachineConfig over Backends, and lives for one boot: a reset is a new Machine. The constructor
+// leaves the guest one step before its first instruction. Everything but the vCPUs' register accesses happens on the
+// loop, on whose thread all calls are made.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "devices/bus.h"
+#include "devices/legacy/acpi_pm.h"
+#include "devices/legacy/debug_exit.h"
+#include "devices/legacy/fw_cfg.h"
+#include "devices/legacy/i8042.h"
+#include "devices/legacy/reset_port.h"
+#include "devices/legacy/rtc_cmos.h"
+#include "devices/legacy/serial.h"
+#include "devices/pci/pci_root.h"
+#include "devices/virtio/virtio_pci.h"
+#include "firmware/platform.h"
+#include "vmm/core/event_loop.h"
+#include "vmm/core/guest_memory.h"
+#include "vmm/kvm/kvm.h"
+#include "vmm/kvm/vm.h"
+#include "vmm/machine/backends.h"
+#include "vmm/machine/config.h"
+#include "vmm/machine/kvm_device_host.h"
+#include "vmm/machine/outcome.h"
+#include "vmm/machine/vcpu_thread.h"
+
+namespace vmm {
+
+class Machine {
+ public:
+  // `on_end` is called once, on the loop, when the guest has ended by itself; its vCPUs do not run any more then.
+  // Throws Error when the host cannot do what the configuration says. All arguments outlive the machine.
+  Machine(EventLoop& loop, const MachineConfig& config, Backends& backends, std::function<void(Outcome)> on_end);
+  Machine(const Machine&) = delete;
+  Machine& operator=(const Machine&) = delete;
+  ~Machine();
+
+  // Starts the vCPUs' threads; the guest runs unless the configuration has it paused. Throws Error.
+  void start();
+  void pause();
+  void resume();  // not after the end
+  bool paused() const { return paused_; }
+
+  void press_power_button() { power_.press_power_button(); }
+  void send_nmi() { vm_.send_nmi(); }
+  // A BREAK on the serial line that talks to `console`; false when no serial line does.
+  bool send_break(const CharBackend& console);
+  void set_window_size(uint16_t columns, uint16_t rows);
+  // Looks whether disks have another size now, and tells the guest.
+  void refresh_disks();
+  // Whether a driver of the guest has taken up any disk.
+  bool disks_driven() const;
+
+  // Stops the vCPUs for good, brings all devices to rest and flushes the disks, then calls `done`, with false when
+  // something that was written may be lost. The machine may be destroyed after that.
+  void stop(std::function<void(bool flushed)> done);
+
+  uint64_t exits() const;  // of all vCPUs to this process so far
+
+ private:
+  struct SerialPort {
+    const CharBackend& console;
+    std::unique_ptr<IrqLine> irq;
+    Serial serial;
+    SerialPort(std::unique_ptr<IrqLine> wire, CharBackend& backend)
+        : console(backend), irq(std::move(wire)), serial(*irq, backend) {}
+  };
+
+  void plug_legacy_devices();
+  void plug_virtio_devices();
+  void create_vcpus();
+  void load_firmware_and_kernel();
+  Platform describe() const;
+  template <typename Kind>
+  std::vector<Kind*> devices_of() const;
+
+  void end(Outcome outcome);  // any thread
+  void end_by_reset(const char* by_what);
+  Task<void> flush_disks(std::function<void(bool)> done);
+
+  EventLoop& loop_;
+  const MachineConfig& config_;
+  Backends& backends_;
+  std::function<void(Outcome)> on_end_;
+
+  Kvm kvm_;
+  GuestMemory memory_;
+  Vm vm_;
+  KvmDeviceHost host_;
+  Bus ports_;
+  Bus memory_bus_;
+  std::unique_ptr<IrqLine> power_irq_;
+  std::unique_ptr<IrqLine> clock_irq_;
+  PciRoot pci_;
+  AcpiPm power_;
+  RtcCmos clock_;
+  I8042 keyboard_controller_;
+  ResetPort reset_port_;
+  FwCfg fw_cfg_;
+  std::optional<DebugExit> debug_exit_;
+  std::vector<std::unique_ptr<SerialPort>> serial_;
+  std::vector<VirtioPci*> virtio_;  // owned by pci_
+  std::vector<std::unique_ptr<VcpuThread>> vcpus_;
+
+  bool paused_ = true;
+  std::atomic<bool> ended_{false};
+  size_t devices_stopping_ = 0;
+  // Callbacks queued in the loop may outlive the machine: they hold this weakly.
+  std::shared_ptr<Machine*> self_;
+};
+
+}  // namespace vmm

@@ -1,0 +1,117 @@
+// vmm: the story from the command line to the exit code.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <new>
+
+#include "vmm/control/banner.h"
+#include "vmm/control/command_line.h"
+#include "vmm/control/doctor.h"
+#include "vmm/control/escape_keys.h"
+#include "vmm/control/session.h"
+#include "vmm/core/error.h"
+#include "vmm/core/log.h"
+#include "vmm/machine/backends.h"
+#include "vmm/machine/outcome.h"
+
+namespace {
+
+using namespace vmm;
+
+// Descriptors 0 to 2 exist, or the next file to be opened, perhaps a disk, would become one of them and get our
+// messages.
+void occupy_standard_streams() {
+  int fd = 0;
+  do {
+    fd = ::open("/dev/null", O_RDWR);
+  } while (fd >= 0 && fd <= STDERR_FILENO);
+  if (fd > STDERR_FILENO) ::close(fd);
+}
+
+// A closed pipe and a file-size limit are errors of one write, not the end of the process.
+void ignore_signals_of_writes() {
+  ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGXFSZ, SIG_IGN);
+}
+
+// A machine of many queues takes an eventfd each; the soft limit is for programs that still use select(2).
+void raise_open_file_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+UniqueFd open_log(const std::string& path) {
+  if (path.empty()) return UniqueFd();
+  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0644));
+  if (!fd) throw Error(fmt::format("cannot open log '{}': {}", path, errno_text(errno)));
+  set_log_fd(fd.get());
+  return fd;
+}
+
+int inspect(const std::string& path) {
+  for (const auto& [label, value] : describe(KernelFile::open(path))) fmt::print("{:<16} {}\n", label, value);
+  return exit_code::kClean;
+}
+
+int run(const CommandLine& line) {
+  const UniqueFd log = open_log(line.log_file);
+  EscapeKeys keys = EscapeKeys::parse(line.escape);
+  EventLoop loop;
+  Backends backends(loop, line.machine);
+  if (line.dry_run) {
+    fmt::print("{}", describe_machine(line.machine, backends));
+    return exit_code::kClean;
+  }
+  Session session(loop, line.machine, backends, std::move(keys));
+  return session.run();
+}
+
+int obey(const CommandLine& line) {
+  if (line.verbose) set_log_level(LogLevel::kDebug);
+  switch (line.verb) {
+    case CommandLine::Verb::kRun:
+      return run(line);
+    case CommandLine::Verb::kInspect:
+      return inspect(line.image);
+    case CommandLine::Verb::kDoctor:
+      return run_doctor();
+    case CommandLine::Verb::kHelp:
+      fmt::print("{}", help_text());
+      return exit_code::kClean;
+    case CommandLine::Verb::kVersion:
+      fmt::print("vmm {}\n", VMM_VERSION);
+      return exit_code::kClean;
+  }
+  return exit_code::kHostTrouble;
+}
+
+void complain(std::string_view what, std::string_view fix = {}) {
+  log_error("{}", what);
+  if (!fix.empty()) log_error("  fix: {}", fix);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  occupy_standard_streams();
+  ignore_signals_of_writes();
+  raise_open_file_limit();
+  try {
+    return obey(parse_command_line({argv + 1, argv + argc}));
+  } catch (const Error& error) {
+    complain(error.what(), error.fix());
+  } catch (const std::bad_alloc&) {
+    complain("the host has no memory left");
+  } catch (const std::exception& error) {
+    complain(error.what());
+  }
+  return exit_code::kHostTrouble;
+}

@@ -120,19 +120,20 @@ void require_low_ram(const Platform& platform, uint64_t end, std::string_view wh
 AddressRange load_initrd_high(const BootRequest& request, AddressRange kernel, uint64_t ceiling) {
   if (request.initrd == nullptr) return {};
   const uint64_t size = request.initrd->size();
-  ceiling = std::min(ceiling, low_ram_end(request.platform));
+  const uint64_t top = std::min(ceiling, low_ram_end(request.platform));
   // Above the kernel if there is room, otherwise between our own structures and the kernel.
-  const AddressRange gaps[] = {{align_up(kernel.end, kPageSize), ceiling},
-                               {kKernelFloor.value, std::min(kernel.start, ceiling)}};
+  const AddressRange gaps[] = {{align_up(kernel.end, kPageSize), top},
+                               {kKernelFloor.value, std::min(kernel.start, top)}};
   for (const auto& [start, end] : gaps) {
     if (end < start || size > end - start) continue;
     const uint64_t place = align_down(end - size, kPageSize);
     if (place >= start) return load_initrd_at(request, place);
   }
   const std::string what = fmt::format("the initrd ({} MiB)", mib_up(size));
-  // Twice a page: its end and its start are both rounded.
-  if (size < kFourGiB) require_low_ram(request.platform, kernel.end + align_up(size, kPageSize) + 2 * kPageSize, what);
-  throw Error(fmt::format("{} does not fit below {:#x}, where the kernel wants it", what, ceiling));
+  // Would more memory help? Twice a page: its end and its start are both rounded.
+  const uint64_t enough = kernel.end + std::min(align_up(size, kPageSize), kFourGiB) + 2 * kPageSize;
+  if (enough <= ceiling) require_low_ram(request.platform, enough, what);
+  throw Error(fmt::format("{} does not fit below {:#x}, where the kernel wants it", what, top));
 }
 
 AddressRange load_initrd_after(const BootRequest& request, uint64_t kernel_end) {

@@ -96,7 +96,8 @@ Elf read_elf(const ByteSource& file) {
 }
 
 // The entry point in a list of notes. A note is a header, a name and a description; the last two begin, and the next
-// note too, at a multiple of the alignment.
+// note too, at a multiple of the alignment. One that reaches beyond the list ends it: linkers mix alignments in one
+// segment, and a kernel may have another way to be started.
 std::optional<uint64_t> pvh_entry_in(std::string_view notes, uint64_t alignment) {
   constexpr std::string_view kXen("Xen\0", 4);
   while (notes.size() >= sizeof(Elf64_Nhdr)) {
@@ -104,7 +105,7 @@ std::optional<uint64_t> pvh_entry_in(std::string_view notes, uint64_t alignment)
     std::memcpy(&note, notes.data(), sizeof note);
     const uint64_t description_at = align_up(sizeof note + uint64_t{note.n_namesz}, alignment);
     const uint64_t end = description_at + note.n_descsz;
-    if (end > notes.size()) throw Error("an ELF note reaches beyond its segment");
+    if (end > notes.size()) break;
     if (notes.substr(sizeof note, note.n_namesz) == kXen && note.n_type == XEN_ELFNOTE_PHYS32_ENTRY) {
       if (note.n_descsz != 4 && note.n_descsz != 8) throw Error("its PVH note holds no address");
       uint64_t entry = 0;

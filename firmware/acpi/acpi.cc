@@ -14,7 +14,6 @@
 #include "firmware/acpi/tables.h"
 #include "firmware/bytes.h"
 #include "firmware/layout_x86_64.h"
-#include "vmm/core/check.h"
 #include "vmm/core/error.h"
 
 namespace vmm {
@@ -33,7 +32,10 @@ class TableWriter {
     next_ = (next_ + alignment - 1) / alignment * alignment;
     const GuestAddress address{next_};
     next_ += bytes.size();
-    CHECK(next_ <= kAcpiArea.start.value + kAcpiArea.size);  // the number of processors is what makes tables grow
+    if (next_ > kAcpiArea.start.value + kAcpiArea.size) {
+      throw Error(fmt::format("the ACPI tables take more than {} KiB", kAcpiArea.size / 1024),
+                  "use fewer vCPUs or serial ports");
+    }
     put_bytes(memory_, address, bytes);
     return address;
   }

@@ -104,7 +104,7 @@ Bytes motherboard(const Platform& platform) {
 }
 
 Bytes serial_port(const Platform::SerialPort& serial, size_t number) {
-  return aml::device(fmt::format("COM{}", number),
+  return aml::device(fmt::format("S{:03X}", number),
                      {aml::name("_HID", aml::eisa_id("PNP0501")), aml::name("_UID", aml::integer(number)),
                       aml::name("_CRS", aml::resources({aml::io_ports(serial.port, 8), aml::irq(serial.irq)}))});
 }

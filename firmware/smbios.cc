@@ -94,7 +94,7 @@ struct MemoryDevice {  // type 17, §7.18
   uint16_t array_handle;
   uint16_t error_handle = 0xfffe;
   uint16_t total_width = 0xffff, data_width = 0xffff;  // unknown
-  uint16_t size_mib = 0x7fff;                          // see the extended size
+  uint16_t size_mib;                                   // or "see the extended size"
   uint8_t form_factor = 9;                             // DIMM
   uint8_t device_set = 0;
   uint8_t locator, bank_locator = 0;
@@ -187,10 +187,13 @@ StructureTable build_table(const Platform& platform) {
   uint64_t memory = 0;
   for (const auto& range : platform.ram) memory += range.size;
   const uint16_t array = table.add(16, MemoryArray{.extended_capacity = memory});
+  constexpr uint64_t kSeeExtendedSize = 0x7fff;
+  const uint64_t mib = memory / kOneMiB;
   table.add(17, MemoryDevice{.array_handle = array,
+                             .size_mib = static_cast<uint16_t>(std::min(mib, kSeeExtendedSize)),
                              .locator = table.string("RAM"),
                              .manufacturer = table.string(kVendor),
-                             .extended_size_mib = static_cast<uint32_t>(memory / kOneMiB)});
+                             .extended_size_mib = mib < kSeeExtendedSize ? 0 : static_cast<uint32_t>(mib)});
   for (const auto& range : platform.ram) {
     table.add(19, MemoryArrayMappedAddress{.array_handle = array,
                                            .extended_start = range.start.value,

@@ -122,8 +122,7 @@ AddressRange load_initrd_high(const BootRequest& request, AddressRange kernel, u
   const uint64_t size = request.initrd->size();
   const uint64_t top = std::min(ceiling, low_ram_end(request.platform));
   // Above the kernel if there is room, otherwise between our own structures and the kernel.
-  const AddressRange gaps[] = {{align_up(kernel.end, kPageSize), top},
-                               {kKernelFloor.value, std::min(kernel.start, top)}};
+  const AddressRange gaps[] = {{align_up(kernel.end, kPageSize), top}, {kOneMiB, std::min(kernel.start, top)}};
   for (const auto& [start, end] : gaps) {
     if (end < start || size > end - start) continue;
     const uint64_t place = align_down(end - size, kPageSize);
@@ -138,7 +137,7 @@ AddressRange load_initrd_high(const BootRequest& request, AddressRange kernel, u
 
 AddressRange load_initrd_after(const BootRequest& request, uint64_t kernel_end) {
   if (request.initrd == nullptr) return {};
-  const uint64_t start = align_up(kernel_end, kPageSize);
+  const uint64_t start = align_up(std::max(kernel_end, kOneMiB), kPageSize);
   const uint64_t size = request.initrd->size();
   const std::string what = fmt::format("the initrd ({} MiB)", mib_up(size));
   if (size >= kFourGiB) throw Error(fmt::format("{} does not fit below 4 GiB", what));

@@ -45,7 +45,7 @@ struct AddressRange {
 
 // Puts the initrd as high as it may be (below `ceiling`), clear of the kernel. Without an initrd: an empty range.
 AddressRange load_initrd_high(const BootRequest& request, AddressRange kernel, uint64_t ceiling);
-// Puts the initrd on the first page after the kernel.
+// Puts the initrd on the first page after the kernel, not below 1 MiB.
 AddressRange load_initrd_after(const BootRequest& request, uint64_t kernel_end);
 
 // Writes `text` and its NUL. Throws Error when it is longer than `limit` bytes or holds a NUL itself.

@@ -88,7 +88,7 @@ void check_addresses(const BzImage& kernel) {
   if (kernel.info.relocatable && !std::has_single_bit(alignment)) {
     throw Error(fmt::format("its kernel_alignment {:#x} is not a power of two", alignment));
   }
-  if (kernel.info.pref_address < kKernelFloor.value || kernel.info.pref_address >= kFourGiB) {
+  if (kernel.info.pref_address < kOneMiB || kernel.info.pref_address >= kFourGiB) {
     throw Error(
         fmt::format("it wants to be loaded at {:#x}, which is not between 1 MiB and 4 GiB", kernel.info.pref_address));
   }

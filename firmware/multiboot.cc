@@ -142,7 +142,7 @@ CpuEntry load_multiboot(const SegmentedKernel& kernel, const ByteSource& file, c
   info.flags = MULTIBOOT_INFO_MEMORY | MULTIBOOT_INFO_CMDLINE | MULTIBOOT_INFO_MODS | MULTIBOOT_INFO_MEM_MAP |
                MULTIBOOT_INFO_BOOT_LOADER_NAME;
   info.mem_lower = kReservedStart.value / 1024;
-  info.mem_upper = static_cast<uint32_t>((low_ram_end(request.platform) - kOneMiB) / 1024);
+  info.mem_upper = static_cast<uint32_t>((std::max(low_ram_end(request.platform), kOneMiB) - kOneMiB) / 1024);
   info.cmdline = static_cast<uint32_t>(kCommandLine.value);
   info.mods_count = request.initrd != nullptr ? 1 : 0;
   info.mods_addr = static_cast<uint32_t>(kBootLists.value);

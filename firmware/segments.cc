@@ -28,10 +28,10 @@ void check_segment(const Segment& segment, const ByteSource& file) {
     throw Error(
         fmt::format("its segment at {:#x} ({:#x} bytes) reaches beyond 4 GiB", segment.address, segment.memory_size));
   }
-  if (segment.address < kKernelFloor.value) {
-    throw Error(fmt::format("its segment at {:#x} lies below 1 MiB, where page tables, ACPI tables and boot "
-                            "information are",
-                            segment.address),
+  if (segment.address < kOneMiB && end_of(segment) > kFirmwareStart.value) {
+    throw Error(fmt::format("its segment at {:#x} ({:#x} bytes) covers memory between 512 KiB and 1 MiB, where command "
+                            "line, page tables and ACPI tables are",
+                            segment.address, segment.memory_size),
                 "link the kernel to 1 MiB or higher");
   }
 }

@@ -22,8 +22,8 @@ struct SegmentedKernel {
   std::vector<Segment> segments;  // ascending, checked by check_segments()
 };
 
-// Sorts the segments. Throws Error when one reaches beyond the file or 4 GiB, lies below 1 MiB, where our own boot
-// structures are, or overlaps another, or when none holds the entry point.
+// Sorts the segments. Throws Error when one reaches beyond the file or 4 GiB, covers any of our own boot
+// structures below 1 MiB, or overlaps another, or when none holds the entry point.
 void check_segments(SegmentedKernel& kernel, const ByteSource& file);
 
 // Copies them in; returns the range from the first to the last. Throws Error when the guest has no RAM there.

@@ -1,0 +1,104 @@
+// Kernel files: which kind a file is, and what is said when it cannot be had.
+#include "firmware/kernel_file.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "vmm/core/error.h"
+// Catch2 has a CHECK of its own, and tests mean that one.
+#include <catch2/catch.hpp>
+
+#include "tests/support/boot_fixture.h"
+#include "tests/support/temp_path.h"
+
+using namespace vmm;
+using namespace vmm::test;
+using Catch::Contains;
+
+namespace {
+
+std::string row(const KernelFile& kernel, const std::string& label) {
+  const auto rows = describe(kernel);
+  const auto found = std::find_if(rows.begin(), rows.end(), [&](const auto& each) { return each.first == label; });
+  return found == rows.end() ? "missing" : found->second;
+}
+
+}  // namespace
+
+TEST_CASE("kernel file: the kind is told by content", "[firmware][kernel]") {
+  CHECK(inspect(bzimage()).kind == KernelKind::kBzImage);
+  CHECK(inspect(ElfBuilder(64).note(pvh_note(kMiB)).load(kMiB, "code").build()).kind == KernelKind::kPvh);
+  CHECK(inspect(flat_multiboot({.load_addr = kMiB}, "code")).kind == KernelKind::kMultiboot);
+}
+
+TEST_CASE("kernel file: a refusal names file and reason", "[firmware][kernel]") {
+  CHECK_THROWS_WITH(inspect("junk"), Contains("'kernel' is not a bootable kernel: no 'HdrS'"));
+}
+
+TEST_CASE("kernel file: a Multiboot header without addresses needs a container", "[firmware][kernel]") {
+  CHECK_THROWS_WITH(inspect(multiboot_header() + "code"), Contains("not a bootable kernel"));
+}
+
+TEST_CASE("kernel file: one that is not there is said so", "[firmware][kernel]") {
+  const TempPath temp;
+  CHECK_THROWS_WITH(KernelFile::open(temp("none")), Contains("cannot open kernel") && Contains("No such file"));
+}
+
+TEST_CASE("kernel file: directories, devices and pipes without a writer are refused at once (K8)",
+          "[firmware][kernel]") {
+  const TempPath temp;
+  REQUIRE(::mkfifo(temp("fifo").c_str(), 0600) == 0);
+  CHECK_THROWS_WITH(KernelFile::open(temp("fifo")), Contains("a pipe"));
+  CHECK_THROWS_WITH(KernelFile::open(temp("")), Contains("a directory"));
+  CHECK_THROWS_WITH(KernelFile::open("/dev/zero"), Contains("a character device"));
+}
+
+TEST_CASE("kernel file: one that shrinks between looking and loading is an error (K8)", "[firmware][kernel]") {
+  const TempPath temp;
+  const std::string path = temp.file("bzImage", bzimage());
+  const KernelFile kernel = KernelFile::open(path);
+  REQUIRE(::truncate(path.c_str(), kBzImageSetup + 100) == 0);
+  const Boot boot;
+  CHECK_THROWS_WITH(kernel.load(boot.memory, boot.platform, nullptr), Contains("became shorter"));
+}
+
+TEST_CASE("kernel file: it can be loaded again after its name is gone", "[firmware][kernel]") {
+  const TempPath temp;
+  const std::string path = temp.file("bzImage", bzimage());
+  const KernelFile kernel = KernelFile::open(path);
+  REQUIRE(::unlink(path.c_str()) == 0);
+  const Boot boot;
+  const CpuEntry first = kernel.load(boot.memory, boot.platform, nullptr);
+  boot.memory.slice({kBzImagePreferred}, 64)->fill(std::byte{0});
+  CHECK(kernel.load(boot.memory, boot.platform, nullptr).rip == first.rip);
+  CHECK(boot.bytes(kBzImagePreferred, 4) == "KKKK");
+}
+
+TEST_CASE("kernel file: an empty initrd is refused", "[firmware][kernel]") {
+  const MemorySource empty({});
+  const Boot boot;
+  const std::string file = bzimage();
+  CHECK_THROWS_WITH(KernelFile::from_bytes(as_file(file), "kernel").load_with(boot.memory, boot.platform, &empty),
+                    Contains("cannot boot 'kernel': the initrd is empty"));
+}
+
+TEST_CASE("kernel file: a machine smaller than its firmware is an error", "[firmware][kernel]") {
+  Boot boot(512 << 10);
+  CHECK_THROWS_AS(boot.load(ElfBuilder(32).entry(12).load(0, multiboot_header(), 64).build()), Error);
+}
+
+TEST_CASE("kernel file: inspect shows kind, protocol and entry", "[firmware][kernel]") {
+  const std::string file = bzimage();
+  const KernelFile kernel = KernelFile::from_bytes(as_file(file), "kernel");
+  CHECK(row(kernel, "kind") == "bzImage");
+  CHECK(row(kernel, "boot protocol") == "2.15");
+  CHECK(row(kernel, "entry point") == "0x1000200 (64-bit)");
+  CHECK(row(kernel, "command line") == "at most 2047 bytes");
+}
+
+TEST_CASE("kernel file: inspect shows a Multiboot kernel's warnings", "[firmware][kernel]") {
+  const std::string file = flat_multiboot({.flags = 4, .load_addr = kMiB}, "code");
+  const KernelFile kernel = KernelFile::from_bytes(as_file(file), "kernel");
+  CHECK(row(kernel, "64-bit entry") == "no");
+  CHECK_THAT(row(kernel, "warning"), Contains("video mode"));
+}

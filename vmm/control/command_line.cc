@@ -52,7 +52,7 @@ This program
   --log F, -v          our own messages to a file; more of them
   --version, --help
 
-Exit status: 0 clean power-off, 96-104 how the guest died, 125 vmm or the host could not, 130 quit, 143 SIGTERM.
+Exit status: 0 power-off, 96-104 how the guest died, 125 vmm or the host failed, 130 quit, 143 SIGTERM.
 )";
 
 // "1G", "512M", "1.5G", "65536K"; a plain number is MiB, as everywhere in this field.

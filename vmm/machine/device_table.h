@@ -1,6 +1,6 @@
 // The table of virtio devices: every kind that a machine may have, one line each.
 //
-// Adding a device is a line here. The conformance test (tests/unit/machine/device_conformance_test.cc) walks the table,
+// Adding a device is a line here. The conformance test (tests/unit/machine/device_table_test.cc) walks the table,
 // so a new kind is tested for reset, garbage chains and stopping while busy before it has a test of its own.
 #pragma once
 

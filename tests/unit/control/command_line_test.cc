@@ -1,0 +1,157 @@
+// From arguments to a MachineConfig, and the words for what is refused.
+#include "vmm/control/command_line.h"
+
+#include <catch2/catch.hpp>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "vmm/core/error.h"
+
+using namespace vmm;
+
+namespace {
+
+CommandLine parse(const std::string& text) {
+  std::istringstream words(text);
+  std::vector<std::string> arguments;
+  for (std::string word; words >> word;) arguments.push_back(word);
+  return parse_command_line(arguments);
+}
+
+struct Refusal {
+  std::string what;
+  std::string fix;
+};
+
+Refusal refusal(const std::string& text) {
+  try {
+    parse(text);
+  } catch (const Error& error) {
+    return {error.what(), error.fix()};
+  }
+  return {};
+}
+
+using Catch::Matchers::Contains;
+
+}  // namespace
+
+TEST_CASE("command line: the headline command", "[cli]") {
+  const CommandLine line = parse("--kernel bzImage --disk rootfs.img");
+  CHECK(line.verb == CommandLine::Verb::kRun);
+  CHECK(line.machine.kernel == "bzImage");
+  REQUIRE(line.machine.disks.size() == 1);
+  CHECK(line.machine.disks[0].path == "rootfs.img");
+  REQUIRE(line.machine.serial.size() == 1);
+  CHECK(line.machine.serial[0].kind == CharConfig::Kind::kStdio);
+  CHECK(line.machine.cpus == 1);
+  CHECK(line.machine.memory == 1u << 30);
+}
+
+TEST_CASE("command line: 'run' is the default verb and may be written", "[cli]") {
+  CHECK(parse("run --kernel k").machine.kernel == "k");
+}
+
+TEST_CASE("command line: repeated flags keep their order", "[cli]") {
+  const MachineConfig machine = parse("--kernel k --disk a --append x --disk b,ro --append y --disk=c").machine;
+  REQUIRE(machine.disks.size() == 3);
+  CHECK(machine.disks[1].read_only);
+  CHECK(machine.disks[2].path == "c");
+  CHECK(machine.append == std::vector<std::string>{"x", "y"});
+}
+
+TEST_CASE("command line: a value may begin with a dash", "[cli]") {
+  CHECK(parse_command_line({"--kernel", "k", "--append=-v --quiet"}).machine.append.front() == "-v --quiet");
+}
+
+TEST_CASE("command line: sizes", "[cli]") {
+  const auto [text, bytes] = GENERATE(table<std::string, uint64_t>({{"512M", 512ull << 20},
+                                                                    {"1G", 1ull << 30},
+                                                                    {"1.5G", 3ull << 29},
+                                                                    {"2GiB", 2ull << 30},
+                                                                    {"65536k", 64ull << 20},
+                                                                    {"256", 256ull << 20},
+                                                                    {"1T", 1ull << 40}}));
+  CHECK(parse("--kernel k --mem " + text).machine.memory == bytes);
+}
+
+TEST_CASE("command line: sizes that are none are refused", "[cli]") {
+  const std::string text = GENERATE("", "x", "1X", "-1G", "1e400", "nan", "inf", "1GG", "99999999999T");
+  CHECK_THAT(refusal("--kernel k --mem=" + text).what, Contains("mem"));
+}
+
+TEST_CASE("command line: memory and vCPUs have bounds", "[cli]") {
+  CHECK_THAT(refusal("--kernel k --mem 31M").what, Contains("32 MiB to 4 TiB"));
+  CHECK_THAT(refusal("--kernel k --mem 5T").what, Contains("32 MiB to 4 TiB"));
+  const std::string cpus = GENERATE("0", "255", "256", "1024");
+  CHECK_THAT(refusal("--kernel k --cpus " + cpus).what, Contains("1 to 254"));
+}
+
+TEST_CASE("command line: numbers that are none are refused", "[cli]") {
+  const std::string flag = GENERATE("--cpus x", "--cpus -1", "--cpus 4294967297", "--cpus 2x", "--debug-exit 0x",
+                                    "--debug-exit 65536", "--cpus=");
+  CHECK_FALSE(refusal("--kernel k " + flag).what.empty());
+}
+
+TEST_CASE("command line: the debug exit port may be hexadecimal", "[cli]") {
+  CHECK(parse("--kernel k --debug-exit 0xf4").machine.debug_exit_port == 0xf4);
+}
+
+TEST_CASE("command line: a virtio console on the terminal leaves the serial line without one", "[cli]") {
+  const MachineConfig machine = parse("--kernel k --console virtio:stdio").machine;
+  CHECK(machine.consoles.at(0).kind == CharConfig::Kind::kStdio);
+  CHECK(machine.serial.at(0).kind == CharConfig::Kind::kNull);
+}
+
+TEST_CASE("command line: the standard streams serve one console only", "[cli]") {
+  CHECK_THAT(refusal("--kernel k --serial stdio --console stdio").what, Contains("standard streams"));
+}
+
+TEST_CASE("command line: QEMU's options are answered with their equivalents", "[cli]") {
+  const auto [theirs, ours] = GENERATE(table<std::string, std::string>(
+      {{"-kernel", "--kernel"}, {"-append", "--append"}, {"-smp", "--cpus"}, {"-m", "--mem"}, {"-drive", "--disk"}}));
+  const Refusal refused = refusal("--kernel k " + theirs + " x");
+  CHECK(refused.what.starts_with("unknown option '" + theirs + "'"));
+  CHECK_THAT(refused.what, Contains("here it is " + ours));
+}
+
+TEST_CASE("command line: what is not built yet is refused, never ignored", "[cli]") {
+  const std::string flag = GENERATE("--net user", "--share .", "--gdb unix:x", "--timeout 5", "--result r.json",
+                                    "--initrd auto", "--on-panic gdb", "--vmcore v", "-- true");
+  CHECK_THAT(refusal("--kernel k " + flag).what, Contains("not built yet"));
+  const std::string verb = GENERATE("test", "debug", "why x", "snapshot x", "dmesg x");
+  CHECK_THAT(refusal(verb).what, Contains("not built yet"));
+}
+
+TEST_CASE("command line: unknown words are refused with what may be meant", "[cli]") {
+  CHECK_THAT(refusal("bzImage").fix, Contains("vmm --kernel bzImage"));
+  CHECK_THAT(refusal("--kernel k --frobnicate").what, Contains("--frobnicate"));
+  CHECK_THAT(refusal("--kernel").what, Contains("--kernel"));
+}
+
+TEST_CASE("command line: choices name what there is", "[cli]") {
+  CHECK_THAT(refusal("--kernel k --on-reset jump").fix, Contains("--on-reset exit, --on-reset reboot"));
+  CHECK_THAT(refusal("--kernel k --io-engine aio").fix, Contains("threads"));
+  CHECK_THAT(refusal("--kernel k --cpu z80").fix, Contains("baseline"));
+}
+
+TEST_CASE("command line: the help fits a screen of 40 lines and 105 columns", "[cli]") {
+  std::istringstream help{std::string(help_text())};
+  size_t lines = 0;
+  size_t widest = 0;
+  for (std::string line; std::getline(help, line); ++lines) widest = std::max(widest, line.size());
+  CHECK(lines <= 40);
+  CHECK(widest <= 105);
+}
+
+TEST_CASE("command line: help and version win over everything else", "[cli]") {
+  CHECK(parse("--kernel --help").verb == CommandLine::Verb::kHelp);
+  CHECK(parse("run --version --bogus").verb == CommandLine::Verb::kVersion);
+}
+
+TEST_CASE("command line: inspect takes one file", "[cli]") {
+  CHECK(parse("inspect vmlinux").image == "vmlinux");
+  CHECK_FALSE(refusal("inspect").what.empty());
+  CHECK_FALSE(refusal("inspect a b").what.empty());
+}

@@ -1,0 +1,78 @@
+// The default kernel command line, disk names and sizes as text.
+#include "vmm/machine/config.h"
+
+#include <catch2/catch.hpp>
+
+using namespace vmm;
+
+namespace {
+
+MachineConfig terminal() {
+  MachineConfig config;
+  config.serial.push_back(CharConfig::parse("stdio"));
+  return config;
+}
+
+}  // namespace
+
+TEST_CASE("config: Linux gets its console and its root disk", "[config]") {
+  MachineConfig config = terminal();
+  config.disks.push_back(DiskConfig::parse("x"));
+  config.append = {"quiet"};
+  CHECK(kernel_command_line(config, KernelKind::kBzImage) == "console=ttyS0 root=/dev/vda rw quiet");
+  CHECK(kernel_command_line(config, KernelKind::kPvh) == "console=ttyS0 root=/dev/vda rw quiet");
+}
+
+TEST_CASE("config: a read-only root disk is mounted read-only", "[config]") {
+  MachineConfig config = terminal();
+  config.disks.push_back(DiskConfig::parse("x,ro"));
+  CHECK(kernel_command_line(config, KernelKind::kBzImage) == "console=ttyS0 root=/dev/vda ro");
+}
+
+TEST_CASE("config: what the user says of console and root replaces the default", "[config]") {
+  MachineConfig config = terminal();
+  config.disks.push_back(DiskConfig::parse("x"));
+  config.append = {"quiet root=LABEL=a", "console=ttyS1"};
+  CHECK(kernel_command_line(config, KernelKind::kBzImage) == "quiet root=LABEL=a console=ttyS1");
+}
+
+TEST_CASE("config: the console on the terminal comes last, where init is", "[config]") {
+  MachineConfig config;
+  config.serial.push_back(CharConfig::parse("null"));
+  config.consoles.push_back(CharConfig::parse("stdio"));
+  CHECK(kernel_command_line(config, KernelKind::kBzImage) == "console=ttyS0 console=hvc0");
+  config.serial[0] = CharConfig::parse("stdio");
+  config.consoles[0] = CharConfig::parse("pty");
+  CHECK(kernel_command_line(config, KernelKind::kBzImage) == "console=hvc0 console=ttyS0");
+}
+
+TEST_CASE("config: a Multiboot kernel gets only what was asked for", "[config]") {
+  MachineConfig config = terminal();
+  config.disks.push_back(DiskConfig::parse("x"));
+  CHECK(kernel_command_line(config, KernelKind::kMultiboot).empty());
+  config.append = {"a", "b"};
+  CHECK(kernel_command_line(config, KernelKind::kMultiboot) == "a b");
+}
+
+TEST_CASE("config: --cmdline-only stands alone", "[config]") {
+  MachineConfig config = terminal();
+  config.append = {"quiet"};
+  config.command_line = "init=/bin/sh";
+  CHECK(kernel_command_line(config, KernelKind::kBzImage) == "init=/bin/sh");
+}
+
+TEST_CASE("config: disks are named as Linux names them", "[config]") {
+  const auto [index, name] = GENERATE(table<size_t, std::string>(
+      {{0, "vda"}, {25, "vdz"}, {26, "vdaa"}, {51, "vdaz"}, {52, "vdba"}, {701, "vdzz"}, {702, "vdaaa"}}));
+  CHECK(disk_name(index) == name);
+}
+
+TEST_CASE("config: sizes are written in the largest unit that fits", "[config]") {
+  const auto [bytes, text] = GENERATE(table<uint64_t, std::string>({{0, "0 bytes"},
+                                                                    {512, "512 bytes"},
+                                                                    {64ull << 20, "64 MiB"},
+                                                                    {1ull << 30, "1 GiB"},
+                                                                    {3ull << 29, "1.5 GiB"},
+                                                                    {4ull << 40, "4 TiB"}}));
+  CHECK(size_text(bytes) == text);
+}

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 #include <liburing.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -60,6 +62,12 @@ void prepare(io_uring_sqe& sqe, IoRequest& request) {
   io_uring_sqe_set_data(&sqe, &request);
 }
 
+// By system call, because liburing before 2.4 declares these two but its shared library does not have them.
+void register_at_birth(const io_uring& ring, unsigned what, void* argument, size_t count, const char* name) {
+  const long result = ::syscall(SYS_io_uring_register, ring.ring_fd, what, argument, count);
+  must(result < 0 ? -errno : 0, name);
+}
+
 io_uring_restriction restriction(uint16_t kind, uint8_t value) {
   io_uring_restriction result{};
   result.opcode = kind;
@@ -109,8 +117,8 @@ void IoUring::restrict_and_enable() {
                      restriction(IORING_RESTRICTION_SQE_OP, IORING_OP_FALLOCATE),
                      restriction(IORING_RESTRICTION_SQE_FLAGS_ALLOWED, IOSQE_FIXED_FILE),
                      restriction(IORING_RESTRICTION_SQE_FLAGS_REQUIRED, IOSQE_FIXED_FILE)};
-  must(io_uring_register_restrictions(ring_.get(), allowed.data(), allowed.size()), "restrictions");
-  must(io_uring_enable_rings(ring_.get()), "enabling");
+  register_at_birth(*ring_, IORING_REGISTER_RESTRICTIONS, allowed.data(), allowed.size(), "restrictions");
+  register_at_birth(*ring_, IORING_REGISTER_ENABLE_RINGS, nullptr, 0, "enabling");
 }
 
 int IoUring::add_file(int fd) {

@@ -154,6 +154,12 @@ uint64_t storage_size(int fd) {
   return ::ioctl(fd, BLKGETSIZE64, &device_bytes) == 0 ? device_bytes : 0;
 }
 
+uint64_t known_size(int fd) {
+  struct statx answer {};
+  const int result = ::statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_SIZE, &answer);
+  return result == 0 && S_ISREG(answer.stx_mode) ? answer.stx_size : storage_size(fd);
+}
+
 ImageFile ImageFile::open(const std::string& path, Mode mode, Cache cache) {
   ImageFile image{.path = path, .fd = open_fd(path, mode, cache), .size = 0, .mode = mode, .topology = {}};
   image.size = storage_size(image.fd.get());

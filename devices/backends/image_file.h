@@ -34,5 +34,7 @@ struct ImageFile {
 
 // The size of an open regular file or block device; nothing grows or shrinks for asking.
 uint64_t storage_size(int fd);
+// The same as far as the kernel knows it: no file server is asked, which might never answer, so it does not block.
+uint64_t known_size(int fd);
 
 }  // namespace vmm

@@ -26,7 +26,7 @@ constexpr size_t kMaxStep = 4 << 20;
 // What one fallocate frees at most, so that other requests get their turn on the file (B13).
 constexpr uint64_t kMaxAllocateStep = 1 << 30;
 constexpr size_t kBounceSize = 256 << 10;
-constexpr std::chrono::seconds kLookPeriod{1};
+constexpr std::chrono::milliseconds kLookPeriod{1};
 
 alignas(4096) std::array<std::byte, 64 << 10> zeroes;  // never written
 
@@ -44,8 +44,7 @@ RawFile::RawFile(IoEngine& engine, ImageFile image, std::optional<ImageLock> loc
       lock_(std::move(lock)),
       sparse_(sparse),
       file_(engine.add_file(image_.fd.get())),
-      fence_(image_.size),
-      end_block_(aligned_buffer(image_.offset_alignment)) {}
+      fence_(image_.size) {}
 
 RawFile::~RawFile() {
   engine_.drain();  // requests use our buffers and our descriptor (D11)
@@ -73,8 +72,9 @@ std::string RawFile::describe() const {
 
 uint64_t RawFile::refresh_size() {
   const uint64_t now = storage_size(image_.fd.get());
-  image_.size = std::max(image_.size, align_down(now, std::max<uint64_t>(image_.offset_alignment, 512)));
-  move_fence();
+  const uint64_t usable = align_down(now, std::max<uint64_t>(image_.offset_alignment, 512));
+  move_fence(now);
+  if (usable > image_.size) image_.size = fence_ = usable;
   return now;
 }
 
@@ -92,7 +92,6 @@ Task<int> RawFile::write(uint64_t offset, std::span<iovec> from, Durability dura
     error = co_await transfer(Verb::kWrite, offset, from, flags);
   }
   // A stable write is a write and its flush, so a lost flush fails it too.
-  if (stable && error == EIO) flush_error_ = EIO;
   co_return stable&& error == 0 ? flush_error_ : error;
 }
 
@@ -106,7 +105,7 @@ bool RawFile::needs_bounce(uint64_t offset, std::span<const iovec> data) const {
 
 // Moves all of `data`, in as many steps as it takes (D7).
 Task<int> RawFile::transfer(Verb verb, uint64_t offset, std::span<iovec> data, int flags) {
-  if (look_is_due()) co_await look_at_end();
+  look_at_end();
   uint64_t left = total_size(data);
   // Writing past the end would let a truncated file grow back, with a hole in it (D8).
   if (offset + left > fence_) co_return EIO;
@@ -120,7 +119,8 @@ Task<int> RawFile::transfer(Verb verb, uint64_t offset, std::span<iovec> data, i
     if (done == -EINTR || done == -EAGAIN) continue;
     if (done <= 0) {
       const int error = done == 0 ? EIO : static_cast<int>(-done);
-      move_fence();  // 0 is the end of the file
+      move_fence(known_size(image_.fd.get()));                           // 0 is the end of the file
+      if (done == -EIO && (flags & RWF_DSYNC) != 0) flush_error_ = EIO;  // it may be the sync that failed (D6)
       guest_warn(errors_, "{}: {} at byte {} failed: {}", image_.path, verb == Verb::kRead ? "a read" : "a write",
                  offset, errno_text(error));
       co_return error;
@@ -200,7 +200,10 @@ Task<int> RawFile::write_zeroes(uint64_t offset, uint64_t length, Unmap unmap) {
 }
 
 Task<int> RawFile::allocate(int mode, uint64_t offset, uint64_t length) {
-  if (look_is_due()) co_await look_at_end();
+  // A block that another request is rewriting as a whole for a part of it must not change meanwhile.
+  std::optional<RangeLock::Turn> turn;
+  if ((offset | length) % image_.offset_alignment != 0) turn.emplace(co_await bounce_turn_.acquire(0, 0));
+  look_at_end();
   if (offset + length > fence_) co_return EIO;
   while (length > 0) {
     const uint64_t step = std::min(length, kMaxAllocateStep);
@@ -229,28 +232,19 @@ Task<int> RawFile::write_zero_buffers(uint64_t offset, uint64_t length) {
   co_return 0;
 }
 
-bool RawFile::look_is_due() {
+void RawFile::look_at_end() {
   const auto now = std::chrono::steady_clock::now();
-  if (now - last_look_ < kLookPeriod) return false;
+  if (now - last_look_ < kLookPeriod) return;
   last_look_ = now;
-  return true;
+  move_fence(known_size(image_.fd.get()));
 }
 
-// Reads the last block to see whether it is still there. Not fstat, which blocks the loop when the file's server hangs.
-Task<void> RawFile::look_at_end() {
-  const iovec buffer{end_block_.get(), image_.offset_alignment};
-  const ssize_t got = co_await engine_.read(file_, image_.size - buffer.iov_len, {&buffer, 1});
-  if (got >= 0 && static_cast<size_t>(got) < buffer.iov_len) move_fence();
-  if (got > 0 && fence_ < image_.size) move_fence();
-}
-
-void RawFile::move_fence() {
-  const uint64_t now = storage_size(image_.fd.get());
-  const uint64_t before = std::exchange(fence_, std::min(now, image_.size));
+void RawFile::move_fence(uint64_t storage) {
+  const uint64_t before = std::exchange(fence_, std::min(storage, image_.size));
   if (fence_ < before) {
-    log_error("{} shrank from {} to {} bytes while in use; requests past its end fail", image_.path, before, now);
+    log_error("{} shrank from {} to {} bytes while in use; requests past its end fail", image_.path, before, storage);
   } else if (fence_ > before && fence_ == image_.size) {
-    log_info("{} is complete again: {} bytes", image_.path, now);
+    log_info("{} is complete again: {} bytes", image_.path, storage);
   }
 }
 

@@ -53,9 +53,8 @@ class RawFile : public BlockBackend {
   Task<int> bounced(Verb verb, uint64_t offset, std::span<iovec> data, int flags);
   Task<int> allocate(int mode, uint64_t offset, uint64_t length);
   Task<int> write_zero_buffers(uint64_t offset, uint64_t length);
-  bool look_is_due();
-  Task<void> look_at_end();
-  void move_fence();
+  void look_at_end();
+  void move_fence(uint64_t storage);
   AlignedBuffer aligned_buffer(size_t size) const;
 
   IoEngine& engine_;
@@ -68,7 +67,6 @@ class RawFile : public BlockBackend {
   LogLimit errors_;
 
   std::chrono::steady_clock::time_point last_look_ = std::chrono::steady_clock::now();
-  AlignedBuffer end_block_;
 
   RangeLock flush_turn_;
   uint64_t flushes_asked_ = 0;

@@ -1,0 +1,141 @@
+"""Running a monitor and watching it: when which line came, what it cost, what it holds. And ratios of pairs."""
+
+import os
+import re
+import select
+import signal
+import statistics
+import time
+
+
+class Run:
+    """One run of a program, its output watched from the moment before exec.
+
+    `marks` maps a name to a regular expression; the time at which the output first matched it is in `times`, in
+    seconds since just before exec, with `end` for the time at which the process was reaped. Marks are looked for
+    line by line, in what has arrived, so that a mark needs no newline after it.
+    """
+
+    def __init__(self, command, marks=None, stdin=None):
+        self.command = command
+        self.marks = {name: re.compile(pattern.encode()) for name, pattern in (marks or {}).items()}
+        self.times = {}
+        self.output = b""
+        self.status = self.usage = None
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        self.reader = reader
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        # vfork inside: what this interpreter weighs does not count.
+        self.start = time.monotonic()
+        self.pid = os.posix_spawn(command[0], command, os.environ,
+                                  file_actions=[(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, writer, 1),
+                                                (os.POSIX_SPAWN_DUP2, writer, 2)])
+        os.close(writer)
+        os.close(null)
+
+    def watch(self, limit, until=None):
+        """Reads until the mark `until`, or the end; False when that did not come within `limit` seconds."""
+        deadline = time.monotonic() + limit
+        while until is None or until not in self.times:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self.reader], [], [], left)[0]:
+                return False
+            data = os.read(self.reader, 65536)
+            now = time.monotonic() - self.start
+            if not data:
+                self._reap()
+                return until is None
+            line_start = self.output.rfind(b"\n") + 1
+            self.output += data
+            for name, pattern in self.marks.items():
+                if name not in self.times and pattern.search(self.output, line_start):
+                    self.times[name] = now
+        return True
+
+    def finish(self, limit):
+        """Watches until the end, which is brought about after `limit` seconds; True when it came by itself."""
+        ended = self.watch(limit)
+        if not ended:
+            self.kill()
+        return ended
+
+    def kill(self):
+        if self.status is None:
+            os.kill(self.pid, signal.SIGKILL)
+            self._reap()
+
+    def _reap(self):
+        _, status, self.usage = os.wait4(self.pid, 0)
+        self.times["end"] = time.monotonic() - self.start
+        self.status = os.waitstatus_to_exitcode(status)
+        os.close(self.reader)
+
+    @property
+    def cpu(self):
+        """Seconds of CPU that the whole run took, guest included."""
+        return self.usage.ru_utime + self.usage.ru_stime
+
+    def fail(self, what):
+        self.kill()
+        words = " ".join(self.command)
+        raise Failure(f"{what} (status {self.status}): {words}\n{self.output[-2000:].decode(errors='replace')}")
+
+
+class Failure(Exception):
+    """A benchmark that could not be taken."""
+
+
+def thread_cpu(pid, name):
+    """Seconds of CPU of the threads of a process whose name matches, by the scheduler's own count."""
+    total = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        folder = f"/proc/{pid}/task/{task}"
+        with open(f"{folder}/comm") as comm:
+            if re.search(name, comm.read()):
+                with open(f"{folder}/schedstat") as schedstat:
+                    total += int(schedstat.read().split()[0])
+    return total / 1e9
+
+
+def memory(pid, guest_bytes):
+    """What a process holds besides the guest's RAM, in bytes: (resident, resident and not shared with files).
+
+    The RAM is told by the size of its mapping: the kernel may have merged it with what lies beside it, but never
+    with much, so the first mapping that is large enough is it.
+    """
+    resident = private = 0
+    with open(f"/proc/{pid}/smaps") as smaps:
+        text = smaps.read()
+    for block in re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", text):
+        begin, end = (int(part, 16) for part in re.match(r"([0-9a-f]+)-([0-9a-f]+) ", block).groups())
+        if end - begin >= guest_bytes:
+            continue
+        sizes = {key: int(value) * 1024 for key, value in re.findall(r"^(\w+): +(\d+) kB$", block, re.M)}
+        resident += sizes["Rss"]
+        private += sizes["Private_Dirty"] + sizes["Private_Clean"] if " 00:00 0 " in block else sizes["Private_Dirty"]
+    return resident, private
+
+
+def spread(values):
+    return {"median": statistics.median(values), "min": min(values), "max": max(values), "n": len(values)}
+
+
+def row(what, unit, ours, theirs=None, ratio_at_most=None, ratio_at_least=None, ours_at_most=None):
+    """One line of the table. Ratios are of pairs, ours[i] / theirs[i], taken one right after the other."""
+    result = {"what": what, "unit": unit, "ours": spread(ours)}
+    met = []
+    if theirs:
+        ratios = [a / b for a, b in zip(ours, theirs)]
+        result.update(theirs=spread(theirs), ratio=spread(ratios))
+        if ratio_at_most is not None:
+            result["bound"] = f"ratio <= {ratio_at_most:g}"
+            met.append(result["ratio"]["median"] <= ratio_at_most)
+        if ratio_at_least is not None:
+            result["bound"] = f"ratio >= {ratio_at_least:g}"
+            met.append(result["ratio"]["median"] >= ratio_at_least)
+    if ours_at_most is not None:
+        result["bound"] = f"<= {ours_at_most:g} {unit}"
+        met.append(result["ours"]["median"] <= ours_at_most)
+    if met:
+        result["met"] = all(met)
+    return result

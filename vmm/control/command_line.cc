@@ -38,7 +38,7 @@ The machine
   --no-rng             without virtio-rng
   --debug-exit PORT    a port whose write of V ends the run with status (V << 1) | 1
 Consoles
-  --serial KIND        stdio, file=F, pty, unix=F, tcp=HOST:PORT or null, then ,ts ,log=F (repeat) [stdio]
+  --serial KIND        stdio, file=F, pty, unix=F, tcp=HOST:PORT, null; then ,ts ,log=F (repeat) [stdio]
   --console KIND       the same as a virtio console (hvc0), with window size (repeat)
   --escape KEY         ^A, ^] or none: the key before h (help), x (quit) and others [^A]
 How it ends

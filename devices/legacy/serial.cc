@@ -76,7 +76,8 @@ void Serial::settle() {
     chip_.receive_break();
     break_waits_ = false;
   }
-  if (std::exchange(level_, chip_.interrupt()) != level_) irq_.set(level_);
+  const bool level = chip_.interrupt();
+  if (std::exchange(level_, level) != level) irq_.set(level);
 }
 
 // True once when there is room for input that was refused. Waits for an empty FIFO, to wake the loop once per 16 bytes.

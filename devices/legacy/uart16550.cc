@@ -159,8 +159,9 @@ void Uart16550::write_interrupt_enable(uint8_t value) {
   if (enabled && !was_enabled && transmit_.empty()) transmitter_emptied();
 }
 
-// §8.6.2. Turning the FIFOs on or off empties them.
+// §8.6.2. Turning the FIFOs on or off empties them; the other bits only count together with the one that turns them on.
 void Uart16550::write_fifo_control(uint8_t value) {
+  if ((value & UART_FCR_ENABLE_FIFO) == 0) value = 0;
   const bool toggled = ((value ^ fifo_control_) & UART_FCR_ENABLE_FIFO) != 0;
   fifo_control_ = value & (UART_FCR_ENABLE_FIFO | UART_FCR_TRIGGER_MASK);
   if (toggled || (value & UART_FCR_CLEAR_RCVR) != 0) receive_.clear();

@@ -27,14 +27,14 @@ enum : uint8_t {
   REGISTER_D = 0x0d,
   CENTURY = 0x32,
 };
-enum : uint8_t { UIP = 0x80, RS_MASK = 0x0f };                            // register A
+enum : uint8_t { UIP = 0x80, RS_MASK = 0x0f };                                                  // register A
 enum : uint8_t { SET = 0x80, PIE = 0x40, AIE = 0x20, UIE = 0x10, DM = 0x04, HOURS_24 = 0x02 };  // register B
-enum : uint8_t { IRQF = 0x80, PF = 0x40, AF = 0x20, UF = 0x10 };          // register C, in the order of B's enables
-enum : uint8_t { VRT = 0x80 };                                            // register D
+enum : uint8_t { IRQF = 0x80, PF = 0x40, AF = 0x20, UF = 0x10 };  // register C, in the order of B's enables
+enum : uint8_t { VRT = 0x80 };                                    // register D
 
-constexpr uint8_t kHourPm = 0x80;        // of an hour register in 12-hour mode
+constexpr uint8_t kHourPm = 0x80;         // of an hour register in 12-hour mode
 constexpr uint8_t kAlarmWildcard = 0xc0;  // both bits: any value matches
-constexpr uint8_t kDefaultA = 0x26;      // 32.768 kHz time base, periodic rate 1024 Hz
+constexpr uint8_t kDefaultA = 0x26;       // 32.768 kHz time base, periodic rate 1024 Hz
 constexpr int64_t kDay = 24 * 60 * 60;
 // The update-in-progress bit announces an update this long before.
 constexpr std::chrono::nanoseconds kUpdateAhead = std::chrono::microseconds(244);
@@ -102,16 +102,14 @@ uint8_t RtcCmos::read_register(uint8_t index) {
 }
 
 void RtcCmos::write_register(uint8_t index, uint8_t value) {
+  advance();  // what has happened until now is judged by what the registers said until now
   switch (index) {
     case REGISTER_A:
       cmos_[REGISTER_A] = value & static_cast<uint8_t>(~UIP);
       return;
     case REGISTER_B: {
       const bool was_set = set_mode();
-      if (!was_set) {
-        advance();
-        show_time();
-      }
+      if (!was_set) show_time();
       // SET turns off the update-ended interrupt.
       cmos_[REGISTER_B] = (value & SET) != 0 ? value & static_cast<uint8_t>(~UIE) : value;
       if (was_set && !set_mode()) adopt_time();

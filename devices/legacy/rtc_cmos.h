@@ -3,8 +3,8 @@
 // The time is the host's, in UTC, plus an offset that the guest makes when it sets the clock. Nothing ticks here: time
 // registers are worked out when they are read, and flags from how far time has moved since they were last looked at.
 // Only while the guest wants update-ended or alarm interrupts does a timer of the loop look once per second. Of the
-// periodic interrupt there is only the flag: today's systems use better timers, and it would cost 8192 wake-ups a second.
-// Motorola MC146818 data sheet; the century at 0x32 and bit 7 of the index port are the PC's.
+// periodic interrupt there is only the flag: today's systems use better timers, and it would cost 8192 wake-ups a
+// second. Motorola MC146818 data sheet; the century at 0x32 and bit 7 of the index port are the PC's.
 #pragma once
 
 #include <array>
@@ -27,7 +27,8 @@ class RtcCmos : public Device {
   using Clock = std::function<Time()>;
 
   // Built and destroyed on the loop's thread.
-  RtcCmos(EventLoop& loop, IrqLine& irq, Clock clock = [] { return Time(std::chrono::system_clock::now()); });
+  RtcCmos(
+      EventLoop& loop, IrqLine& irq, Clock clock = [] { return Time(std::chrono::system_clock::now()); });
   RtcCmos(const RtcCmos&) = delete;
   RtcCmos& operator=(const RtcCmos&) = delete;
 
@@ -58,9 +59,9 @@ class RtcCmos : public Device {
   mutable std::mutex mutex_;
   uint8_t index_ = 0;
   std::array<uint8_t, 128> cmos_ = {};
-  std::chrono::seconds offset_{0};   // guest's time minus host's
-  std::chrono::seconds looked_{0};   // guest's time up to which the flags tell
-  Time periodic_looked_;             // host's time of the same for the periodic flag
+  std::chrono::seconds offset_{0};  // guest's time minus host's
+  std::chrono::seconds looked_{0};  // guest's time up to which the flags tell
+  Time periodic_looked_;            // host's time of the same for the periodic flag
   bool tick_scheduled_ = false;
   Timer timer_;
   std::shared_ptr<RtcCmos*> self_;  // held weakly by callbacks queued in the loop

@@ -14,7 +14,6 @@ enum : uint8_t {  // the status register, with the manual's names
   STATUS_OBF = 0x01,
   STATUS_SYS = 0x04,
   STATUS_KEYLOCK = 0x10,  // set: not locked
-  STATUS_AUX_OBF = 0x20,
   STATUS_TIMEOUT = 0x40,
 };
 enum : uint8_t {
@@ -34,10 +33,12 @@ enum : uint8_t {
   WRITE_AUX = 0xd4,
   PULSE_OUTPUT_PORT = 0xf0,  // to 0xff; a zero in the low bits pulls that line
 };
-constexpr uint8_t kResetLine = 0x01;       // of the output port, active low
-constexpr uint8_t kOutputPort = 0x03;      // reset released, A20 open
+constexpr uint8_t kResetLine = 0x01;   // of the output port, active low
+constexpr uint8_t kOutputPort = 0x03;  // reset released, A20 open
 constexpr uint8_t kSelfTestPassed = 0x55;
-constexpr uint8_t kResend = 0xfe;          // what the controller answers when the device does not
+constexpr uint8_t kPortWorks = 0x00;
+constexpr uint8_t kClockStuckLow = 0x01;  // how the test of a port that is not there ends
+constexpr uint8_t kResend = 0xfe;         // what the controller answers when the device does not
 constexpr uint8_t kKeyboardClockOff = 0x10;
 constexpr uint8_t kAuxClockOff = 0x20;
 
@@ -69,14 +70,13 @@ void I8042::write(uint64_t offset, std::span<const std::byte> data) {
 }
 
 uint8_t I8042::read_data() {
-  const uint8_t value = output_.value_or(0);
-  output_.reset();
-  output_flags_ = 0;
-  return value;
+  timed_out_ = false;
+  return std::exchange(output_, std::nullopt).value_or(0);
 }
 
 uint8_t I8042::read_status() const {
-  return static_cast<uint8_t>(STATUS_SYS | STATUS_KEYLOCK | output_flags_ | (output_ ? STATUS_OBF : 0));
+  return static_cast<uint8_t>(STATUS_SYS | STATUS_KEYLOCK | (output_ ? STATUS_OBF : 0) |
+                              (timed_out_ ? STATUS_TIMEOUT : 0));
 }
 
 // True when the reset line was pulled.
@@ -88,19 +88,12 @@ bool I8042::write_data(uint8_t value) {
     case WRITE_OUTPUT_PORT:
       return (value & kResetLine) == 0;
     case WRITE_KEYBOARD_OUTPUT:
+    case WRITE_AUX_OUTPUT:  // without an auxiliary port both are the same buffer
       output_ = value;
       return false;
-    case WRITE_AUX_OUTPUT:
-      output_ = value;
-      output_flags_ = STATUS_AUX_OBF;
-      return false;
-    case WRITE_AUX:
+    default:  // for a device that is not there
       output_ = kResend;
-      output_flags_ = STATUS_TIMEOUT | STATUS_AUX_OBF;
-      return false;
-    default:  // a command for the keyboard, which is not there
-      output_ = kResend;
-      output_flags_ = STATUS_TIMEOUT;
+      timed_out_ = true;
       return false;
   }
 }
@@ -108,7 +101,7 @@ bool I8042::write_data(uint8_t value) {
 // True when the reset line was pulled.
 bool I8042::write_command(uint8_t command) {
   expecting_ = 0;
-  output_flags_ = 0;
+  timed_out_ = false;
   switch (command) {
     case READ_CONFIGURATION:
       output_ = configuration_;
@@ -117,8 +110,10 @@ bool I8042::write_command(uint8_t command) {
       output_ = kSelfTestPassed;
       break;
     case TEST_KEYBOARD:
+      output_ = kPortWorks;
+      break;
     case TEST_AUX:
-      output_ = uint8_t{0};  // the port itself works
+      output_ = kClockStuckLow;
       break;
     case READ_OUTPUT_PORT:
       output_ = kOutputPort;

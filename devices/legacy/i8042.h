@@ -1,6 +1,7 @@
 // I8042: the keyboard controller (ports 0x60 and 0x64), for what is still asked of it on a machine with no keyboard:
-// the reset line. Everything else answers at once as a working controller with nothing plugged in, so that no driver's
-// probe waits. It raises no interrupts. IBM PS/2 Technical Reference, "Keyboard and Auxiliary Device Controller".
+// the reset line. Everything else answers at once as a working controller with nothing plugged in and no auxiliary
+// port, as in the PC/AT: a driver that found one would wait for its interrupt. It raises no interrupts. IBM PS/2
+// Technical Reference, "Keyboard and Auxiliary Device Controller".
 #pragma once
 
 #include <cstdint>
@@ -33,7 +34,7 @@ class I8042 : public Device {
   uint8_t configuration_ = 0x30;  // both ports' clocks off, no interrupts
   uint8_t expecting_ = 0;         // the command whose parameter byte comes next; 0 is none
   std::optional<uint8_t> output_;
-  uint8_t output_flags_ = 0;  // STATUS_* bits that say where `output_` comes from
+  bool timed_out_ = false;  // `output_` is there because a device gave no answer
 };
 
 }  // namespace vmm

@@ -24,9 +24,11 @@ constexpr uint16_t kSleepTypeMask = 7 << kSleepTypeShift;
 
 uint64_t timer_ticks() {
   constexpr uint64_t kFrequency = 3'579'545;
+  constexpr uint64_t kTimerMask = 0xffffff;
   constexpr uint64_t kSecond = 1'000'000'000;
-  const auto now = static_cast<uint64_t>(std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count());
-  return now / kSecond * kFrequency + now % kSecond * kFrequency / kSecond;
+  const auto now =
+      static_cast<uint64_t>(std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count());
+  return (now / kSecond * kFrequency + now % kSecond * kFrequency / kSecond) & kTimerMask;
 }
 
 }  // namespace

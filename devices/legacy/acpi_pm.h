@@ -3,7 +3,7 @@
 //   +0  PM1_STS  2 bytes   events that happened; writing a one clears it
 //   +2  PM1_EN   2 bytes   which of them raise the SCI
 //   +4  PM1_CNT  2 bytes   sleep; SCI_EN always reads as one: the machine is never in legacy mode
-//   +8  PM_TMR   4 bytes   counts at 3.579545 MHz, 32 bits wide
+//   +8  PM_TMR   4 bytes   counts at 3.579545 MHz, 24 bits wide, as the FADT says (TMR_VAL_EXT clear)
 //
 // ACPI 6.4 §4.8.3 (registers) and §4.8.3.3 (timer). Sleep type 5 is S5, as the DSDT says in \_S5.
 #pragma once

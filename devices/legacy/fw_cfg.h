@@ -1,6 +1,6 @@
 // FwCfg: QEMU's firmware configuration device, so far as test kernels ask it about the machine: a selector (port 0x510,
-// 16 bits) and a data port (0x511) that yields the selected item byte by byte, then zeroes. Read-only, no files, no DMA.
-// QEMU docs/specs/fw_cfg.rst. Item numbers are those of <linux/qemu_fw_cfg.h>.
+// 16 bits) and a data port (0x511) that yields the selected item byte by byte, then zeroes. Read-only, no files, no
+// DMA. QEMU docs/specs/fw_cfg.rst. Item numbers are those of <linux/qemu_fw_cfg.h>.
 #pragma once
 
 #include <cstdint>

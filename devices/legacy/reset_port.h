@@ -1,8 +1,8 @@
 // ResetPort: the reset control register at port 0xcf9, as in Intel's ICH (I/O controller hub data sheet, RST_CNT).
 // SYS_RST chooses a whole reset, and RST_CPU going from 0 to 1 performs it. The FADT names it as the reset register.
 //
-// The port lies in the middle of the PCI configuration ports, whose address register only answers to four bytes at once.
-// So this device sits in front of them, takes single bytes at its own port, and passes everything else on.
+// The port lies in the middle of the PCI configuration ports, whose address register only answers to four bytes at
+// once. So this device sits in front of them, takes single bytes at its own port, and passes everything else on.
 #pragma once
 
 #include <atomic>

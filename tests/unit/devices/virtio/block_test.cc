@@ -27,7 +27,7 @@ struct Fixture {
   explicit Fixture(const DiskConfig& config = {}, uint64_t features = kFlush | kConfigWce)
       : Fixture(std::make_unique<MemoryBackend>(kSectors * 512), config, features) {}
   Fixture(std::unique_ptr<MemoryBackend> storage, const DiskConfig& config, uint64_t features)
-      : backend(*storage), block(std::move(storage), config, "vda", 2), driver(host, {.size = 256}) {
+      : owned_backend(std::move(storage)), backend(*owned_backend), block(backend, config, "vda", 2), driver(host, {.size = 256}) {
     block.config_changed = [this] { ++config_changes; };
     block.activate(features);
     host.loop().spawn(block.serve(0, driver.device_side()), [this] { ended = true; });
@@ -70,6 +70,7 @@ struct Fixture {
   }
 
   FakeDeviceHost host;
+  std::unique_ptr<MemoryBackend> owned_backend;
   MemoryBackend& backend;
   VirtioBlock block;
   DriverQueue driver;
@@ -511,7 +512,8 @@ TEST_CASE("virtio-blk: a block of 4096 bytes can be asked for", "[virtio][block]
 TEST_CASE("virtio-blk: a size that is no multiple of the block asked for is refused", "[virtio][block]") {
   DiskConfig config;
   config.block_size = 4096;
-  CHECK_THROWS_AS(VirtioBlock(std::make_unique<MemoryBackend>(4096 + 512), config, "vda", 1), Error);
+  MemoryBackend backend(4096 + 512);
+  CHECK_THROWS_AS(VirtioBlock(backend, config, "vda", 1), Error);
 }
 
 TEST_CASE("virtio-blk: storage that grew is announced and can be used", "[virtio][block]") {

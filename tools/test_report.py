@@ -1,0 +1,146 @@
+"""What tools/dev runs, and how it counts what came of it.
+
+Two kinds of test programs are understood: Catch2 ones, by their XML report, and those that print TAP. Anything else, a
+build or a check, is a step that succeeds or fails. A program that crashes, hangs, or reports nothing counts as a failure.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import xml.etree.ElementTree as ElementTree
+
+ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+
+children = set()
+
+
+def run(command, limit=None, **options):
+    """Runs command in a process group of its own: its status (124: time was up), its output, its error output."""
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=options.pop("stderr", subprocess.PIPE), start_new_session=True, **options)
+    children.add(process)
+    try:
+        output, errors = process.communicate(timeout=limit)
+        return process.returncode, output.decode(errors="replace"), (errors or b"").decode(errors="replace")
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        output, errors = process.communicate()
+        return 124, output.decode(errors="replace"), f"no end within {limit} s"
+    finally:
+        children.discard(process)
+
+
+def end_children(*_):
+    for process in list(children):
+        try:
+            os.killpg(process.pid, signal.SIGTERM)
+        except ProcessLookupError:
+            pass
+    os._exit(130)
+
+
+class Report:
+    """Counts what was tried. A row of the final table is a test program, or a step such as a build."""
+
+    def __init__(self):
+        self.rows, self.lock, self.started = [], threading.Lock(), time.monotonic()
+
+    def add(self, name, since, passed=0, failures=(), skips=()):
+        with self.lock:
+            self.rows.append((name, passed, len(failures), len(skips), time.monotonic() - since))
+            for what in failures:
+                print(f"FAILED {name}: {what}", flush=True)
+            for what in skips:
+                print(f"skipped {name}: {what}", flush=True)
+            print(f"{name}: {passed} passed, {len(failures)} failed, {len(skips)} skipped, "
+                  f"{time.monotonic() - since:.0f} s", flush=True)
+
+    def step(self, name, *commands, limit=None):
+        """One pass or failure: do all commands succeed?"""
+        since = time.monotonic()
+        for command in commands:
+            status, output, errors = run(command, limit, stderr=subprocess.STDOUT)
+            if status:
+                self.add(name, since, failures=[f"{' '.join(command)}: status {status}\n{errors}{tail(output)}"])
+                return False
+        self.add(name, since, passed=1)
+        return True
+
+    def catch2(self, name, program, limit, prefix=(), **environment):
+        """The test cases of a Catch2 program. Its report goes to our pipe, what its tests print elsewhere."""
+        since = time.monotonic()
+        status, output, errors = run([*prefix, "sh", "-c", 'exec 3>&1 1>&2 && exec "$0" -r xml -o /dev/fd/3', program],
+                                     limit, env={**os.environ, **environment})
+        passed, failures, skips, running, complete = read_catch2(output)
+        if status == 77:  # the whole program: what meson and automake understand by it
+            skips.append(errors.strip() or "it does not say why")
+        elif (status and not failures) or not complete:
+            failures.append(f"{program} ended with status {status}" + (f" in '{running}'" if running else "")
+                            + f"\n{tail(errors)}")
+        self.add(name, since, passed, failures, skips)
+
+    def tap(self, name, command, limit):
+        """The tests of a program that prints TAP: "ok 1 - name", "not ok 2 - name", "ok 3 - name # SKIP why"."""
+        since = time.monotonic()
+        status, output, errors = run(command, limit)
+        oks = [line for line in output.splitlines() if line.startswith("ok ")]
+        skips = [line.split(" - ", 1)[1] for line in oks if "# SKIP" in line]
+        failures = [line.split(" - ", 1)[1] for line in output.splitlines() if line.startswith("not ok ")]
+        if (status and not failures) or not oks:
+            failures.append(f"{' '.join(command)}: status {status}\n{tail(errors)}")
+        self.add(name, since, len(oks) - len(skips), failures, skips)
+
+    def finish(self):
+        """Prints the table and the totals; exits with the verdict."""
+        width = max(len(row[0]) for row in self.rows)
+        print(f"\n{'':{width}}  passed  failed  skipped  seconds")
+        for name, passed, failed, skipped, seconds in self.rows:
+            print(f"{name:{width}}  {passed:6}  {failed:6}  {skipped:7}  {seconds:7.0f}")
+        passed, failed, skipped = (sum(row[column] for row in self.rows) for column in (1, 2, 3))
+        print(f"took {time.monotonic() - self.started:.0f} s")
+        print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""), flush=True)
+        sys.exit(1 if failed or not passed else 0)
+
+
+def tail(text, lines=60):
+    return "\n".join("  | " + line for line in text.splitlines()[-lines:])
+
+
+def read_catch2(report):
+    """Of an XML report, which ends early when the program crashed. A test that warns "skipped: why" and returns was
+    skipped (Catch2 v2 has no word for it)."""
+    passed, failures, skips, running, complete = 0, [], [], None, False
+    parser = ElementTree.XMLPullParser(("start", "end"))
+    parser.feed(report)
+    try:
+        for event, element in parser.read_events():
+            complete |= event == "end" and element.tag == "Catch"
+            if element.tag != "TestCase":
+                continue
+            running = element.get("name") if event == "start" else None
+            if event == "start":
+                continue
+            reasons = [(warning.text or "").strip() for warning in element.iter("Warning")]
+            reasons = [reason for reason in reasons if reason.startswith("skipped:")]
+            if element.find("OverallResult").get("success") != "true":
+                failures.append(f"{element.get('name')}\n" + "\n".join(why_failed(element)))
+            elif reasons:
+                skips.append(f"{element.get('name')}: {reasons[0][len('skipped:'):].strip()}")
+            else:
+                passed += 1
+    except ElementTree.ParseError:
+        pass
+    return passed, failures, skips, running, complete
+
+
+def why_failed(case):
+    for element in case.iter():
+        text = " ".join((element.text or "").split())
+        if element.tag == "Expression" and element.get("success") == "false":
+            text = " -> ".join(" ".join((element.findtext(part) or "").split()) for part in ("Original", "Expanded"))
+            yield f"  | {element.get('filename')}:{element.get('line')}: {element.get('type')}({text})"
+        elif element.tag in ("Exception", "Failure", "FatalErrorCondition", "Info", "Warning"):
+            yield f"  | {element.tag}: {text}"

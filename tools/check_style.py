@@ -1,0 +1,66 @@
+#!/usr/bin/env python3
+"""The habits that a formatter cannot see: files of a readable length that open with a paragraph, a unit test beside every
+source that has logic, and SCREAMING_CASE kept for names that a specification or a kernel header gave."""
+
+import os
+import re
+import subprocess
+import sys
+
+WARN_LINES, FAIL_LINES = 500, 900
+
+# Sources without a unit test of the same name, and why they need none.
+UNTESTED = {
+    "vmm/core/check.cc": "it aborts",
+    "vmm/core/fd.cc": "every function is one system call",
+    "vmm/core/log.cc": "it formats lines; the tests of the program read them",
+    "devices/backends/io_uring.cc": "io_engine_test runs both engines",
+    "devices/backends/lock_holder.cc": "image_lock_test meets it",
+    "devices/backends/thread_engine.cc": "io_engine_test runs both engines",
+    "devices/pci/msix.cc": "virtio_pci_test drives it as a guest does",
+    "devices/pci/pci_device.cc": "pci_root_test and virtio_pci_test drive it as a guest does",
+    "devices/virtio/descriptor_chain.cc": "virtqueue_test",
+}
+TESTED_FOLDERS = ("vmm/core/", "devices/", "firmware/")
+
+# A name that no specification gave would be kName: `constexpr int MAX_SIZE`, `#define LIMIT`, `enum { FIRST_ONE }`.
+OUR_CONSTANT = re.compile(r"^\s*(?:static |inline )*constexpr\s[\w:<>, ]*?\b([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)\s*[={\[]")
+# Where specifications are written down as C++: their names keep the spelling.
+SPEC_NAMES = re.compile(r"\b(VIRTIO|VRING|PCI|MULTIBOOT|XEN|HVM|E820|ACPI|UART|KVM|ELF|EM|PT|NT|EI)_")
+
+
+def test_of(path):
+    path = path[len("vmm/"):] if path.startswith("vmm/") else path
+    return f"tests/unit/{path[:-len('.cc')]}_test.cc"
+
+
+def check(path):
+    """Yields (is it an error?, text)."""
+    with open(path) as file:
+        lines = file.read().splitlines()
+    if len(lines) > WARN_LINES:
+        yield len(lines) > FAIL_LINES, f"{path}: {len(lines)} lines: a file of 50 to 400 is read in one go"
+    if not lines or not lines[0].startswith(("// ", "/* ")):
+        yield True, f"{path}:1: a file opens with a comment that says what it is"
+    if path.endswith(".cc") and path.startswith(TESTED_FOLDERS):
+        if not os.path.exists(test_of(path)) and path not in UNTESTED:
+            yield True, f"{path}: there is no {test_of(path)}"
+    for number, line in enumerate(lines, 1):
+        match = OUR_CONSTANT.match(line)
+        if match and not SPEC_NAMES.match(match.group(1)):
+            yield True, f"{path}:{number}: {match.group(1)}: SCREAMING_CASE is for names from a spec; ours are kName"
+
+
+def main():
+    os.chdir(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+    listing = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "*.cc", "*.h", "*.c"], stdout=subprocess.PIPE,
+                             text=True, check=True).stdout.splitlines()
+    findings = [finding for path in listing if os.path.exists(path) for finding in check(path)]
+    findings += [(True, f"tools/check_style.py: {path} is excused and needs no excuse") for path in UNTESTED
+                 if not os.path.exists(path) or os.path.exists(test_of(path))]
+    for error, text in findings:
+        print(("" if error else "warning: ") + text)
+    sys.exit(1 if any(error for error, _ in findings) else 0)
+
+
+main()

@@ -1,0 +1,40 @@
+// The test payload: runs case=NAME of cases.h, then ends with status=N (0 if not given) or, when something did not
+// hold, 1.
+#include "cases.h"
+
+static void hello(void) { print("payload: hello\n"); }
+
+static const struct {
+  const char* name;
+  void (*run)(void);
+} cases[] = {
+    {"hello", hello},
+    {"count-boots", count_boots},
+    {"power-off", power_off},
+    {"spin", spin},
+    {"flood", flood},
+    {"scan-ports", scan_ports},
+    {"scan-memory", scan_memory},
+    {"abuse-pci", abuse_pci},
+    {"abuse-clock", abuse_clock},
+    {"abuse-serial", abuse_serial},
+    {"abuse-ring", abuse_ring},
+    {"abuse-transport", abuse_transport},
+    {"abuse-disk", abuse_disk},
+};
+
+void boot(void) {
+  if (argument_is("case", "triple-fault")) triple_fault();
+  if (argument_is("case", "unknown-instruction")) unknown_instruction();
+}
+
+int main(void) {
+  for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    if (!argument_is("case", cases[i].name)) continue;
+    cases[i].run();
+    print("payload: done\n");
+    return (int)argument("status", 0);
+  }
+  print("payload: no such case in '%s'\n", command_line ? command_line : "");
+  return 2;
+}

@@ -1,0 +1,26 @@
+// The cases of the test payload, each chosen by case=NAME.
+#pragma once
+
+#include "virtio.h"
+
+// How a machine ends: endings.c. Two of them need CPL 0 and are called by boot().
+void triple_fault(void);
+void unknown_instruction(void);
+void count_boots(void);
+void power_off(void);
+void spin(void);
+void flood(void);
+
+// Accesses that no driver makes: accesses.c.
+void scan_ports(void);
+void scan_memory(void);
+void abuse_pci(void);
+void abuse_clock(void);
+void abuse_serial(void);
+
+// Rings that no driver makes, and whether the device recovers: rings.c, disks.c.
+void abuse_ring(void);
+void abuse_transport(void);
+void abuse_disk(void);
+// One honest request each.
+void good_entropy(struct virtio* rng, const char* after);

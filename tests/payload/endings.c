@@ -1,0 +1,60 @@
+// How a machine ends.
+#include "cases.h"
+
+// An exception with no table to look up its handler, nor that of the double fault that follows.
+void triple_fault(void) {
+  static const uint8_t no_table[6];
+  print("payload: triple fault\n");
+  __asm__ volatile("lidt %0\n mov %1, %%ds" ::"m"(no_table), "r"(0xffff));
+}
+
+// Memory of a device, accessed by an instruction that KVM does not interpret on any CPU.
+void unknown_instruction(void) {
+  print("payload: unknown instruction\n");
+  __asm__ volatile("paddd 0xd0000000, %mm0");
+}
+
+// CMOS memory outlives a reset. Resets in the way by=8042|cf9|acpi until this is boot number boots=N.
+void count_boots(void) {
+  enum { kIndex = 0x70, kData = 0x71, kCounter = 0x50, kMagic = 0x51, kIsCounting = 0xa5 };
+  out8(kIndex, kMagic);
+  const bool counting = in8(kData) == kIsCounting;
+  out8(kData, kIsCounting);
+  out8(kIndex, kCounter);
+  const uint8_t boots = (uint8_t)((counting ? in8(kData) : 0) + 1);
+  out8(kData, boots);
+  print("payload: boot %u\n", boots);
+  if (boots >= argument("boots", 2)) {
+    out8(kIndex, kMagic);
+    out8(kData, 0);
+    return;
+  }
+  if (argument_is("by", "8042")) out8(0x64, 0xfe);
+  if (argument_is("by", "cf9")) out8(0xcf9, 0x02), out8(0xcf9, 0x06);
+  if (argument_is("by", "acpi")) acpi_reset();
+  for (;;) relax();
+}
+
+void power_off(void) {
+  print("payload: power off\n");
+  acpi_power_off();
+  for (;;) relax();
+}
+
+// Interrupts are off.
+void spin(void) {
+  print("payload: spinning\n");
+  for (;;) relax();
+}
+
+// kilobytes=N of output; hasty=1 does not ask whether the line is ready.
+void flood(void) {
+  const bool hasty = argument("hasty", 0);
+  const uint32_t bytes = argument("kilobytes", 64) * 1024;
+  for (uint32_t i = 0; i < bytes; i++) {
+    const char c = i % 64 == 63 ? '\n' : 'x';
+    if (hasty) print_raw(c);
+    if (!hasty) print("%c", c);
+  }
+  if (hasty) finish((int)argument("status", 0));
+}

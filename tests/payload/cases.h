@@ -22,5 +22,7 @@ void abuse_serial(void);
 void abuse_ring(void);
 void abuse_transport(void);
 void abuse_disk(void);
-// One honest request each.
+// One honest request.
 void good_entropy(struct virtio* rng, const char* after);
+// Adds one to the number in sector 0 of the first disk.
+uint32_t next_boot(void);

@@ -90,6 +90,15 @@ static void abuse_ranges(uint64_t capacity) {
   good("ranges");
 }
 
+uint32_t next_boot(void) {
+  expect(virtio_find(&disk, kVirtioBlock, 0), "virtio-blk is there", 0);
+  virtio_start(&disk, &ring, 16, kFlush);
+  request(VIRTIO_BLK_T_IN, 0, data, 512, kIn);
+  const uint32_t boots = ++*(uint32_t*)data;
+  request(VIRTIO_BLK_T_OUT, 0, data, 512, kOut);
+  return boots;
+}
+
 void abuse_disk(void) {
   if (!virtio_find(&disk, kVirtioBlock, 0)) {
     expect(false, "virtio-blk is there", 0);

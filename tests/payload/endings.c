@@ -14,21 +14,11 @@ void unknown_instruction(void) {
   __asm__ volatile("paddd 0xd0000000, %mm0");
 }
 
-// CMOS memory outlives a reset. Resets in the way by=8042|cf9|acpi until this is boot number boots=N.
+// Resets in the way by=8042|cf9|acpi until this is boot number boots=N, counting on the first disk.
 void count_boots(void) {
-  enum { kIndex = 0x70, kData = 0x71, kCounter = 0x50, kMagic = 0x51, kIsCounting = 0xa5 };
-  out8(kIndex, kMagic);
-  const bool counting = in8(kData) == kIsCounting;
-  out8(kData, kIsCounting);
-  out8(kIndex, kCounter);
-  const uint8_t boots = (uint8_t)((counting ? in8(kData) : 0) + 1);
-  out8(kData, boots);
+  const uint32_t boots = next_boot();
   print("payload: boot %u\n", boots);
-  if (boots >= argument("boots", 2)) {
-    out8(kIndex, kMagic);
-    out8(kData, 0);
-    return;
-  }
+  if (boots >= argument("boots", 2)) return;
   if (argument_is("by", "8042")) out8(0x64, 0xfe);
   if (argument_is("by", "cf9")) out8(0xcf9, 0x02), out8(0xcf9, 0x06);
   if (argument_is("by", "acpi")) acpi_reset();

@@ -1,0 +1,101 @@
+// How a machine ends, and what vmm says and returns then: payload kernels on whatever KVM there is.
+#include <catch2/catch.hpp>
+
+#include "tests/support/disk_file.h"
+#include "tests/support/payload.h"
+#include "tests/support/test_vm.h"
+
+using namespace vmm::test;
+using Catch::Matchers::Contains;
+using Catch::Matchers::Matches;
+
+TEST_CASE("payload: a Multiboot kernel speaks on the serial line and ends with a status", "[payload]") {
+  TestVm vm(payload("case=hello status=16"));
+  vm.wait_for("payload: hello\n");
+  CHECK(vm.wait_exit() == debug_status(16));
+  CHECK_THAT(vm.messages(), Contains("guest ended with status 33"));
+}
+
+TEST_CASE("payload: status 0 on the debug-exit port is 1 for the caller", "[payload]") {
+  TestVm vm(payload("case=hello"));
+  CHECK(vm.wait_exit() == 1);
+}
+
+TEST_CASE("payload: sleep state S5 powers off with status 0", "[payload]") {
+  TestVm vm(payload("case=power-off"));
+  CHECK(vm.wait_exit() == 0);
+  CHECK_THAT(vm.messages(), Contains("vmm: guest powered off"));
+}
+
+TEST_CASE("payload: a triple fault ends with 98 and says where (S8)", "[payload]") {
+  TestVm vm(payload("case=triple-fault"));
+  CHECK(vm.wait_exit() == 98);
+  CHECK_THAT(vm.messages(), Contains("vmm: triple fault on vCPU 0 at RIP 0x10"));
+}
+
+TEST_CASE("payload: an instruction that KVM cannot run ends with 99, its bytes and the registers (S8, S11)",
+          "[payload]") {
+  TestVm vm(payload("case=unknown-instruction"));
+  CHECK(vm.wait_exit() == 99);
+  CHECK_THAT(vm.messages(), Contains("vmm: KVM internal error on vCPU 0"));
+  CHECK_THAT(vm.messages(), Contains("0f fe 05 00 00 00 d0"));  // paddd 0xd0000000, %mm0
+  CHECK_THAT(vm.messages(), Contains("rip 0000000000"));
+}
+
+TEST_CASE("payload: each way to reset ends with 104", "[payload]") {
+  const DiskFile disk(4096);
+  const auto way = GENERATE(as<std::string>(), "8042", "cf9", "acpi");
+  TestVm vm(payload("case=count-boots by=" + way, {"--disk", disk.path()}));
+  CHECK(vm.wait_exit() == 104);
+  CHECK_THAT(vm.messages(), Contains("vmm: guest asked for a reset"));
+}
+
+TEST_CASE("payload: with --on-reset reboot a reset boots again", "[payload]") {
+  const DiskFile disk(4096);
+  const auto way = GENERATE(as<std::string>(), "8042", "cf9", "acpi");
+  TestVm vm(payload("case=count-boots boots=4 status=7 by=" + way, {"--disk", disk.path(), "--on-reset", "reboot"}));
+  vm.wait_for("payload: boot 1\n");
+  vm.wait_for("payload: boot 4\n");
+  CHECK(vm.wait_exit() == debug_status(7));
+}
+
+TEST_CASE("payload: a hundred reboots need no more descriptors (P14)", "[payload]") {
+  const DiskFile disk(4096);
+  TestVm vm(payload("case=count-boots boots=100 by=cf9", {"--disk", disk.path(), "--on-reset", "reboot"}));
+  const std::string descriptors = "/proc/" + std::to_string(vm.pid()) + "/fd";
+  const auto count = [&] { return std::distance(std::filesystem::directory_iterator(descriptors), {}); };
+  vm.wait_for("payload: boot 5\n");
+  const auto early = count();
+  vm.wait_for("payload: boot 95\n");
+  CHECK(count() <= early + 3);
+  CHECK(vm.wait_exit() == 1);
+}
+
+TEST_CASE("payload: with --on-reset pause the machine stands still until it is ended", "[payload]") {
+  const DiskFile disk(4096);
+  TestVm vm(payload("case=count-boots by=cf9", {"--disk", disk.path(), "--on-reset", "pause"}));
+  vm.wait_for_message("paused");
+  vm.settle(std::chrono::milliseconds(200));
+  CHECK_THAT(vm.output(), !Contains("boot 2"));
+  vm.signal(SIGTERM);
+  CHECK(vm.wait_exit() == 143);
+}
+
+TEST_CASE("payload: signals end a guest that spins with interrupts off", "[payload]") {
+  const auto [number, status] =
+      GENERATE(table<int, int>({{SIGTERM, 143}, {SIGHUP, 143}, {SIGINT, 130}, {SIGQUIT, 130}}));
+  TestVm vm(payload("case=spin"));
+  vm.wait_for("payload: spinning\n");
+  vm.signal(number);
+  CHECK(vm.wait_exit(std::chrono::seconds(10)) == status);
+}
+
+TEST_CASE("payload: a machine that was stopped and continued goes on (F8)", "[payload]") {
+  TestVm vm(payload("case=flood kilobytes=256 status=3"));
+  vm.wait_for("xxx");
+  vm.signal(SIGSTOP);
+  vm.settle(std::chrono::milliseconds(100));
+  vm.signal(SIGCONT);
+  vm.wait_for("payload: done\n");
+  CHECK(vm.wait_exit() == debug_status(3));
+}

@@ -1,0 +1,91 @@
+// Standard streams that are full, closed or missing, and images in use: payload kernels.
+#include <fcntl.h>
+
+#include <catch2/catch.hpp>
+#include <fstream>
+
+#include "tests/support/disk_file.h"
+#include "tests/support/payload.h"
+#include "tests/support/test_vm.h"
+
+using namespace vmm::test;
+using Catch::Matchers::Contains;
+
+TEST_CASE("streams: a guest ends although nobody reads its output (S4)", "[payload][streams]") {
+  TestVm vm(payload("case=flood kilobytes=512 hasty=1 status=4"));
+  CHECK(vm.wait_exit_unread(std::chrono::seconds(30)) == debug_status(4));
+}
+
+TEST_CASE("streams: SIGTERM ends a guest that waits for its line while nobody reads (S4)", "[payload][streams]") {
+  TestVm vm(payload("case=flood kilobytes=512"));
+  vm.wait_for("xxx");
+  vm.signal(SIGTERM);
+  CHECK(vm.wait_exit_unread(std::chrono::seconds(10)) == 143);
+}
+
+TEST_CASE("streams: all that a patient guest prints arrives in order (C2)", "[payload][streams]") {
+  TestVm vm(payload("case=flood kilobytes=256 status=1"));
+  REQUIRE(vm.wait_exit() == debug_status(1));
+  CHECK(vm.output() == [] {
+    std::string text;
+    for (int line = 0; line < 4096; ++line) text += std::string(63, 'x') + '\n';
+    return text + "payload: done\n";
+  }());
+}
+
+TEST_CASE("streams: started with descriptors 0 to 2 closed it runs, and no message reaches the disk (F10)",
+          "[payload][streams]") {
+  const DiskFile disk(1 << 20);
+  const DiskFile serial(uint64_t{0});
+  TestVm vm(payload("case=hello status=9", {"--disk", disk.path(), "--serial", "file=" + serial.path()}),
+            {.no_streams = true});
+  CHECK(vm.wait_exit() == debug_status(9));
+  CHECK(disk.content() == std::string(1 << 20, '\0'));
+  CHECK(serial.content() == "payload: hello\npayload: done\n");
+}
+
+TEST_CASE("streams: a large paste that the guest does not read does no harm (C4)", "[payload][streams]") {
+  TestVm vm(payload("case=spin"));
+  vm.wait_for("payload: spinning\n");
+  vm.send(std::string(32768, 'y'));
+  vm.signal(SIGTERM);
+  CHECK(vm.wait_exit(std::chrono::seconds(10)) == 143);
+}
+
+TEST_CASE("images: a second machine on one disk is refused and told who has it (B23)", "[payload][lock]") {
+  const DiskFile disk(1 << 20);
+  TestVm first(payload("case=spin", {"--disk", disk.path(), "--name", "first"}));
+  first.wait_for("payload: spinning\n");
+  TestVm second(payload("case=hello", {"--disk", disk.path()}));
+  CHECK(second.wait_exit() == 125);
+  CHECK_THAT(second.messages(), Contains("in use by pid " + std::to_string(first.pid())));
+  CHECK_THAT(second.messages(), Contains("--name first"));
+  CHECK_THAT(second.messages(), Contains("  fix: "));
+  TestVm copy(payload("case=hello", {"--disk", disk.path() + ",ro"}));
+  CHECK(copy.wait_exit() == 125);
+}
+
+TEST_CASE("images: two machines read one disk", "[payload][lock]") {
+  const DiskFile disk(1 << 20);
+  TestVm first(payload("case=spin", {"--disk", disk.path() + ",ro"}));
+  first.wait_for("payload: spinning\n");
+  TestVm second(payload("case=hello", {"--disk", disk.path() + ",ephemeral"}));
+  CHECK(second.wait_exit() == 1);
+}
+
+TEST_CASE("images: a killed machine leaves no lock (F7)", "[payload][lock]") {
+  const DiskFile disk(1 << 20);
+  TestVm first(payload("case=spin", {"--disk", disk.path()}));
+  first.wait_for("payload: spinning\n");
+  first.signal(SIGKILL);
+  CHECK(first.wait_exit() == 128 + SIGKILL);
+  TestVm second(payload("case=hello", {"--disk", disk.path()}));
+  CHECK(second.wait_exit() == 1);
+}
+
+TEST_CASE("images: an ephemeral disk takes writes and leaves its image as it was", "[payload][lock]") {
+  const DiskFile disk(8 << 20);
+  TestVm vm(payload("case=abuse-disk status=2", {"--disk", disk.path() + ",ephemeral"}));
+  CHECK(vm.wait_exit() == debug_status(2));
+  CHECK(disk.content() == std::string(8 << 20, '\0'));
+}

@@ -59,14 +59,14 @@ TEST_CASE("payload: with --on-reset reboot a reset boots again", "[payload]") {
   CHECK(vm.wait_exit() == debug_status(7));
 }
 
-TEST_CASE("payload: a hundred reboots need no more descriptors (P14)", "[payload]") {
+TEST_CASE("payload: forty reboots need no more descriptors (P14)", "[payload]") {
   const DiskFile disk(4096);
-  TestVm vm(payload("case=count-boots boots=100 by=cf9", {"--disk", disk.path(), "--on-reset", "reboot"}));
+  TestVm vm(payload("case=count-boots boots=40 by=cf9", {"--disk", disk.path(), "--on-reset", "reboot"}));
   const std::string descriptors = "/proc/" + std::to_string(vm.pid()) + "/fd";
   const auto count = [&] { return std::distance(std::filesystem::directory_iterator(descriptors), {}); };
   vm.wait_for("payload: boot 5\n");
   const auto early = count();
-  vm.wait_for("payload: boot 95\n");
+  vm.wait_for("payload: boot 38\n");
   CHECK(count() <= early + 3);
   CHECK(vm.wait_exit() == 1);
 }
@@ -91,7 +91,7 @@ TEST_CASE("payload: signals end a guest that spins with interrupts off", "[paylo
 }
 
 TEST_CASE("payload: a machine that was stopped and continued goes on (F8)", "[payload]") {
-  TestVm vm(payload("case=flood kilobytes=256 status=3"));
+  TestVm vm(payload("case=flood kilobytes=16 status=3"));
   vm.wait_for("xxx");
   vm.signal(SIGSTOP);
   vm.settle(std::chrono::milliseconds(100));

@@ -12,7 +12,7 @@ using namespace vmm::test;
 using Catch::Matchers::Contains;
 
 TEST_CASE("streams: a guest ends although nobody reads its output (S4)", "[payload][streams]") {
-  TestVm vm(payload("case=flood kilobytes=512 hasty=1 status=4"));
+  TestVm vm(payload("case=flood kilobytes=96 hasty=1 status=4"));
   CHECK(vm.wait_exit_unread(std::chrono::seconds(30)) == debug_status(4));
 }
 
@@ -24,11 +24,11 @@ TEST_CASE("streams: SIGTERM ends a guest that waits for its line while nobody re
 }
 
 TEST_CASE("streams: all that a patient guest prints arrives in order (C2)", "[payload][streams]") {
-  TestVm vm(payload("case=flood kilobytes=256 status=1"));
+  TestVm vm(payload("case=flood kilobytes=32 status=1"));
   REQUIRE(vm.wait_exit() == debug_status(1));
   CHECK(vm.output() == [] {
     std::string text;
-    for (int line = 0; line < 4096; ++line) text += std::string(63, 'x') + '\n';
+    for (int line = 0; line < 512; ++line) text += std::string(63, 'x') + '\n';
     return text + "payload: done\n";
   }());
 }

@@ -181,7 +181,7 @@ void abuse_transport(void) {
   }
   good_entropy(&rng, "P16, P17: writes all over the BAR");
 
-  for (uint32_t i = 0; i < argument("resets", 1000); i++) {
+  for (uint32_t i = 0; i < argument("resets", 100); i++) {
     virtio_reset(&rng);
     virtio_start(&rng, &ring, 16, 0);
   }

@@ -1,0 +1,58 @@
+// How real guests end, and the exit code and words for it.
+#include <catch2/catch.hpp>
+
+#include "tests/support/disk_file.h"
+#include "tests/support/guests.h"
+
+using namespace vmm::test;
+using Catch::Matchers::Contains;
+
+TEST_CASE("ending: a panic ends with 96 and its reason", "[boot][ending]") {
+  TestVm vm(small_kernel() + tiny_initramfs("echo c >/proc/sysrq-trigger"));
+  CHECK(vm.wait_exit() == 96);
+  CHECK_THAT(vm.messages(), Contains("vmm: kernel panic at ") && Contains("sysrq triggered crash"));
+}
+
+TEST_CASE("ending: a panic that reboots by itself is still a panic", "[boot][ending]") {
+  TestVm vm(small_kernel() + tiny_initramfs("echo c >/proc/sysrq-trigger") +
+            Words{"--append", "panic=-1", "--on-reset", "reboot"});
+  CHECK(vm.wait_exit() == 96);
+}
+
+TEST_CASE("ending: a dead init ends with 101", "[boot][ending]") {
+  TestVm vm(small_kernel() + tiny_initramfs() + Words{"--append", "rdinit=/bin/false"});
+  CHECK(vm.wait_exit() == 101);
+  CHECK_THAT(vm.messages(), Contains("Attempted to kill init"));
+}
+
+TEST_CASE("ending: no root disk ends with 100 and says what to pass", "[boot][ending]") {
+  TestVm vm(small_kernel());
+  CHECK(vm.wait_exit() == 100);
+  CHECK_THAT(vm.messages(), Contains("Unable to mount root fs") && Contains("  fix: pass a root disk with --disk"));
+}
+
+TEST_CASE("ending: a kernel without drivers for its disk ends with 100 and says so", "[boot][ending]") {
+  TestVm vm({"--kernel", image("DEBIAN_KERNEL", "vmlinuz"), "--append", "quiet", "--disk", tiny_disk() + ",ro"});
+  CHECK(vm.wait_exit() == 100);
+  CHECK_THAT(vm.messages(), Contains("no driver took the disk") && Contains("--initrd"));
+}
+
+TEST_CASE("ending: a reboot ends with 104, and reboots when told to", "[boot][ending]") {
+  TestVm once(small_kernel() + tiny_initramfs("reboot -f"));
+  CHECK(once.wait_exit() == 104);
+  TestVm twice(small_kernel() + tiny_initramfs("reboot -f") + Words{"--on-reset", "reboot"});
+  twice.wait_for("tiny: ready");
+  twice.wait_for("tiny: ready");
+  twice.signal(SIGTERM);
+  CHECK(twice.wait_exit() == 143);
+}
+
+TEST_CASE("ending: an old panic that is merely printed ends nothing", "[boot][ending]") {
+  TestVm vm(small_kernel() + tiny_initramfs());
+  vm.wait_for("tiny: ready");
+  vm.run("echo '[    1.0] Kernel panic - not syncing: old'; echo '---[ end Kernel panic - not syncing: old ]---'");
+  vm.settle(std::chrono::milliseconds(3000));
+  CHECK(vm.run("echo alive") == "alive");
+  vm.send("exit\n");
+  CHECK(vm.wait_exit() == 0);
+}

@@ -1,0 +1,30 @@
+// The arguments that start a guest image, for boot tests.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "tests/support/test_vm.h"
+
+namespace vmm::test {
+
+using Words = std::vector<std::string>;
+
+inline Words operator+(Words words, const Words& more) {
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+inline Words small_kernel() { return {"--kernel", image("KERNEL", "bzImage"), "--append", "quiet"}; }
+// The tiny guest in memory, which runs one command and powers off; with a shell when the command is empty.
+inline Words tiny_initramfs(const std::string& command = {}) {
+  const Words initrd{"--initrd", image("TINY", "initramfs.cpio.gz")};
+  return command.empty() ? initrd : initrd + Words{"--append", "tiny.run=\"" + command + "\""};
+}
+inline std::string tiny_disk() { return image("TINY", "rootfs.img"); }
+inline Words debian_kernel() {
+  return {"--kernel", image("DEBIAN_KERNEL", "vmlinuz"),   "--append", "quiet",
+          "--initrd", image("DEBIAN_KERNEL", "initrd.img")};
+}
+
+}  // namespace vmm::test

@@ -2,6 +2,7 @@
 //
 //       0 ┬──────────────────────────────────────────────────────────────────────────────
 //         │ the guest's: real-mode vectors, trampolines, and kernels that are linked to low addresses
+//   0x400 ├ BIOS data area: two fields of it, for whoever looks
 // 0x80000 ├──── ours from here to 1 MiB: no kernel is loaded there ────
 //         │ command line, 64 KiB with its NUL
 // 0x90000 ├ GDT
@@ -30,6 +31,7 @@ inline constexpr uint64_t kPageSize = 0x1000;
 inline constexpr uint64_t kOneMiB = 1ull << 20;
 inline constexpr uint64_t kFourGiB = 1ull << 32;
 
+inline constexpr GuestAddress kBiosDataArea{0x400};
 inline constexpr GuestAddress kCommandLine{0x80000};
 inline constexpr uint64_t kCommandLineArea = 0x10000;
 inline constexpr GuestAddress kGdt{0x90000};

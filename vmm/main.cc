@@ -61,15 +61,22 @@ int inspect(const std::string& path) {
   return exit_code::kClean;
 }
 
+// Kernel and disks are opened to see that they can be; consoles are not, as that would empty files and greet clients.
+int dry_run(EventLoop& loop, const MachineConfig& config) {
+  MachineConfig silent = config;
+  silent.serial.clear();
+  silent.consoles.clear();
+  const Backends backends(loop, silent);
+  fmt::print("{}", describe_machine(config, backends));
+  return exit_code::kClean;
+}
+
 int run(const CommandLine& line) {
   const UniqueFd log = open_log(line.log_file);
   EscapeKeys keys = EscapeKeys::parse(line.escape);
   EventLoop loop;
+  if (line.dry_run) return dry_run(loop, line.machine);
   Backends backends(loop, line.machine);
-  if (line.dry_run) {
-    fmt::print("{}", describe_machine(line.machine, backends));
-    return exit_code::kClean;
-  }
   Session session(loop, line.machine, backends, std::move(keys));
   return session.run();
 }

@@ -3,6 +3,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <map>
+#include <string_view>
+#include <utility>
+
 #include "devices/pci/pci_root.h"
 #include "firmware/boot_setup.h"
 #include "vmm/core/log.h"
@@ -46,9 +51,11 @@ std::string kernel_text(const KernelFile& kernel) {
 void print_banner(const MachineConfig& config, const Backends& backends, const std::string& escape) {
   std::string line = fmt::format("{} | {} vCPU{}, {}", kernel_text(backends.kernel), config.cpus,
                                  config.cpus == 1 ? "" : "s", size_text(config.memory));
-  for (size_t i = 0; i < backends.disks.size(); ++i) {
+  constexpr size_t kDisksNamed = 2;
+  for (size_t i = 0; i < std::min(backends.disks.size(), kDisksNamed); ++i) {
     line += fmt::format(" | /dev/{} {}", disk_name(i), backends.disks[i]->describe());
   }
+  if (backends.disks.size() > kDisksNamed) line += fmt::format(" and {} more", backends.disks.size() - kDisksNamed);
   log_info("{}", line);
   for (const std::string& warning : backends.kernel.info().warnings) log_warn("the kernel {}", warning);
   if (backends.stdio() == nullptr) return;
@@ -61,7 +68,7 @@ void print_outcome(const Outcome& outcome, std::chrono::duration<double> after, 
   // A panic line has its own time: that of the panic.
   const std::string when = outcome.kind == Outcome::Kind::kPanic
                                ? std::string()
-                               : fmt::format(" after {:.1f} s ({} exits)", after.count(), grouped(exits));
+                               : fmt::format(" after {:.{}f} s ({} exits)", after.count(), after.count() < 10 ? 2 : 1, grouped(exits));
   log_info("{}{}", outcome.what, when);
   print_lines(outcome.details);
 }
@@ -99,13 +106,16 @@ std::string describe_machine(const MachineConfig& config, const Backends& backen
   Platform platform;
   platform.ram = layout::memory_ranges(config.memory);
   platform.ecam = {{layout::kEcamStart}, PciRoot::kEcamSize};
-  text += "memory map\n";
+  std::map<uint64_t, std::pair<uint64_t, std::string_view>> map;
   for (const MemoryMapEntry& entry : memory_map(platform)) {
-    text += fmt::format("  {:#014x} - {:#014x}  {}\n", entry.start, entry.start + entry.size - 1,
-                        entry.type == MemoryMapEntry::kRam ? "RAM" : "reserved");
+    map[entry.start] = {entry.size, entry.type == MemoryMapEntry::kRam ? "RAM" : "reserved"};
   }
-  const uint64_t window_end = uint64_t{layout::kPciWindowStart} + layout::kPciWindowSize - 1;
-  return text + fmt::format("  {:#014x} - {:#014x}  PCI window\n", layout::kPciWindowStart, window_end);
+  map[layout::kPciWindowStart] = {layout::kPciWindowSize, "PCI window"};
+  text += "memory map\n";
+  for (const auto& [start, part] : map) {
+    text += fmt::format("  {:#014x} - {:#014x}  {}\n", start, start + part.first - 1, part.second);
+  }
+  return text;
 }
 
 }  // namespace vmm

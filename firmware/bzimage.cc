@@ -162,7 +162,7 @@ BzImage parse_bzimage(const ByteSource& file) {
   info.init_size = header.init_size;
   info.entry64 = true;
   info.entry = info.pref_address + kEntry64Offset;
-  info.command_line_limit = std::min<uint32_t>(header.cmdline_size, kCommandLineArea - 1);
+  info.command_line_limit = std::min(uint32_t{header.cmdline_size}, uint32_t{kCommandLineArea - 1});
   check_addresses(kernel);
 
   constexpr size_t kLongestVersion = 128;

@@ -124,6 +124,19 @@ TEST_CASE("virtqueue: malformed chains go straight back with length 0 and the ri
   CHECK(f.seen.size() == 1);
 }
 
+TEST_CASE("virtqueue: a chain of 4 GiB, of buffers that overlap, goes straight back", "[virtio][queue]") {
+  Fixture f;
+  const auto [entries, bad_chains] = GENERATE(table<uint32_t, uint64_t>({{1023, 0}, {1024, 1}}));
+  for (uint32_t slot = 0; slot < entries; ++slot) {
+    const auto flags = static_cast<uint16_t>(VRING_DESC_F_WRITE | (slot + 1 < entries ? VRING_DESC_F_NEXT : 0));
+    const vring_desc all_memory{0, FakeDeviceHost::kMemorySize, flags, static_cast<uint16_t>(slot + 1)};
+    f.host.memory().write_value(GuestAddress{0x20000 + slot * sizeof all_memory}, all_memory);
+  }
+  f.driver.chain().raw({0x20000}, static_cast<uint32_t>(entries * sizeof(vring_desc)), VRING_DESC_F_INDIRECT).publish();
+  REQUIRE(f.driver.next_used());
+  CHECK(f.driver.device_side().stats().bad_chains == bad_chains);
+}
+
 TEST_CASE("virtqueue: an indirect table inside an indirect table is refused (Q17)", "[virtio][queue]") {
   Fixture f;
   f.host.memory().write_value(GuestAddress{0x20000}, vring_desc{0x20000, 16, VRING_DESC_F_INDIRECT, 0});

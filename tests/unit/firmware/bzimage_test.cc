@@ -44,7 +44,7 @@ TEST_CASE("bzimage: the protected-mode part goes to its preferred address", "[fi
 TEST_CASE("bzimage: the zero page has the header, a loader type, command line and RSDP", "[firmware][bzimage]") {
   Boot boot;
   const boot_params params = zero_page(boot, boot.load(bzimage()));
-  CHECK(params.hdr.header == 0x53726448u);
+  CHECK(uint32_t{params.hdr.header} == 0x53726448u);
   CHECK(params.hdr.type_of_loader == 0xff);
   CHECK(params.hdr.code32_start == kBzImagePreferred);
   CHECK(boot.text(params.hdr.cmd_line_ptr) == "console=ttyS0");
@@ -60,7 +60,7 @@ TEST_CASE("bzimage: the zero page has the memory map", "[firmware][bzimage]") {
   CHECK(params.e820_table[1].type == 2);
   CHECK(params.e820_table[2].addr == kOneMiB);
   CHECK(params.e820_table[2].size == 63 * kMiB);
-  CHECK(params.e820_table[3].addr == 0xe0000000);
+  CHECK(uint64_t{params.e820_table[3].addr} == 0xe0000000);
 }
 
 TEST_CASE("bzimage: what lies behind a short setup header is not taken for header", "[firmware][bzimage]") {

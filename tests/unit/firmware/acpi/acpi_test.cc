@@ -107,7 +107,7 @@ TEST_CASE("acpi: the FADT names ports, SCI and reset of the platform", "[firmwar
   CHECK(fadt.x_pm_tmr_blk.access_size == 3);
   CHECK(fadt.sci_int == 9);
   CHECK(fadt.smi_cmd == 0);
-  CHECK(fadt.reset_reg.address == 0xcf9);
+  CHECK(uint64_t{fadt.reset_reg.address} == 0xcf9);
   CHECK((fadt.flags & 1u << 10) != 0);
 }
 

@@ -65,6 +65,7 @@ void parse_kind(CharConfig& config, std::string_view part, std::string_view text
 }  // namespace
 
 CharConfig CharConfig::parse(std::string_view text) {
+  if (text.ends_with(',')) refuse(text, "an option is missing after the last comma");
   CharConfig config;
   std::string_view rest = text;
   parse_kind(config, cut(rest, ','), text);

@@ -30,10 +30,10 @@ UniqueFd open_socket(int family) {
   return socket;
 }
 
-// True when somebody accepts connections at this address.
+// False when whoever listened at this address is gone. Somebody who refuses us (EACCES) or is busy (EAGAIN) is there.
 bool in_use(const sockaddr* address, socklen_t length) {
   const UniqueFd probe = open_socket(AF_UNIX);
-  return ::connect(probe.get(), address, length) == 0 || errno == EAGAIN;
+  return ::connect(probe.get(), address, length) == 0 || errno != ECONNREFUSED;
 }
 
 UniqueFd listen_unix(const std::string& path) {
@@ -75,8 +75,7 @@ UniqueFd listen_tcp(const std::string& host, const std::string& port) {
   UniqueFd listener = open_socket(addresses->ai_family);
   const int yes = 1;
   ::setsockopt(listener.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-  if (::bind(listener.get(), addresses->ai_addr, addresses->ai_addrlen) < 0 ||
-      ::listen(listener.get(), kBacklog) < 0) {
+  if (::bind(listener.get(), addresses->ai_addr, addresses->ai_addrlen) < 0 || ::listen(listener.get(), kBacklog) < 0) {
     refuse(errno_text(errno));
   }
   return listener;
@@ -110,10 +109,10 @@ class SocketEndpoint : public CharEndpoint {
     client_ = UniqueFd(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (client_) {
       on_peer_({client_.get(), client_.get()});
-    } else if (errno == EMFILE || errno == ENFILE) {
-      retry_.start(std::chrono::seconds(1));  // the client still waits: arming now would spin
+    } else if (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR) {
+      incoming_.arm();  // the client has gone again
     } else {
-      incoming_.arm();
+      retry_.start(std::chrono::seconds(1));  // EMFILE or the like: the client still waits, arming now would spin
     }
   }
 

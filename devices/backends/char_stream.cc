@@ -113,7 +113,8 @@ void CharStream::take_pending() {
   if (refused && on_writable_) on_writable_();
 }
 
-// Brings `taken_` to the log and into the outgoing ring: all of it when output may be lost, else what there is room for.
+// Brings `taken_` to the log and into the outgoing ring: all of it when output may be lost, else what there is room
+// for.
 void CharStream::format() {
   formatted_.clear();
   const std::chrono::duration<double> since_start = std::chrono::steady_clock::now() - start_;
@@ -133,7 +134,7 @@ void CharStream::format() {
     taken_done_ += length;
   }
   if (formatted_.empty()) return;
-  if (log_ && ::write(log_.get(), formatted_.data(), formatted_.size()) < 0) ++stats_.errors;
+  if (log_ && ::write(log_.get(), formatted_.data(), formatted_.size()) != std::ssize(formatted_)) ++stats_.errors;
   const uint64_t dropped = outgoing_.push_over(std::as_bytes(std::span(formatted_)));
   stats_.dropped += dropped;
   lost_ += dropped;
@@ -188,16 +189,23 @@ void CharStream::on_stall() {
 
 void CharStream::flush(std::chrono::milliseconds limit) {
   const auto deadline = std::chrono::steady_clock::now() + limit;
-  for (;;) {
-    drain();
-    {
-      const std::lock_guard lock(mutex_);
-      if (peer_.output < 0 || (outgoing_.empty() && taken_done_ == taken_.size() && pending_.empty())) return;
-    }
+  drain();
+  while (peer_.output >= 0 && !drained()) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     pollfd ready{peer_.output, POLLOUT, 0};
-    if (left.count() <= 0 || ::poll(&ready, 1, static_cast<int>(left.count())) == 0) return;
+    if (left.count() <= 0 || ::poll(&ready, 1, static_cast<int>(left.count())) == 0) break;
+    drain();
   }
+  if (drained()) return;
+  // Nobody waits for the reader any more, but log and observer get the last words: what is taken, then what is pending.
+  stalled_ = true;
+  drain();
+  drain();
+}
+
+bool CharStream::drained() {
+  const std::lock_guard lock(mutex_);
+  return outgoing_.empty() && taken_done_ == taken_.size() && pending_.empty();
 }
 
 // ---- input

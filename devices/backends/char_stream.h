@@ -59,8 +59,8 @@ class CharStream : public CharBackend {
   void set_timestamps(bool on) { timestamps_ = on; }
   bool timestamps() const { return timestamps_; }
   const Stats& stats() const { return stats_; }
-  // Waits until the peer has everything, but not longer than `limit`. For the end of the process; works with the loop
-  // stopped.
+  // Waits until the peer has everything, but not longer than `limit`; the log gets the rest in any case. For the end of
+  // the guest; works with the loop stopped.
   void flush(std::chrono::milliseconds limit);
 
  private:
@@ -81,6 +81,7 @@ class CharStream : public CharBackend {
   bool send();
   void output_failed(int error);
   void on_stall();
+  bool drained();
   // Input.
   void read_input();
   void deliver();

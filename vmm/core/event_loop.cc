@@ -88,14 +88,16 @@ void EventLoop::spawn(Task<void> task, std::function<void()> on_done) {
 
 struct FdWatch::Impl : std::enable_shared_from_this<FdWatch::Impl> {
   Impl(asio::io_context& context, int fd, Event watched, std::function<void()> callback)
-      : descriptor(context), event(watched), on_ready(std::move(callback)) {
+      : descriptor(context), pause(context), event(watched), on_ready(std::move(callback)) {
     boost::system::error_code error;
     // A duplicate, because epoll takes a descriptor once and a socket may be watched both ways. epoll refuses regular
-    // files and the like: those never block, so they count as ready.
+    // files and the like: those never block, so they count as ready. With no descriptor left for the duplicate nothing is
+    // known: then it counts as ready a few times a second.
     const int own = ::fcntl(fd, F_DUPFD_CLOEXEC, 3);
     descriptor.assign(own, error);
     always_ready = static_cast<bool>(error);
     if (always_ready && own >= 0) ::close(own);
+    unknown = own < 0;
   }
 
   void fire(uint64_t armed_as, bool aborted) {
@@ -105,9 +107,11 @@ struct FdWatch::Impl : std::enable_shared_from_this<FdWatch::Impl> {
   }
 
   asio::posix::stream_descriptor descriptor;
+  asio::steady_timer pause;
   Event event;
   std::function<void()> on_ready;
   bool always_ready = false;
+  bool unknown = false;
   bool armed = false;
   uint64_t generation = 0;
 };
@@ -127,7 +131,10 @@ void FdWatch::arm() {
     // Held for the call: on_ready may destroy the watch.
     if (const auto self = weak.lock()) self->fire(armed_as, error == asio::error::operation_aborted);
   };
-  if (impl_->always_ready) {
+  if (impl_->unknown) {
+    impl_->pause.expires_after(std::chrono::milliseconds(100));
+    impl_->pause.async_wait(std::move(fire));
+  } else if (impl_->always_ready) {
     asio::post(impl_->descriptor.get_executor(), [fire] { fire({}); });
   } else {
     impl_->descriptor.async_wait(impl_->event == Event::kReadable ? asio::posix::descriptor_base::wait_read
@@ -139,6 +146,7 @@ void FdWatch::arm() {
 void FdWatch::disarm() {
   if (!impl_->armed) return;
   impl_->armed = false;
+  impl_->pause.cancel();
   if (!impl_->always_ready) impl_->descriptor.cancel();
 }
 

@@ -4,7 +4,9 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <climits>
 
 namespace vmm {
 
@@ -24,16 +26,16 @@ void set_log_raw_terminal(bool raw) { raw_terminal = raw; }
 
 void log_line(LogLevel level, std::string_view line) {
   if (!log_enabled(level)) return;
+  const std::string_view end = raw_terminal && log_fd == STDERR_FILENO ? "\r\n" : "\n";
+  const uint64_t dropped = lines_dropped.exchange(0);
   std::string text(line.starts_with(' ') ? "" : "vmm: ");
   text += line;
-  if (const uint64_t dropped = lines_dropped.exchange(0); dropped > 0) {
-    text += fmt::format(" ({} log lines were lost before this one)", dropped);
-  }
-  text += raw_terminal && log_fd == STDERR_FILENO ? "\r\n" : "\n";
+  if (dropped > 0) text += fmt::format(" ({} log lines were lost before this one)", dropped);
   // A pipe that polls writable takes PIPE_BUF bytes without blocking.
+  text.resize(std::min<size_t>(text.size(), PIPE_BUF - end.size()));
+  text += end;
   pollfd writable{log_fd, POLLOUT, 0};
-  text.resize(std::min<size_t>(text.size(), 4096));
-  if (::poll(&writable, 1, 0) != 1 || ::write(log_fd, text.data(), text.size()) < 0) ++lines_dropped;
+  if (::poll(&writable, 1, 0) != 1 || ::write(log_fd, text.data(), text.size()) < 0) lines_dropped += dropped + 1;
 }
 
 bool LogLimit::allow(uint64_t& suppressed) {

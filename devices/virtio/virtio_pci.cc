@@ -248,6 +248,7 @@ void VirtioPci::config_written(uint64_t offset, size_t length) {
     const uint32_t width = config_dword(window_capability_ + VIRTIO_PCI_CAP_LENGTH);
     const uint32_t value = config_dword(field);
     if (config_byte(window_capability_ + VIRTIO_PCI_CAP_BAR) != 0 || at >= kBarSize || width != length) return;
+    if (width > sizeof value) return;  // an 8-byte write through ECAM: the field has 4 (§4.1.4.9)
     write(at, std::as_bytes(std::span(&value, 1)).first(width));
   }
 }

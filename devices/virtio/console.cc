@@ -62,7 +62,10 @@ void VirtioConsole::set_window_size(uint16_t columns, uint16_t rows) {
     columns_ = columns;
     rows_ = rows;
   }
-  if (!running_) return;
+  if (!running_) {
+    size_untold_ = true;
+    return;
+  }
   config_changed();  // §5.3.4: with F_SIZE the size in the configuration may change
   for (uint32_t id = 0; id < ports_.size(); ++id) {
     if (ports_[id].config.is_console && ports_[id].ready) post_size(id);
@@ -82,6 +85,7 @@ void VirtioConsole::stopping() {
 
 void VirtioConsole::reset() {
   control_.clear();
+  size_untold_ = columns_ > 0;
   for (Port& port : ports_) port.ready = false;
 }
 
@@ -113,6 +117,7 @@ Task<void> VirtioConsole::receive(Port& port, Virtqueue& queue) {
     port.inbox_size -= length;
     std::memmove(port.inbox.data(), port.inbox.data() + length, port.inbox_size);
     if (length > 0) port.config.backend.resume_input();
+    if (std::exchange(size_untold_, false)) config_changed();
   }
 }
 
@@ -125,7 +130,7 @@ Task<void> VirtioConsole::transmit(Port& port, Virtqueue& queue) {
       const size_t taken = port.config.backend.write(std::span(part).first(length));
       sent += taken;
       if (taken == length) continue;
-      if (!running_) break;
+      if (!running_) co_return;
       co_await port.output;
     }
   }

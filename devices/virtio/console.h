@@ -10,13 +10,17 @@
 //
 // A device with one port does not offer F_MULTIPORT. It needs none of it: the port is the console, and its size is in
 // the configuration space, where drivers agree about the order of columns and rows. They do not in the RESIZE message:
-// Linux before 6.15 reads it the wrong way round.
+// Linux before 6.15 reads it the wrong way round. But Linux looks at the configuration only when told of a change, and
+// not before its port stands; so a size from before then is told with the first input, when somebody is at the
+// terminal.
 #pragma once
 
 #include <array>
+#include <coroutine>
 #include <deque>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "devices/backends/char_backend.h"
@@ -71,8 +75,8 @@ class VirtioConsole : public VirtioDevice {
     PortConfig config;
     std::array<std::byte, 4096> inbox;
     size_t inbox_size = 0;
-    Wakeup input;   // the inbox has something
-    Wakeup output;  // the backend takes more
+    Wakeup input;        // the inbox has something
+    Wakeup output;       // the backend takes more
     bool ready = false;  // the driver has set it up (F_MULTIPORT only)
   };
 
@@ -87,13 +91,14 @@ class VirtioConsole : public VirtioDevice {
   void post_control(uint32_t id, uint16_t event, uint16_t value, std::span<const std::byte> payload = {});
   void post_size(uint32_t id);
 
-  std::deque<Port> ports_;  // they do not move
+  std::deque<Port> ports_;                      // they do not move
   std::deque<std::vector<std::byte>> control_;  // messages for the driver
   Wakeup control_posted_;
   bool running_ = false;
   mutable std::mutex size_mutex_;  // read_config() comes from a vCPU
   uint16_t columns_ = 0;
   uint16_t rows_ = 0;
+  bool size_untold_ = false;  // set when no driver was there to be told
 };
 
 }  // namespace vmm

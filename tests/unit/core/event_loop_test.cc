@@ -1,16 +1,20 @@
 // Turns, watches, timers and tasks on one loop.
 #include "vmm/core/event_loop.h"
 
-#include <catch2/catch.hpp>
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <catch2/catch.hpp>
+#include <optional>
 #include <string>
 #include <thread>
 
+#include "tests/support/descriptors.h"
+#include "tests/support/wait_until.h"
 #include "vmm/core/fd.h"
 
 using namespace vmm;
+using namespace vmm::test;
 
 namespace {
 
@@ -100,4 +104,24 @@ TEST_CASE("timer: cancelled it does not call, restarted it calls once", "[core]"
   loop.run();
   loop.run_ready();
   CHECK(calls == 1);
+}
+
+TEST_CASE("watch: with no descriptor left it is looked at a few times a second, not in a spin (F17)", "[core]") {
+  EventLoop loop;
+  const EventFd event;
+  const FdWatch first(loop, event.fd(), FdWatch::Event::kReadable, [] {});  // the loop's own descriptors are there
+  unsigned calls = 0;
+  std::optional<FdWatch> watch;
+  {
+    const NoDescriptorsLeft none;
+    watch.emplace(loop, event.fd(), FdWatch::Event::kReadable, [&] {
+      ++calls;
+      watch->arm();
+    });
+  }
+  watch->arm();
+  loop.run_ready();
+  CHECK(calls == 0);
+  CHECK(wait_until(loop, [&] { return calls == 1; }));
+  CHECK(watch->armed());
 }

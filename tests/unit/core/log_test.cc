@@ -1,0 +1,102 @@
+// Log lines to readers that read, do not read, and are gone.
+#include "vmm/core/log.h"
+
+#include <catch2/catch.hpp>
+#include <csignal>
+#include <thread>
+
+#include "tests/support/descriptors.h"
+
+using namespace vmm;
+using namespace vmm::test;
+
+namespace {
+
+// The log goes into a pipe for a while.
+struct Fixture {
+  Fixture() {
+    ::signal(SIGPIPE, SIG_IGN);
+    set_log_fd(pipe.write.get());
+  }
+  ~Fixture() {
+    set_log_fd(STDERR_FILENO);
+    set_log_level(LogLevel::kInfo);
+  }
+  std::string lines() { return read_available(pipe.read); }
+
+  Pipe pipe;
+};
+
+}  // namespace
+
+TEST_CASE("log: a line says whose it is, and a fix below it does not", "[core]") {
+  Fixture f;
+  log_error("cannot open '{}'", "x");
+  log_error("  fix: open it");
+  CHECK(f.lines() == "vmm: cannot open 'x'\n  fix: open it\n");
+}
+
+TEST_CASE("log: only what the level asks for is printed", "[core]") {
+  Fixture f;
+  log_info("info");
+  log_debug("debug");
+  set_log_level(LogLevel::kError);
+  log_warn("warn");
+  set_log_level(LogLevel::kDebug);
+  log_debug("debug {}", 2);
+  CHECK(f.lines() == "vmm: info\nvmm: debug 2\n");
+}
+
+TEST_CASE("log: a long line is cut and still ends", "[core]") {
+  Fixture f;
+  log_info("{}", std::string(10'000, 'x'));
+  log_info("next");
+  const std::string lines = f.lines();
+  CHECK(lines.find('\n') == 4095);
+  CHECK(lines.substr(4096) == "vmm: next\n");
+}
+
+TEST_CASE("log: a full pipe loses lines, counts them, and never blocks (F11)", "[core]") {
+  Fixture f;
+  fill(f.pipe.write);
+  ::fcntl(f.pipe.write.get(), F_SETFL, 0);
+  log_info("lost");
+  log_info("lost as well");
+  f.lines();
+  log_info("here");
+  CHECK(f.lines() == "vmm: here (2 log lines were lost before this one)\n");
+}
+
+TEST_CASE("log: a reader that has gone, a full disk and a closed descriptor are counted (F5, F11)", "[core]") {
+  Fixture f;
+  f.pipe.read = UniqueFd();
+  log_info("to nobody");
+  const UniqueFd full(::open("/dev/full", O_WRONLY | O_CLOEXEC));
+  set_log_fd(full.get());
+  log_info("to a full disk");
+  set_log_fd(-1);
+  log_info("to nowhere");
+  Pipe pipe;
+  set_log_fd(pipe.write.get());
+  log_info("here");
+  CHECK(read_available(pipe.read) == "vmm: here (3 log lines were lost before this one)\n");
+}
+
+TEST_CASE("log: a guest's lines are limited, and what was held back is told (P19)", "[core]") {
+  Fixture f;
+  LogLimit limit;
+  for (int i = 0; i < 1000; ++i) guest_warn(limit, "mistake {}", i);
+  CHECK(f.lines() == "vmm: mistake 0\nvmm: mistake 1\nvmm: mistake 2\n");
+  std::this_thread::sleep_for(std::chrono::milliseconds(1010));
+  guest_warn(limit, "again");
+  CHECK(f.lines() == "vmm: again (997 more like it held back)\n");
+}
+
+TEST_CASE("log: each source of lines has a limit of its own", "[core]") {
+  Fixture f;
+  LogLimit one;
+  LogLimit other;
+  for (int i = 0; i < 10; ++i) guest_warn(one, "one");
+  guest_warn(other, "other");
+  CHECK(f.lines() == "vmm: one\nvmm: one\nvmm: one\nvmm: other\n");
+}

@@ -17,13 +17,20 @@ class FakeDeviceHost : public DeviceHost {
   void signal_msi(const MsiMessage& message) override { messages.push_back(message); }
   std::unique_ptr<DoorbellRegistration> register_doorbell(GuestAddress address, const EventFd&) override {
     doorbells.push_back(address);
-    return std::make_unique<DoorbellRegistration>();
+    return std::make_unique<Doorbell>(*this, address);
   }
 
   std::vector<MsiMessage> messages;
-  std::vector<GuestAddress> doorbells;
+  std::vector<GuestAddress> doorbells;  // those registered now
 
  private:
+  struct Doorbell : DoorbellRegistration {
+    Doorbell(FakeDeviceHost& its_host, GuestAddress its_address) : host(its_host), address(its_address) {}
+    ~Doorbell() override { std::erase(host.doorbells, address); }
+    FakeDeviceHost& host;
+    GuestAddress address;
+  };
+
   GuestMemory memory_{std::array{GuestMemory::Range{{0}, kMemorySize}}};
   EventLoop loop_;
 };

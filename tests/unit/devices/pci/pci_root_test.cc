@@ -1,8 +1,10 @@
 // Configuration space by memory and by ports, and BARs that move.
 #include "devices/pci/pci_root.h"
 
-#include <catch2/catch.hpp>
 #include <linux/pci_regs.h>
+
+#include <array>
+#include <catch2/catch.hpp>
 
 #include "vmm/core/error.h"
 
@@ -41,7 +43,10 @@ struct Fixture {
     ports.read(port, std::as_writable_bytes(std::span(&value, 1)));
     return value;
   }
-  void out(uint64_t port, uint32_t value) { ports.write(port, std::as_bytes(std::span(&value, 1))); }
+  template <typename T = uint32_t>
+  void out(uint64_t port, T value) {
+    ports.write(port, std::as_bytes(std::span(&value, 1)));
+  }
   uint8_t at(uint64_t address) {
     uint8_t value = 0;
     memory.read(address, std::as_writable_bytes(std::span(&value, 1)));
@@ -77,6 +82,44 @@ TEST_CASE("pci: accesses of odd widths and past a register are bounded (P8)", "[
   CHECK(f.in<uint16_t>(0xcff) == 0xff56);
   CHECK(f.ecam<uint64_t>(0xffc) == 0);
   CHECK(f.ecam<uint32_t>(0x100) == 0);
+}
+
+TEST_CASE("pci: the address port takes four bytes at once and nothing else (P8)", "[pci]") {
+  Fixture f;
+  f.out(0xcf8, 0x80000800);
+  f.out<uint8_t>(0xcf8, 0xff);
+  f.out<uint16_t>(0xcf8, 0xffff);
+  f.out<uint8_t>(0xcfb, 0);
+  CHECK(f.in<uint32_t>(0xcf8) == 0x80000800);
+  CHECK(f.in<uint8_t>(0xcf8) == 0xff);
+  CHECK(f.in<uint16_t>(0xcfa) == 0xffff);
+}
+
+TEST_CASE("pci: the data port writes as wide as asked, and never past its register (P8)", "[pci]") {
+  Fixture f;
+  f.out(0xcf8, 0x8000083c);  // the interrupt line
+  f.out<uint8_t>(0xcfc, 0x12);
+  CHECK(f.in<uint32_t>(0xcfc) == 0x12);
+  f.out<uint16_t>(0xcff, 0x3434);
+  f.out<uint32_t>(0xcfd, 0x34343434);
+  CHECK(f.in<uint32_t>(0xcfc) == 0x12);
+  f.out(0xcf8, 0x0000083c);  // not enabled
+  f.out<uint8_t>(0xcfc, 0x56);
+  f.out(0xcf8, 0x8000083c);
+  CHECK(f.in<uint8_t>(0xcfc) == 0x12);
+}
+
+TEST_CASE("pci: every width at every offset of configuration space is answered (P16)", "[pci]") {
+  Fixture f;
+  std::array<std::byte, 8> data = {};
+  for (uint64_t offset = 0; offset < 2 * PciRoot::kEcamSize / 32; ++offset) {
+    for (size_t width = 1; width <= data.size(); width *= 2) {
+      data.fill(std::byte{0xff});
+      f.memory.write(0xe0000000 + offset, std::span(data).first(width));
+      f.memory.read(0xe0000000 + offset, std::span(data).first(width));
+    }
+  }
+  CHECK(f.ecam<uint32_t>(0) == 0x56781234);
 }
 
 TEST_CASE("pci: sizing a BAR reads back its size", "[pci]") {

@@ -1,8 +1,9 @@
 // The PCI transport as a driver sees it: negotiation, queue setup, reset, interrupts, and drivers that get it wrong.
 #include "devices/virtio/virtio_pci.h"
 
-#include <catch2/catch.hpp>
 #include <linux/pci_regs.h>
+
+#include <catch2/catch.hpp>
 
 #include "devices/pci/pci_root.h"
 #include "devices/virtio/rng.h"
@@ -115,15 +116,25 @@ struct Fixture {
     const uint16_t control = static_cast<uint16_t>(PCI_MSIX_FLAGS_ENABLE | (masked ? PCI_MSIX_FLAGS_MASKALL : 0));
     transport->write_config(msix_capability() + PCI_MSIX_FLAGS, std::as_bytes(std::span(&control, 1)));
   }
-  uint64_t msix_capability() {
-    uint8_t at = 0x34;
-    uint8_t id = 0;
-    do {
-      transport->read_config(at == 0x34 ? 0x34 : at + 1u, std::as_writable_bytes(std::span(&at, 1)));
-      transport->read_config(at, std::as_writable_bytes(std::span(&id, 1)));
-    } while (id != PCI_CAP_ID_MSIX);
+  template <typename T>
+  T config(uint64_t offset) {
+    T value{};
+    transport->read_config(offset, std::as_writable_bytes(std::span(&value, 1)));
+    return value;
+  }
+  template <typename T>
+  void set_config(uint64_t offset, T value) {
+    transport->write_config(offset, std::as_bytes(std::span(&value, 1)));
+  }
+  // Where the capability lies, of vendor capabilities the one for this structure.
+  uint64_t capability(uint8_t id, std::optional<uint8_t> structure = {}) {
+    uint64_t at = config<uint8_t>(PCI_CAPABILITY_LIST);
+    while (config<uint8_t>(at) != id || (structure && config<uint8_t>(at + VIRTIO_PCI_CAP_CFG_TYPE) != structure)) {
+      at = config<uint8_t>(at + PCI_CAP_LIST_NEXT);
+    }
     return at;
   }
+  uint64_t msix_capability() { return capability(PCI_CAP_ID_MSIX); }
 
   static constexpr uint64_t kVersion1 = uint64_t{1} << VIRTIO_F_VERSION_1;
   FakeDeviceHost host;
@@ -318,19 +329,90 @@ TEST_CASE("virtio-pci: with memory decoding off the device neither answers nor i
 
 TEST_CASE("virtio-pci: the window in configuration space reads the BAR", "[virtio][pci]") {
   Fixture f(std::make_unique<SlowDevice>());
-  uint8_t at = 0;
-  uint8_t type = 0;
-  f.transport->read_config(0x34, std::as_writable_bytes(std::span(&at, 1)));
-  for (int i = 0; i < 4; ++i) f.transport->read_config(at + 1u, std::as_writable_bytes(std::span(&at, 1)));
-  f.transport->read_config(at + 3u, std::as_writable_bytes(std::span(&type, 1)));
-  REQUIRE(type == VIRTIO_PCI_CAP_PCI_CFG);
-  const uint32_t offset = 0x2004;
-  const uint32_t length = 4;
-  f.transport->write_config(at + 8u, std::as_bytes(std::span(&offset, 1)));
-  f.transport->write_config(at + 12u, std::as_bytes(std::span(&length, 1)));
-  uint32_t value = 0;
-  f.transport->read_config(at + 16u, std::as_writable_bytes(std::span(&value, 1)));
-  CHECK(value == 0x07060504);
+  const uint64_t at = f.capability(PCI_CAP_ID_VNDR, VIRTIO_PCI_CAP_PCI_CFG);
+  f.set_config<uint32_t>(at + VIRTIO_PCI_CAP_OFFSET, 0x2004);
+  f.set_config<uint32_t>(at + VIRTIO_PCI_CAP_LENGTH, 4);
+  CHECK(f.config<uint32_t>(at + 16) == 0x07060504);
+}
+
+TEST_CASE("virtio-pci: a window wider than its field moves nothing", "[virtio][pci]") {
+  Fixture f;
+  const uint64_t at = f.capability(PCI_CAP_ID_VNDR, VIRTIO_PCI_CAP_PCI_CFG);
+  f.set_config<uint32_t>(at + VIRTIO_PCI_CAP_OFFSET, VIRTIO_PCI_COMMON_DFSELECT);
+  f.set_config<uint32_t>(at + VIRTIO_PCI_CAP_LENGTH, 8);
+  f.set_config<uint64_t>(at + 16, 1);
+  CHECK(f.read<uint32_t>(VIRTIO_PCI_COMMON_DFSELECT) == 0);
+}
+
+TEST_CASE("virtio-pci: any window onto any place moves only what lies in the BAR (P16)", "[virtio][pci]") {
+  Fixture f;
+  const uint64_t at = f.capability(PCI_CAP_ID_VNDR, VIRTIO_PCI_CAP_PCI_CFG);
+  const uint32_t offset = GENERATE(0u, 0xfffu, 0x2fffu, 0x7fffu, 0x8000u, 0xfffffffcu);
+  const uint32_t length = GENERATE(0u, 1u, 2u, 3u, 4u, 8u, 0xffffffffu);
+  const uint8_t bar = GENERATE(uint8_t{0}, uint8_t{1}, uint8_t{0xff});
+  f.set_config(at + VIRTIO_PCI_CAP_BAR, bar);
+  f.set_config(at + VIRTIO_PCI_CAP_OFFSET, offset);
+  f.set_config(at + VIRTIO_PCI_CAP_LENGTH, length);
+  std::array<std::byte, 8> data = {};
+  for (size_t width = 1; width <= data.size(); ++width) {
+    f.transport->read_config(at + 16, std::span(data).first(width));
+    f.transport->write_config(at + 16, std::span(data).first(width));
+  }
+  CHECK(f.status() == 0);
+}
+
+TEST_CASE("virtio-pci: the capability list is well formed and says where everything lies", "[virtio][pci]") {
+  Fixture f(std::make_unique<SlowDevice>());
+  std::vector<std::pair<int, int>> found;  // id and, for vendor capabilities, the structure
+  std::vector<uint64_t> places;
+  for (uint64_t at = f.config<uint8_t>(PCI_CAPABILITY_LIST); at != 0; at = f.config<uint8_t>(at + PCI_CAP_LIST_NEXT)) {
+    REQUIRE(at % 4 == 0);
+    REQUIRE(at >= 0x40);
+    REQUIRE(at < PciDevice::kConfigSize);
+    REQUIRE(std::count(places.begin(), places.end(), at) == 0);
+    places.push_back(at);
+    const int id = f.config<uint8_t>(at);
+    found.emplace_back(id, id == PCI_CAP_ID_VNDR ? f.config<uint8_t>(at + VIRTIO_PCI_CAP_CFG_TYPE) : 0);
+    CHECK(f.config<uint8_t>(at + VIRTIO_PCI_CAP_BAR) % 8 == 0);  // also the table's indicator
+  }
+  CHECK(found == std::vector<std::pair<int, int>>{{PCI_CAP_ID_VNDR, VIRTIO_PCI_CAP_COMMON_CFG},
+                                                  {PCI_CAP_ID_VNDR, VIRTIO_PCI_CAP_ISR_CFG},
+                                                  {PCI_CAP_ID_VNDR, VIRTIO_PCI_CAP_DEVICE_CFG},
+                                                  {PCI_CAP_ID_VNDR, VIRTIO_PCI_CAP_NOTIFY_CFG},
+                                                  {PCI_CAP_ID_VNDR, VIRTIO_PCI_CAP_PCI_CFG},
+                                                  {PCI_CAP_ID_MSIX, 0}});
+  CHECK((f.config<uint16_t>(PCI_STATUS) & PCI_STATUS_CAP_LIST) != 0);
+}
+
+TEST_CASE("virtio-pci: doorbells follow the BAR, and are gone while it is not decoded (P7)", "[virtio][pci]") {
+  Fixture f;
+  f.drive();
+  CHECK(f.host.doorbells == std::vector<GuestAddress>{{kBar + kNotify}});
+  f.set_config<uint16_t>(PCI_COMMAND, 0);
+  CHECK(f.host.doorbells.empty());
+  f.set_config<uint32_t>(PCI_BASE_ADDRESS_0, 0xffffffff);
+  f.set_config<uint32_t>(PCI_BASE_ADDRESS_0, kBar + 0x8000);
+  f.set_config<uint16_t>(PCI_COMMAND, PCI_COMMAND_MEMORY);
+  CHECK(f.host.doorbells == std::vector<GuestAddress>{{kBar + 0x8000 + kNotify}});
+  f.bus.write(kBar + 0x8000 + VIRTIO_PCI_COMMON_STATUS, std::array{std::byte{0}});
+  f.host.loop().run_ready();
+  CHECK(f.host.doorbells.empty());
+}
+
+TEST_CASE("virtio-pci: every width at every offset of the BAR is answered (P16, P19)", "[virtio][pci]") {
+  Fixture f(std::make_unique<SlowDevice>());
+  std::array<std::byte, 8> data = {};
+  for (uint64_t offset = 0; offset < f.transport->bar_size(); ++offset) {
+    for (size_t width = 1; width <= data.size(); ++width) {
+      data.fill(std::byte{0xff});
+      f.transport->write(offset, std::span(data).first(width));
+      f.transport->read(offset, std::span(data).first(width));
+    }
+  }
+  f.host.loop().run_ready();
+  f.set_status(0);
+  f.host.loop().run_ready();
+  CHECK(f.status() == 0);
 }
 
 TEST_CASE("virtio-pci: a changed configuration has a new generation and an interrupt", "[virtio][pci]") {

@@ -40,7 +40,7 @@
 enum { kChunk = 32 * 1024, kInputWindow = 256 * 1024, kOutputMax = 256 * 1024, kFrameMax = 8 * 1024 * 1024 };
 
 // init must not return: the kernel would panic with a less useful text. panic=-1 would do as well.
-static void die(const char *what) {
+static void die(const char* what) {
   fprintf(stderr, "lab-agent: %s: %s\n", what, strerror(errno));
   sync();
   reboot(RB_POWER_OFF);
@@ -50,7 +50,7 @@ static void die(const char *what) {
 // ---------------------------------------------------------------------------------------------- the place
 
 static void load_modules(void) {
-  FILE *order = fopen("/modules/order", "r");
+  FILE* order = fopen("/modules/order", "r");
   char name[256], path[512];
   while (order && fscanf(order, "%255s", name) == 1) {
     snprintf(path, sizeof path, "/modules/%s", name);
@@ -63,12 +63,13 @@ static void load_modules(void) {
   if (order) fclose(order);
 }
 
-static void mount_at(const char *source, const char *target, const char *type, unsigned long flags, const char *options) {
+static void mount_at(const char* source, const char* target, const char* type, unsigned long flags,
+                     const char* options) {
   mkdir(target, 0755);
   if (mount(source, target, type, flags, options)) die(target);
 }
 
-static void wait_for(const char *path) {
+static void wait_for(const char* path) {
   for (int tries = 0; access(path, F_OK); tries++) {
     if (tries == 5000) die(path);
     usleep(2000);
@@ -111,11 +112,11 @@ static void make_root(void) {
 // ------------------------------------------------------------------------------------------------- frames
 
 struct buffer {
-  uint8_t *bytes;
+  uint8_t* bytes;
   size_t begin, end, size;
 };
 
-static uint8_t *reserve(struct buffer *b, size_t count) {
+static uint8_t* reserve(struct buffer* b, size_t count) {
   if (b->begin == b->end) b->begin = b->end = 0;
   if (b->end + count > b->size) {
     memmove(b->bytes, b->bytes + b->begin, b->end - b->begin);
@@ -125,13 +126,13 @@ static uint8_t *reserve(struct buffer *b, size_t count) {
   return b->bytes + b->end;
 }
 
-static size_t length(const struct buffer *b) { return b->end - b->begin; }
+static size_t length(const struct buffer* b) { return b->end - b->begin; }
 
 static int port;
 static struct buffer from_host, to_host, input;
 
-static void send_frame(char type, const void *payload, uint32_t count) {
-  uint8_t *at = reserve(&to_host, 5 + count);
+static void send_frame(char type, const void* payload, uint32_t count) {
+  uint8_t* at = reserve(&to_host, 5 + count);
   at[0] = type;
   memcpy(at + 1, &count, 4);
   memcpy(at + 5, payload, count);
@@ -152,20 +153,20 @@ static void flush(void) {
 // ------------------------------------------------------------------------------------------------ command
 
 static pid_t command;
-static int terminal;                 // is there a pty?
+static int terminal;                     // is there a pty?
 static int in = -1, out = -1, err = -1;  // our ends; with a pty, in and out are the same
 static int input_ended;
 
-static void set_window(int fd, const uint8_t *sizes) {
+static void set_window(int fd, const uint8_t* sizes) {
   struct winsize size = {.ws_row = sizes[0] | sizes[1] << 8, .ws_col = sizes[2] | sizes[3] << 8};
   if (size.ws_row) ioctl(fd, TIOCSWINSZ, &size);
 }
 
-static void start(uint8_t *frame, size_t count) {
+static void start(uint8_t* frame, size_t count) {
   uint32_t argc;
   memcpy(&argc, frame + 5, 4);
-  char *at = (char *)frame + 9, *end = (char *)frame + count;
-  char *cwd = at;
+  char *at = (char*)frame + 9, *end = (char*)frame + count;
+  char* cwd = at;
   char **argv = calloc(argc + 1, sizeof *argv), **env = calloc(count, sizeof *env);
   for (uint32_t i = 0; i < argc; i++) argv[i] = at += strlen(at) + 1;
   for (int i = 0; (at += strlen(at) + 1) < end; i++) env[i] = at;
@@ -178,7 +179,7 @@ static void start(uint8_t *frame, size_t count) {
     out = in;
     set_window(in, frame);
   } else {
-    int *ours[3] = {&in, &out, &err};
+    int* ours[3] = {&in, &out, &err};
     for (int i = 0; i < 3; i++) {
       int ends[2];
       if (pipe2(ends, O_CLOEXEC)) die("pipe");
@@ -211,11 +212,15 @@ static void start(uint8_t *frame, size_t count) {
   send_frame('R', NULL, 0);
 }
 
-static void handle(uint8_t type, uint8_t *payload, uint32_t count) {
+static void handle(uint8_t type, uint8_t* payload, uint32_t count) {
   switch (type) {
-    case 'S': return start(payload, count);
-    case 'W': return set_window(in, payload);
-    case 'K': kill(-command, payload[0]); return;
+    case 'S':
+      return start(payload, count);
+    case 'W':
+      return set_window(in, payload);
+    case 'K':
+      kill(-command, payload[0]);
+      return;
     case 'I':
       input_ended |= count == 0;
       memcpy(reserve(&input, count), payload, count);
@@ -230,7 +235,7 @@ static void receive(void) {
     from_host.end += n;
   }
   while (length(&from_host) >= 5) {
-    uint8_t *frame = from_host.bytes + from_host.begin;
+    uint8_t* frame = from_host.bytes + from_host.begin;
     uint32_t count;
     memcpy(&count, frame + 1, 4);
     if (count > kFrameMax) errno = EMSGSIZE, die("a frame from tools/lab");
@@ -294,7 +299,8 @@ static void serve(void) {
     flush();
     if (polls[1].revents) {
       struct signalfd_siginfo info;
-      while (read(children, &info, sizeof info) > 0) {}
+      while (read(children, &info, sizeof info) > 0) {
+      }
       int how;
       for (pid_t pid; (pid = waitpid(-1, &how, WNOHANG)) > 0;)
         if (pid == command) status = WIFEXITED(how) ? WEXITSTATUS(how) : 128 + WTERMSIG(how);

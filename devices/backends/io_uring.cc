@@ -20,7 +20,10 @@ namespace vmm {
 
 namespace {
 
-constexpr unsigned kDepth = 256;     // submission entries; the kernel doubles it for completions
+// Submission entries; the kernel doubles it for completions. More than one disk has requests, so that one whose storage
+// hangs leaves room for the others (B28); not so many that kernels before 5.12, which count them against
+// RLIMIT_MEMLOCK, refuse.
+constexpr unsigned kDepth = 512;
 constexpr unsigned kMaxFiles = 512;  // two for an ephemeral disk
 constexpr std::chrono::milliseconds kRetryDelay{1};
 
@@ -102,6 +105,11 @@ IoUring::~IoUring() {
 }
 
 void IoUring::restrict_and_enable() {
+  // The kernel's own threads take what blocks, fsync for one. As many as there are requests, for the reason above; they
+  // exist while they are needed only. Before Linux 5.15 this fails, and the number is the kernel's choice.
+  std::array<unsigned, 2> workers{kDepth, 0};  // 0: as it was
+  io_uring_register_iowq_max_workers(ring_.get(), workers.data());
+
   const std::array<int, kMaxFiles> empty = [] {
     std::array<int, kMaxFiles> table;
     table.fill(-1);

@@ -45,27 +45,18 @@ ssize_t perform(const IoRequest& request) {
 
 }  // namespace
 
-ThreadEngine::ThreadEngine(EventLoop& loop)
-    : done_watch_(loop, done_event_.fd(), FdWatch::Event::kReadable, [this] {
-        done_event_.drain();
-        deliver();
-        done_watch_.arm();
-      }) {
+ThreadEngine::Crew::Crew(ThreadEngine& engine) : engine_(engine) {
   try {
     start_threads();
   } catch (const std::system_error& error) {
     join_threads();
     throw Error(std::string("cannot start a thread for disk I/O: ") + error.what(), "raise ulimit -u");
   }
-  done_watch_.arm();
 }
 
-ThreadEngine::~ThreadEngine() {
-  drain();
-  join_threads();
-}
+ThreadEngine::Crew::~Crew() { join_threads(); }
 
-void ThreadEngine::start_threads() {
+void ThreadEngine::Crew::start_threads() {
   // The threads inherit this mask: signals are for the threads that expect them.
   sigset_t all;
   sigset_t before;
@@ -81,7 +72,7 @@ void ThreadEngine::start_threads() {
   }
 }
 
-void ThreadEngine::join_threads() {
+void ThreadEngine::Crew::join_threads() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
@@ -90,8 +81,7 @@ void ThreadEngine::join_threads() {
   for (std::thread& thread : threads_) thread.join();
 }
 
-void ThreadEngine::start(IoRequest& request) {
-  ++in_flight_;
+void ThreadEngine::Crew::take(IoRequest& request) {
   {
     const std::lock_guard lock(mutex_);
     todo_.push(request);
@@ -99,7 +89,7 @@ void ThreadEngine::start(IoRequest& request) {
   work_arrived_.notify_one();
 }
 
-void ThreadEngine::work() {
+void ThreadEngine::Crew::work() {
   std::unique_lock lock(mutex_);
   for (;;) {
     work_arrived_.wait(lock, [this] { return stopping_ || !todo_.empty(); });
@@ -107,13 +97,41 @@ void ThreadEngine::work() {
     IoRequest& request = todo_.pop();
     lock.unlock();
     request.result = perform(request);
+    engine_.finished(request);
     lock.lock();
-    const bool first = done_.empty();
-    done_.push(request);
-    if (!first) continue;  // the loop has been told and not come yet
-    done_event_.signal();
-    work_done_.notify_one();
   }
+}
+
+ThreadEngine::ThreadEngine(EventLoop& loop)
+    : done_watch_(loop, done_event_.fd(), FdWatch::Event::kReadable, [this] {
+        done_event_.drain();
+        deliver();
+        done_watch_.arm();
+      }) {
+  done_watch_.arm();
+}
+
+ThreadEngine::~ThreadEngine() { drain(); }
+
+int ThreadEngine::add_file(int fd) {
+  crews_.emplace(fd, std::make_unique<Crew>(*this));
+  return fd;
+}
+
+void ThreadEngine::remove_file(int file) { crews_.erase(file); }
+
+void ThreadEngine::start(IoRequest& request) {
+  ++in_flight_;
+  crews_.at(request.file)->take(request);
+}
+
+void ThreadEngine::finished(IoRequest& request) {
+  const std::lock_guard lock(mutex_);
+  const bool first = done_.empty();
+  done_.push(request);
+  if (!first) return;  // the loop has been told and not come yet
+  done_event_.signal();
+  work_done_.notify_one();
 }
 
 void ThreadEngine::deliver() {

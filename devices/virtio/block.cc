@@ -18,7 +18,9 @@ namespace {
 
 constexpr uint64_t kSector = 512;  // the unit of the protocol, whatever the disk's block is
 constexpr uint16_t kQueueSize = 256;
-constexpr size_t kInFlight = 64;               // requests of one queue that are with the backend at once
+// Requests that are with the backend at once: of the whole disk, divided among its queues.
+constexpr size_t kInFlight = 128;
+constexpr size_t kMinInFlight = 8;             // of one queue
 constexpr uint32_t kMaxSegments = 64;          // of one discard or write-zeroes
 constexpr uint32_t kMaxZeroSectors = 1 << 21;  // 1 GiB: where the host can do no better, it is written out
 
@@ -139,7 +141,8 @@ Durability VirtioBlock::durability() const {
 
 Task<void> VirtioBlock::serve(size_t, Virtqueue& queue) {
   std::vector<Task<void>> copies;
-  for (size_t i = 0; i < std::min<size_t>(queue.size(), kInFlight); ++i) copies.push_back(serve_requests(queue));
+  const size_t count = std::max(kInFlight / queues_, kMinInFlight);
+  for (size_t i = 0; i < std::min<size_t>(count, queue.size()); ++i) copies.push_back(serve_requests(queue));
   co_await when_all(std::move(copies));
 }
 

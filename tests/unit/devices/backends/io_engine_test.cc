@@ -4,6 +4,9 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -70,6 +73,30 @@ std::string in_child(bool (*question)()) {
   if (!WIFEXITED(status)) return "crashed";
   return WEXITSTATUS(status) == 0 ? "yes" : "no";
 }
+
+// A page that is missing until answer(): who touches it hangs, as on storage that does not answer.
+class UnansweredMemory {
+ public:
+  UnansweredMemory() {
+    uffdio_api api{.api = UFFD_API, .features = 0, .ioctls = 0};
+    uffdio_register range{.range = {reinterpret_cast<uintptr_t>(page_), kPage}, .mode = UFFDIO_REGISTER_MODE_MISSING};
+    REQUIRE(::ioctl(fd_.get(), UFFDIO_API, &api) == 0);
+    REQUIRE(::ioctl(fd_.get(), UFFDIO_REGISTER, &range) == 0);
+  }
+  ~UnansweredMemory() { ::munmap(page_, kPage); }
+
+  // The host may keep this for root.
+  static bool available() { return static_cast<bool>(open()); }
+
+  void* data() const { return page_; }
+  void answer() { fd_ = UniqueFd(); }
+
+ private:
+  static constexpr size_t kPage = 4096;
+  static UniqueFd open() { return UniqueFd(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC))); }
+  UniqueFd fd_ = open();
+  void* page_ = ::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+};
 
 // While it lives, files cannot be written past so many bytes. The signal that comes with it is ignored, as main does.
 struct FileSizeLimit {
@@ -171,8 +198,29 @@ TEST_CASE("io engine: nothing completes within the call that starts it", "[backe
 
 TEST_CASE("io engine: a file's place can be used again", "[backends][io-engine]") {
   Fixture f(GENERATE(Kind::kIoUring, Kind::kThreads));
-  for (int i = 0; i < 2000; ++i) f.engine->remove_file(f.engine->add_file(f.fd.get()));
+  const UniqueFd other(::open(f.disk.path().c_str(), O_RDONLY));
+  for (int i = 0; i < 600; ++i) f.engine->remove_file(f.engine->add_file(other.get()));
   CHECK(f.run(f.engine->sync_data(f.file)) == 0);
+}
+
+TEST_CASE("io engine: a file whose requests hang does not stop another (B28)", "[backends][io-engine]") {
+  if (!UnansweredMemory::available()) {
+    WARN("skipped: userfaultfd(2) is not permitted");
+    return;
+  }
+  Fixture f(Kind::kThreads);
+  const UniqueFd other(::open(f.disk.path().c_str(), O_RDONLY));
+  const int hanging = f.engine->add_file(other.get());
+  UnansweredMemory memory;
+  const iovec to{memory.data(), 1};
+  int ended = 0;
+  for (int i = 0; i < 100; ++i) f.loop.spawn(count(f.engine->read(hanging, 0, {&to, 1}), ended));
+  CHECK(f.run(f.engine->sync_data(f.file)) == 0);
+  CHECK(ended == 0);
+  memory.answer();
+  f.engine->drain();
+  CHECK(ended == 100);
+  f.engine->remove_file(hanging);
 }
 
 TEST_CASE("io engine: automatic is io_uring where the host has it", "[backends][io-engine]") {

@@ -52,6 +52,14 @@ TEST_CASE("hostile: disk requests that no driver makes, and recovery from each (
   CHECK(complaints("abuse-disk", {"--io-engine", engine}) == "");
 }
 
+TEST_CASE("hostile: interrupts to nowhere, and vectors masked all the time (P4, P5)", "[payload][hostile]") {
+  CHECK(complaints("abuse-interrupts") == "");
+}
+TEST_CASE("hostile: resets while reads are under way, and heads given twice (P13, Q8)", "[payload][hostile]") {
+  const auto engine = GENERATE(as<std::string>(), "io_uring", "threads");
+  CHECK(complaints("reset-while-busy", {"--io-engine", engine}) == "");
+}
+
 TEST_CASE("hostile: what a guest does wrong fills no log (P19)", "[payload][hostile]") {
   const DiskFile disk(8 << 20);
   TestVm vm(payload("case=abuse-ring", {"--disk", disk.path()}));

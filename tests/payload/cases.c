@@ -20,7 +20,9 @@ static const struct {
     {"abuse-serial", abuse_serial},
     {"abuse-ring", abuse_ring},
     {"abuse-transport", abuse_transport},
+    {"abuse-interrupts", abuse_interrupts},
     {"abuse-disk", abuse_disk},
+    {"reset-while-busy", reset_while_busy},
 };
 
 void boot(void) {

@@ -21,7 +21,9 @@ void abuse_serial(void);
 // Rings that no driver makes, and whether the device recovers: rings.c, disks.c.
 void abuse_ring(void);
 void abuse_transport(void);
+void abuse_interrupts(void);
 void abuse_disk(void);
+void reset_while_busy(void);
 // One honest request.
 void good_entropy(struct virtio* rng, const char* after);
 // Adds one to the number in sector 0 of the first disk.

@@ -187,3 +187,50 @@ void abuse_transport(void) {
   }
   good_entropy(&rng, "P14: many resets");
 }
+
+static uint32_t msix_capability(unsigned slot) {
+  enum { kMsix = 0x11 };
+  uint32_t at = pci_read8(slot, PCI_CAPABILITY_LIST);
+  while (at && pci_read8(slot, at) != kMsix) at = pci_read8(slot, at + 1);
+  return at;
+}
+
+// P4, P5: messages to nowhere, and vectors that are masked and unmasked all the time, while interrupts are raised.
+void abuse_interrupts(void) {
+  enum { kEnable = 0x8000, kFunctionMask = 0x4000 };
+  static const uint32_t messages[][3] = {{0xfee00000, 0, 0xffffffff}, {0xfee00000, 0xffffffff, 0x40},
+                                         {0x12345678, 0, 0x41},       {0xfffffffc, 0xffffffff, 0xffffffff},
+                                         {0xfeeff000, 0, 0xffff},     {0, 0, 0}};
+  struct virtio rng;
+  const bool found = virtio_find(&rng, kVirtioRng, 0);
+  const uint32_t capability = found ? msix_capability(rng.slot) : 0;
+  expect(capability != 0, "virtio-rng has MSI-X", found);
+  if (!capability) return;
+  const uint32_t place = pci_read32(rng.slot, capability + 4);
+  const uint32_t entries = (pci_read32(rng.slot, PCI_BASE_ADDRESS_0 + 4 * (place & 7)) & ~15u) + (place & ~7u);
+  const unsigned count = (pci_read16(rng.slot, capability + 2) & 0x7ff) + 1;
+
+  for (unsigned m = 0; m < sizeof messages / sizeof *messages; m++) {
+    virtio_reset(&rng);
+    pci_write16(rng.slot, capability + 2, kEnable);
+    for (unsigned i = 0; i < count; i++) {
+      for (unsigned word = 0; word < 3; word++) *at32(entries + 16 * i + 4 * word) = messages[m][word];
+      *at32(entries + 16 * i + 12) = 0;  // unmasked
+    }
+    virtio_negotiate(&rng, 0);
+    virtio_set_queue(&rng, &ring, 16);
+    *at16(rng.common + COMMON_Q_MSIX) = 0;
+    *at16(rng.common + COMMON_MSIX) = 1;
+    ring.available.flags = 0;
+    virtio_enable_queue(&rng);
+    virtio_driver_ok(&rng);
+    for (unsigned i = 0; i < 50; i++) {
+      *at32(entries + 12) = i & 1;
+      pci_write16(rng.slot, capability + 2, i & 2 ? kEnable | kFunctionMask : kEnable);
+      entropy(&rng, "P4: an interrupt to nowhere");
+    }
+  }
+  for (unsigned i = 0; i < 2000; i++) *at32(entries + 12) = i & 1;
+  pci_write16(rng.slot, capability + 2, 0);
+  good_entropy(&rng, "abuse of interrupts");
+}

@@ -29,8 +29,10 @@ Pipe make_pipe() {
 }
 
 std::string program_path() {
-  const char* path = std::getenv("VMM");
-  return path != nullptr ? path : "build/vmm/vmm";
+  const char* set = std::getenv("VMM");
+  const std::string path = set != nullptr ? set : "build/vmm/vmm";
+  if (::access(path.c_str(), X_OK) != 0) throw std::runtime_error("there is no " + path + " to run: set VMM");
+  return path;
 }
 
 // In the child: only what is safe after fork().

@@ -25,11 +25,10 @@ def qemu(machine, mem=256, cpus=1, disks=(), kernel=None, append=None, extra=())
     """`disks` are files; each has an I/O thread, io_uring and the host's page cache, as vmm's have."""
     command = [QEMU, "-M", machine, "-accel", "kvm", "-cpu", CPU, "-m", str(mem), "-smp", str(cpus), "-nodefaults",
                "-no-user-config", "-nographic", "-serial", "stdio", "-no-reboot", *DEBUG_EXIT, *extra]
-    bus = "device" if machine.startswith("microvm") else "pci"
     for i, disk in enumerate(disks):
         command += ["-object", f"iothread,id=io{i}",
                     "-blockdev", f"driver=raw,node-name=disk{i},file.driver=file,file.filename={disk},"
                     "file.aio=io_uring,cache.direct=off",
-                    "-device", f"virtio-blk-{bus},drive=disk{i},iothread=io{i}"]
+                    "-device", f"virtio-blk-pci,drive=disk{i},iothread=io{i},disable-legacy=on"]
     command += ["-kernel", kernel] if kernel else []
     return command + (["-append", append] if append else [])

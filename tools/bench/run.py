@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""tools/bench/run.py [NAME...] [--rounds N] [--json FILE] [--svg FILE]
+
+Measures vmm against Debian's QEMU on the same host, kernel and disk, and prints what came out beside what is promised.
+NAME is start, boot, disk, device or growth; without one it is all of them. Only ratios of pairs that ran one right after
+the other are compared with a bound, and of these the median: other work on the host then does little harm.
+
+boot and disk run whole guests and so in the lab (tools/lab); the others directly on this host's /dev/kvm. The results
+go to --json (build/bench/results.json; benchmarks that did not run keep what they had) and the timeline of `boot` to
+--svg (build/bench/boot.svg). Exit status: 0, 1 when a bound is missed, 125 when something could not be measured.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import subprocess
+import sys
+
+import payloads
+from measure import Failure
+from monitors import ROOT
+
+ROUNDS = {"start": 20, "boot": 6, "disk": 4, "device": 6, "growth": 6}
+LAB_LIMIT = 1500  # seconds
+MARK = "tools/bench: result: "  # before the JSON that the run in the lab prints
+
+
+def image(name):
+    found = subprocess.run([f"{ROOT}/guest-images/get", name], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    if found.returncode:
+        raise Failure(f"the guest image '{name}' could not be made")
+    return found.stdout.strip()
+
+
+def in_lab(name, rounds):
+    for of in ("kernel", "tiny"):
+        os.environ[f"VMM_IMAGES_{of.upper()}"] = image(of)
+    command = [f"{ROOT}/tools/lab", "--time", str(LAB_LIMIT), "--", sys.executable, "-B", os.path.realpath(__file__),
+               "--here", name, "--rounds", str(rounds)]
+    result = None
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if line.startswith(MARK):
+                result = json.loads(line[len(MARK):])
+            else:
+                print(line, end="", file=sys.stderr)
+    if process.returncode or result is None:
+        raise Failure(f"{name}: the lab ended with status {process.returncode}")
+    return result
+
+
+def number(value):
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def spread_text(spread):
+    return f"{number(spread['median'])} ({number(spread['min'])}-{number(spread['max'])})"
+
+
+def print_table(results):
+    lines = [("", "vmm", "QEMU", "ratio", "bound", "")]
+    for name, result in results.items():
+        for row in result["rows"]:
+            unit = f" {row['unit']}" if row["unit"] else ""
+            lines.append((f"{name}: {row['what']}", spread_text(row["ours"]) + unit,
+                          spread_text(row["theirs"]) + unit if "theirs" in row else "",
+                          spread_text(row["ratio"]) if "ratio" in row else "", row.get("bound", ""),
+                          {True: "met", False: "MISSED", None: ""}[row.get("met")]))
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(prog="tools/bench/run.py", usage=__doc__, add_help=False)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--json", default=f"{payloads.OUT}/results.json")
+    parser.add_argument("--svg", default=f"{payloads.OUT}/boot.svg")
+    parser.add_argument("--here", action="store_true")  # the lab's half
+    parser.add_argument("--help", "-h", action="store_true")
+    options = parser.parse_args()
+    unknown = [name for name in options.names if name not in ROUNDS]
+    if options.help or unknown:
+        print(__doc__.strip(), file=sys.stderr if unknown else sys.stdout)
+        sys.exit(125 if unknown else 0)
+    return options
+
+
+def keep(path, results):
+    """Adds results to what the file has, and returns all."""
+    try:
+        with open(path) as file:
+            everything = json.load(file)
+    except (OSError, ValueError):
+        everything = {}
+    everything.update(results)
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    with open(path, "w") as file:
+        json.dump(everything, file, indent=1)
+
+
+def main():
+    options = parse_arguments()
+    results, failed = {}, False
+    for name in options.names or ROUNDS:
+        benchmark = importlib.import_module(name)
+        rounds = options.rounds or ROUNDS[name]
+        try:
+            elsewhere = getattr(benchmark, "IN_LAB", False) and not options.here
+            result = in_lab(name, rounds) if elsewhere else benchmark.measure(rounds)
+        except Failure as failure:
+            print(f"tools/bench: {failure}", file=sys.stderr)
+            failed = True
+            continue
+        if options.here:
+            print(MARK + json.dumps(result), flush=True)
+            continue
+        results[name] = result
+        keep(options.json, results)
+    if failed:
+        sys.exit(125)
+    if options.here:
+        return
+    if "boot" in results:
+        from timeline import draw
+        with open(options.svg, "w") as file:
+            file.write(draw(results["boot"]["timeline"]))
+    print_table(results)
+    sys.exit(any(row.get("met") is False for result in results.values() for row in result["rows"]))
+
+
+main()

@@ -6,8 +6,8 @@
 
 #include <atomic>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/post.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <utility>
 #include <vector>
@@ -16,7 +16,20 @@ namespace vmm {
 
 namespace asio = boost::asio;
 
+namespace {
+
+// Handlers of one turn. What keeps becoming ready, at a guest's will perhaps, must not keep the turn from ending.
+constexpr size_t kTurn = 64;
+
+}  // namespace
+
 struct EventLoop::Impl {
+  size_t poll() {
+    size_t ran = 0;
+    while (ran < kTurn && context.poll_one() > 0) ++ran;
+    return ran;
+  }
+
   asio::io_context context{1};
   asio::executor_work_guard<asio::io_context::executor_type> work{context.get_executor()};
   std::vector<std::function<void()>> end_of_turn;
@@ -29,7 +42,7 @@ EventLoop::~EventLoop() = default;
 void EventLoop::run() {
   while (!impl_->stopped) {
     impl_->context.run_one();
-    impl_->context.poll();
+    impl_->poll();
     end_turn();
   }
   impl_->stopped = false;
@@ -43,7 +56,7 @@ void EventLoop::stop() {
 size_t EventLoop::run_ready() {
   size_t ran = 0;
   for (;;) {
-    const size_t now = impl_->context.poll();
+    const size_t now = impl_->poll();
     const bool ends = !impl_->end_of_turn.empty();
     end_turn();
     ran += now;
@@ -138,7 +151,7 @@ void FdWatch::arm() {
     asio::post(impl_->descriptor.get_executor(), [fire] { fire({}); });
   } else {
     impl_->descriptor.async_wait(impl_->event == Event::kReadable ? asio::posix::descriptor_base::wait_read
-                                                                   : asio::posix::descriptor_base::wait_write,
+                                                                  : asio::posix::descriptor_base::wait_write,
                                  std::move(fire));
   }
 }

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <functional>
 #include <optional>
 #include <string>
 #include <thread>
@@ -33,6 +34,15 @@ TEST_CASE("event loop: end-of-turn callbacks run once, after what was ready", "[
   loop.post([&] { order += "second "; });
   loop.run_ready();
   CHECK(order == "first second end ");
+}
+
+TEST_CASE("event loop: a turn ends although its handlers go on posting", "[core]") {
+  EventLoop loop;
+  const std::function<void()> again = [&] { loop.post(again); };
+  loop.post(again);
+  loop.at_end_of_turn([&] { loop.stop(); });
+  loop.run();
+  SUCCEED("it did not run for ever");
 }
 
 TEST_CASE("event loop: a task awaits another and reports its end", "[core]") {

@@ -94,8 +94,9 @@ void Virtqueue::wake_waiters() {
   if (has_available()) wake_soon();
 }
 
+// When this turn's budget is used up, its end does it.
 void Virtqueue::wake_soon() {
-  if (std::exchange(wake_scheduled_, true)) return;
+  if (budget_ == 0 || std::exchange(wake_scheduled_, true)) return;
   loop_.post([weak = std::weak_ptr(self_)] {
     const auto self = weak.lock();
     if (!self) return;
@@ -214,8 +215,9 @@ void Virtqueue::schedule_end_of_turn() {
     if (!self) return;
     Virtqueue& queue = **self;
     queue.end_of_turn_scheduled_ = false;
-    queue.budget_ = queue.config_.size;
+    const bool held_back = std::exchange(queue.budget_, queue.config_.size) == 0;
     queue.notify_driver();
+    if (held_back) queue.wake_soon();
   });
 }
 

@@ -2,6 +2,7 @@
 #include "devices/virtio/virtqueue.h"
 
 #include <catch2/catch.hpp>
+#include <functional>
 
 #include "tests/support/driver_queue.h"
 
@@ -24,6 +25,11 @@ Task<void> echo(Virtqueue& queue, std::vector<std::string>& seen) {
 // Takes chains and keeps them.
 Task<void> hoard(Virtqueue& queue, std::vector<DescriptorChain>& kept) {
   while (auto chain = co_await queue.next()) kept.push_back(std::move(*chain));
+}
+
+// Returns chains while a driver on another CPU goes on adding.
+Task<void> echo_to_busy_driver(Virtqueue& queue, const std::function<void()>& add) {
+  while (auto chain = co_await queue.next()) add();
 }
 
 struct Fixture {
@@ -60,9 +66,14 @@ TEST_CASE("virtqueue: indices wrap around 2^16", "[virtio][queue]") {
   CHECK(f.driver.device_side().stats().chains == 70000);
 }
 
-TEST_CASE("virtqueue: an indirect table is followed, with the write flag ignored on its descriptor", "[virtio][queue]") {
+TEST_CASE("virtqueue: an indirect table is followed, with the write flag ignored on its descriptor",
+          "[virtio][queue]") {
   Fixture f;
-  f.driver.chain().readable(std::string("ab")).readable(std::string("cd")).writable(4).publish_indirect(VRING_DESC_F_WRITE);
+  f.driver.chain()
+      .readable(std::string("ab"))
+      .readable(std::string("cd"))
+      .writable(4)
+      .publish_indirect(VRING_DESC_F_WRITE);
   const auto used = f.driver.next_used();
   REQUIRE(used);
   CHECK(used->length == 4);
@@ -82,7 +93,12 @@ TEST_CASE("virtqueue: a direct chain may end in one indirect descriptor", "[virt
 
 TEST_CASE("virtqueue: empty descriptors are passed over", "[virtio][queue]") {
   Fixture f;
-  f.driver.chain().raw({0x20000}, 0, 0).readable(std::string("z")).raw({0x20000}, 0, VRING_DESC_F_WRITE).writable(1).publish();
+  f.driver.chain()
+      .raw({0x20000}, 0, 0)
+      .readable(std::string("z"))
+      .raw({0x20000}, 0, VRING_DESC_F_WRITE)
+      .writable(1)
+      .publish();
   const auto used = f.driver.next_used();
   REQUIRE(used);
   CHECK(used->length == 1);
@@ -202,7 +218,8 @@ TEST_CASE("virtqueue: unusable rings are not created (Q23, Q25)", "[virtio][queu
       {.size = 16, .descriptors = {0x1000}, .available = {end - 2}, .used = {0x3000}},
       {.size = 16, .descriptors = {0x1000}, .available = {0x2000}, .used = {0xfffffffffffffffc}},
   }));
-  CHECK_FALSE(Virtqueue::create(host.memory(), host.loop(), kick, config, [] {}, [](const char*) {}));
+  CHECK_FALSE(Virtqueue::create(
+      host.memory(), host.loop(), kick, config, [] {}, [](const char*) {}));
 }
 
 TEST_CASE("virtqueue: with event index the driver is told only past its mark", "[virtio][queue]") {
@@ -250,4 +267,16 @@ TEST_CASE("virtqueue: kicks on an empty ring cost nothing but a look (Q31)", "[v
   for (int i = 0; i < 1000; ++i) f.driver.kick();
   CHECK_FALSE(f.driver.next_used());
   CHECK(f.driver.device_side().stats().chains == 0);
+}
+
+TEST_CASE("virtqueue: a driver that never stops adding does not keep the turn from ending (Q29)", "[virtio][queue]") {
+  FakeDeviceHost host;
+  DriverQueue driver(host, {.size = 4});
+  const std::function<void()> add = [&] { driver.chain().raw({0x20000}, 4, 0).publish(); };
+  host.loop().spawn(echo_to_busy_driver(driver.device_side(), add));
+  add();
+  host.loop().at_end_of_turn([&] { host.loop().stop(); });
+  host.loop().run();
+  CHECK(driver.device_side().stats().chains <= 4);
+  driver.device_side().stop();
 }

@@ -29,7 +29,7 @@ constexpr uint64_t kSize = 1 << 20;
 
 // Memory whose alignment a test chooses.
 struct Memory {
-  explicit Memory(size_t size, size_t skew = 0) : list{{storage.data() + skew, size}} {}
+  explicit Memory(size_t size, size_t skew = 0) : list{iovec{storage.data() + skew, size}} {}
   alignas(4096) std::array<char, 512 << 10> storage{};
   std::array<iovec, 1> list;
 

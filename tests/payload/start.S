@@ -1,7 +1,7 @@
 // Where a payload begins: Multiboot entry (32-bit protected mode, paging off), own tables, then CPL 3.
 //
-// main() runs at CPL 3 with IOPL 3: it may use every port, and a KVM that interprets kernel code runs it at native speed.
-// Before that boot() runs at CPL 0 for what needs it. Down goes SYSEXIT, which such a KVM knows (it has no IRET to an outer
+// main() runs at CPL 3 with IOPL 3: it may use every port, and nothing else that a user's program may not. Before that
+// boot() runs at CPL 0 for what needs it. Down goes SYSEXIT: a KVM that interprets kernel code has no IRET to an outer
 // level). Interrupts stay off; exceptions end in exception().
 
   .section .multiboot, "a"

@@ -2,7 +2,7 @@
 //
 // main() runs at CPL 3 with IOPL 3: it may use every port, and nothing else that a user's program may not. Before that
 // boot() runs at CPL 0 for what needs it. Down goes SYSEXIT: a KVM that interprets kernel code has no IRET to an outer
-// level). Interrupts stay off; exceptions end in exception().
+// level. Interrupts stay off; exceptions end in exception().
 
   .section .multiboot, "a"
   .balign 4

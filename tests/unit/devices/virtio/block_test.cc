@@ -243,7 +243,7 @@ TEST_CASE("virtio-blk: data that is no whole sector fails", "[virtio][block]") {
   CHECK(f.backend.calls.empty());
 }
 
-TEST_CASE("virtio-blk: a chain of more than 4 GiB fails", "[virtio][block]") {
+TEST_CASE("virtio-blk: a chain of more than 4 GiB comes straight back (E2)", "[virtio][block]") {
   Fixture f;
   f.backend.reported_size = uint64_t{1} << 40;
   f.block.refresh_size();
@@ -258,8 +258,7 @@ TEST_CASE("virtio-blk: a chain of more than 4 GiB fails", "[virtio][block]") {
   chain.readable_value(header(VIRTIO_BLK_T_IN));
   for (int i = 0; i < 100; ++i) chain.raw({0}, all, VRING_DESC_F_WRITE);
   chain.raw(place.address, place.size, VRING_DESC_F_INDIRECT).publish();
-  CHECK(f.next_answer().length == 1);
-  CHECK(f.host.memory().read<uint8_t>({0x100000}) == VIRTIO_BLK_S_IOERR);
+  CHECK(f.next_answer().length == 0);
   CHECK(f.backend.calls.empty());
 }
 

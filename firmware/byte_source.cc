@@ -50,8 +50,7 @@ FileSource::FileSource(int fd, std::string name) : fd_(fd), name_(std::move(name
   struct stat status {};
   if (::fstat(fd_, &status) != 0) throw Error(fmt::format("cannot read '{}': {}", name_, errno_text(errno)));
   if (!S_ISREG(status.st_mode)) {
-    throw Error(fmt::format("'{}' is {}, not a regular file", name_, file_type(status.st_mode)),
-                "pass a regular file");
+    throw Error(fmt::format("'{}' is {}, not a regular file", name_, file_type(status.st_mode)), "pass a regular file");
   }
   size_ = static_cast<uint64_t>(status.st_size);
 }

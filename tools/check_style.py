@@ -12,12 +12,9 @@ WARN_LINES, FAIL_LINES = 500, 900
 # Sources without a unit test of the same name, and why they need none.
 UNTESTED = {
     "vmm/core/check.cc": "it aborts",
-    "vmm/core/fd.cc": "every function is one system call",
-    "vmm/core/log.cc": "it formats lines; the tests of the program read them",
     "devices/backends/io_uring.cc": "io_engine_test runs both engines",
     "devices/backends/lock_holder.cc": "image_lock_test meets it",
     "devices/backends/thread_engine.cc": "io_engine_test runs both engines",
-    "devices/pci/msix.cc": "virtio_pci_test drives it as a guest does",
     "devices/pci/pci_device.cc": "pci_root_test and virtio_pci_test drive it as a guest does",
     "devices/virtio/descriptor_chain.cc": "virtqueue_test",
 }

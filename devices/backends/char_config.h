@@ -2,8 +2,8 @@
 //
 //   stdio | file=PATH | pty | unix=PATH | tcp=HOST:PORT | null   [,ts] [,log=PATH]
 //
-// unix and tcp listen; an empty HOST is 127.0.0.1, and an IPv6 one stands in brackets. `ts` puts the time since start in
-// front of each line; `log` appends a copy of all output to a file. A comma cannot be part of a path.
+// unix and tcp listen; an empty HOST is 127.0.0.1, and an IPv6 one stands in brackets. `ts` puts the time since start
+// in front of each line; `log` appends a copy of all output to a file. A comma cannot be part of a path.
 #pragma once
 
 #include <string>

@@ -29,7 +29,8 @@ class CharEndpoint {
   virtual ~CharEndpoint() = default;
   // Whoever is there is reported, now and whenever that changes; before a descriptor closes, its peer is replaced.
   virtual void start(std::function<void(CharPeer)> on_peer) = 0;
-  // The stream met the end of the peer's input or a broken connection. An endpoint with one peer for life stays as it is.
+  // The stream met the end of the peer's input or a broken connection. An endpoint with one peer for life stays as it
+  // is.
   virtual void peer_lost() {}
 };
 

@@ -41,9 +41,7 @@ class CharRing {
   }
 
   // The oldest bytes, as many as lie in one piece; empty only when the queue is.
-  std::span<const std::byte> front() const {
-    return {data_.get() + begin_, std::min(size_, capacity_ - begin_)};
-  }
+  std::span<const std::byte> front() const { return {data_.get() + begin_, std::min(size_, capacity_ - begin_)}; }
   void pop(size_t length) {
     size_ -= length;
     begin_ = size_ == 0 ? 0 : (begin_ + length) % capacity_;

@@ -4,14 +4,15 @@
 //   device <-on_input-- incoming ring <- [key filter] <- host
 //
 // write() only appends to `pending` under a mutex and wakes the loop if it sleeps; while a guest prints, the loop comes
-// by itself every kPace, so that a boot that prints byte by byte costs no wake-ups. The loop takes `pending` as a whole,
-// shows it to the observer, and moves it on as far as the host accepts it.
+// by itself every kPace, so that a boot that prints byte by byte costs no wake-ups. The loop takes `pending` as a
+// whole, shows it to the observer, and moves it on as far as the host accepts it.
 //
-// With no peer (no client on the socket, standard output closed) or with one that has taken nothing for kStall while its
-// buffer was full, the outgoing ring keeps the newest 256 KiB and drops the oldest. A client that connects later thus
-// gets the boot log first. Log file and observer see everything.
+// With no peer (no client on the socket, standard output closed) or with one that has taken nothing for kStall while
+// its buffer was full, the outgoing ring keeps the newest 256 KiB and drops the oldest. A client that connects later
+// thus gets the boot log first. Log file and observer see everything.
 //
-// From the host at most 64 KiB are read ahead of the guest: the escape keys among them work although the guest is stuck.
+// From the host at most 64 KiB are read ahead of the guest: the escape keys among them work although the guest is
+// stuck.
 #pragma once
 
 #include <atomic>

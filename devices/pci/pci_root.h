@@ -28,8 +28,8 @@ class PciRoot {
     std::unique_ptr<IrqLine> line;
     uint8_t number = 0;
   };
-  // Puts a device in the next free slot; `wire` is asked for that slot's INTA. Throws Error when all slots or the window
-  // are taken. Returns the slot.
+  // Puts a device in the next free slot; `wire` is asked for that slot's INTA. Throws Error when all slots or the
+  // window are taken. Returns the slot.
   size_t plug(std::unique_ptr<PciDevice> device, const std::function<Wire(size_t slot)>& wire);
 
   Device& ecam();   // kEcamSize bytes of memory

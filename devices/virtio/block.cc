@@ -48,8 +48,7 @@ size_t data_in(const DescriptorChain& chain) { return chain.writable_size() - 1;
 
 }  // namespace
 
-VirtioBlock::VirtioBlock(BlockBackend& backend, const DiskConfig& config, std::string name,
-                         uint16_t queues)
+VirtioBlock::VirtioBlock(BlockBackend& backend, const DiskConfig& config, std::string name, uint16_t queues)
     : backend_(backend), name_(std::move(name)), queues_(queues) {
   CHECK(queues > 0);
   const uint32_t block = block_size_of(config, backend_);
@@ -80,7 +79,7 @@ VirtioTraits VirtioBlock::traits() const {
   uint64_t features = feature(VIRTIO_BLK_F_SEG_MAX) | feature(VIRTIO_BLK_F_BLK_SIZE) | feature(VIRTIO_BLK_F_TOPOLOGY) |
                       feature(VIRTIO_BLK_F_MQ) | feature(VIRTIO_BLK_F_FLUSH) | feature(VIRTIO_BLK_F_CONFIG_WCE);
   features |= backend_.read_only() ? feature(VIRTIO_BLK_F_RO)
-                                    : feature(VIRTIO_BLK_F_DISCARD) | feature(VIRTIO_BLK_F_WRITE_ZEROES);
+                                   : feature(VIRTIO_BLK_F_DISCARD) | feature(VIRTIO_BLK_F_WRITE_ZEROES);
   return {.device_id = VIRTIO_ID_BLOCK,
           .features = features,
           .queue_sizes = std::vector<uint16_t>(queues_, kQueueSize),

@@ -23,7 +23,9 @@ class DescriptorChain {
 
   // The device-readable and device-writable buffers in order. Empty buffers are left out.
   std::span<const GuestSlice> readable() const { return {slices_.data(), readable_count_}; }
-  std::span<const GuestSlice> writable() const { return {slices_.data() + readable_count_, slices_.size() - readable_count_}; }
+  std::span<const GuestSlice> writable() const {
+    return {slices_.data() + readable_count_, slices_.size() - readable_count_};
+  }
   size_t readable_size() const;
   size_t writable_size() const;
 

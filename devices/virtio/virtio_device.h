@@ -18,11 +18,11 @@
 namespace vmm {
 
 struct VirtioTraits {
-  uint16_t device_id = 0;              // VIRTIO_ID_*
-  uint64_t features = 0;               // the device type's own feature bits; the transport adds VERSION_1 and ring bits
-  std::vector<uint16_t> queue_sizes;   // the largest size of each queue
-  size_t config_size = 0;              // bytes of device-specific configuration
-  uint32_t pci_class = 0xff0000;       // class code, subclass, programming interface
+  uint16_t device_id = 0;             // VIRTIO_ID_*
+  uint64_t features = 0;              // the device type's own feature bits; the transport adds VERSION_1 and ring bits
+  std::vector<uint16_t> queue_sizes;  // the largest size of each queue
+  size_t config_size = 0;             // bytes of device-specific configuration
+  uint32_t pci_class = 0xff0000;      // class code, subclass, programming interface
 };
 
 class VirtioDevice {

@@ -41,8 +41,8 @@ PciIdentity identity_of(const VirtioTraits& traits) {
           .revision = 1};
 }
 
-// A vendor capability that says where in the BAR a structure lies (§4.1.4). The first two bytes, id and link, are put in
-// front by add_capability().
+// A vendor capability that says where in the BAR a structure lies (§4.1.4). The first two bytes, id and link, are put
+// in front by add_capability().
 template <typename Capability>
 std::span<const std::byte> body_of(const Capability& capability) {
   return std::as_bytes(std::span(&capability, 1)).subspan(2);
@@ -74,8 +74,8 @@ struct CommonConfig {
   static void set_driver_features(VirtioPci& t, uint64_t value) {
     // The set that FEATURES_OK accepted is final (§3.1.1).
     if ((t.status_ & VIRTIO_CONFIG_S_FEATURES_OK) != 0 || t.driver_feature_select_ > 1) return;
-    t.driver_features_ = t.driver_feature_select_ == 0 ? with_low(t.driver_features_, value)
-                                                       : with_high(t.driver_features_, value);
+    t.driver_features_ =
+        t.driver_feature_select_ == 0 ? with_low(t.driver_features_, value) : with_high(t.driver_features_, value);
   }
   static uint16_t known_vector(const VirtioPci& t, uint64_t vector) {
     return vector < t.msix_.size() ? static_cast<uint16_t>(vector) : uint16_t{VIRTIO_MSI_NO_VECTOR};
@@ -151,14 +151,14 @@ VirtioPci::VirtioPci(DeviceHost& host, std::unique_ptr<VirtioDevice> device)
   CHECK(traits_.config_size <= kSectionSize && traits_.queue_sizes.size() < kSectionSize / kNotifyMultiplier);
   for (const uint16_t size : traits_.queue_sizes) queues_.emplace_back(size);
 
-  add_capability(PCI_CAP_ID_VNDR, body_of(structure(VIRTIO_PCI_CAP_COMMON_CFG, kCommon, sizeof(virtio_pci_common_cfg))));
+  add_capability(PCI_CAP_ID_VNDR,
+                 body_of(structure(VIRTIO_PCI_CAP_COMMON_CFG, kCommon, sizeof(virtio_pci_common_cfg))));
   add_capability(PCI_CAP_ID_VNDR, body_of(structure(VIRTIO_PCI_CAP_ISR_CFG, kIsr, 1)));
   if (traits_.config_size > 0) {
     add_capability(PCI_CAP_ID_VNDR, body_of(structure(VIRTIO_PCI_CAP_DEVICE_CFG, kDeviceConfig, traits_.config_size)));
   }
-  virtio_pci_notify_cap notify{
-      .cap = structure(VIRTIO_PCI_CAP_NOTIFY_CFG, kNotify, queues_.size() * kNotifyMultiplier),
-      .notify_off_multiplier = kNotifyMultiplier};
+  virtio_pci_notify_cap notify{.cap = structure(VIRTIO_PCI_CAP_NOTIFY_CFG, kNotify, queues_.size() * kNotifyMultiplier),
+                               .notify_off_multiplier = kNotifyMultiplier};
   notify.cap.cap_len = sizeof notify;
   add_capability(PCI_CAP_ID_VNDR, body_of(notify));
 
@@ -231,7 +231,8 @@ bool VirtioPci::config_read_hook(uint64_t offset, std::span<std::byte> data) {
   if (offset != field) return false;
   const uint32_t at = config_dword(window_capability_ + VIRTIO_PCI_CAP_OFFSET);
   const uint32_t length = config_dword(window_capability_ + VIRTIO_PCI_CAP_LENGTH);
-  if (config_byte(window_capability_ + VIRTIO_PCI_CAP_BAR) != 0 || at >= kBarSize || length != data.size()) return false;
+  if (config_byte(window_capability_ + VIRTIO_PCI_CAP_BAR) != 0 || at >= kBarSize || length != data.size())
+    return false;
   read(at, data);
   return true;
 }
@@ -281,7 +282,8 @@ void VirtioPci::write_status(uint8_t value) {
   }
   const auto appeared = static_cast<uint8_t>(value & ~status_);
   if ((appeared & VIRTIO_CONFIG_S_FEATURES_OK) != 0 && !features_acceptable()) {
-    value &= static_cast<uint8_t>(~VIRTIO_CONFIG_S_FEATURES_OK);  // §3.1.1 step 6: the driver sees that it did not stick
+    value &=
+        static_cast<uint8_t>(~VIRTIO_CONFIG_S_FEATURES_OK);  // §3.1.1 step 6: the driver sees that it did not stick
   }
   status_ = value | (status_ & VIRTIO_CONFIG_S_NEEDS_RESET);
   if ((appeared & VIRTIO_CONFIG_S_DRIVER_OK) != 0 && phase_ == Phase::kIdle) {
@@ -393,7 +395,8 @@ void VirtioPci::stop(std::function<void()> done) {
 void VirtioPci::ring_broken(const char* why) { need_reset(why); }
 
 void VirtioPci::need_reset(const std::string& why) {
-  guest_warn(log_limit_, "{}: the guest's driver made a mistake: {}; the device waits for a reset", device_->name(), why);
+  guest_warn(log_limit_, "{}: the guest's driver made a mistake: {}; the device waits for a reset", device_->name(),
+             why);
   {
     const std::lock_guard lock(mutex_);
     status_ |= VIRTIO_CONFIG_S_NEEDS_RESET;

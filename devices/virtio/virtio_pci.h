@@ -6,9 +6,9 @@
 //   0x1000  ISR status                0x4000  MSI-X table
 //   0x2000  device configuration      0x6000  MSI-X pending bits
 //
-// vCPU threads only touch registers here. Setting DRIVER_OK posts "start the queues" to the loop; writing 0 to the status
-// posts "stop them", and the status goes on showing its old value until every queue has come to rest, which a driver
-// must wait for (§4.1.4.3.1). After that no byte of guest memory is written. So no vCPU ever waits for the loop.
+// vCPU threads only touch registers here. Setting DRIVER_OK posts "start the queues" to the loop; writing 0 to the
+// status posts "stop them", and the status goes on showing its old value until every queue has come to rest, which a
+// driver must wait for (§4.1.4.3.1). After that no byte of guest memory is written. So no vCPU ever waits for the loop.
 //
 // A ring that cannot be trusted latches DEVICE_NEEDS_RESET (§2.1.1) and stops this device alone.
 #pragma once
@@ -72,8 +72,8 @@ class VirtioPci : public PciDevice {
     std::unique_ptr<Virtqueue> ring;
   };
 
-  Queue* selected_queue();       // null when queue_select names none
-  Queue* configurable_queue();   // the same, but null as well once the driver may no longer change queues (§4.1.4.3.2)
+  Queue* selected_queue();      // null when queue_select names none
+  Queue* configurable_queue();  // the same, but null as well once the driver may no longer change queues (§4.1.4.3.2)
   void write_status(uint8_t value);
   bool features_acceptable() const;
   void reset_registers();

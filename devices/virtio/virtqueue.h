@@ -1,9 +1,9 @@
 // Virtqueue: the device side of one split ring. Virtio 1.2 §2.7.
 //
-// Tasks take chains with `co_await queue.next()`. A kick (the driver's notification, an EventFd) wakes them on the loop.
-// At most one ring's worth of chains is taken per wake-up, then other devices get their turn. Descriptors are copied out
-// of guest memory once, checked, and never looked at again. Used entries are published at once; whether the driver wants
-// an interrupt is decided once, at the end of the loop's turn.
+// Tasks take chains with `co_await queue.next()`. A kick (the driver's notification, an EventFd) wakes them on the
+// loop. At most one ring's worth of chains is taken per wake-up, then other devices get their turn. Descriptors are
+// copied out of guest memory once, checked, and never looked at again. Used entries are published at once; whether the
+// driver wants an interrupt is decided once, at the end of the loop's turn.
 //
 // A chain that is malformed but has a valid head goes straight back with length 0. A ring that cannot be trusted any
 // more (an impossible index, a head in flight twice) latches the queue: it stops, `on_broken` tells the transport, and
@@ -43,9 +43,9 @@ class Virtqueue {
     uint64_t interrupts = 0;
   };
 
-  // Checks the ring's place. Null when the size is not a power of two up to 32768 or a part of the ring is misaligned or
-  // not in RAM. `interrupt` is called on the loop when the driver should hear of used buffers; `on_broken`
-  // with a reason when the ring cannot be trusted.
+  // Checks the ring's place. Null when the size is not a power of two up to 32768 or a part of the ring is misaligned
+  // or not in RAM. `interrupt` is called on the loop when the driver should hear of used buffers; `on_broken` with a
+  // reason when the ring cannot be trusted.
   static std::unique_ptr<Virtqueue> create(const GuestMemory& memory, EventLoop& loop, const EventFd& kick,
                                            const VirtqueueConfig& config, std::function<void()> interrupt,
                                            std::function<void(const char*)> on_broken);

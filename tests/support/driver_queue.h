@@ -54,7 +54,8 @@ class DriverQueue {
                .indirect = options.indirect};
     next_buffer_ = options.base + 0x10000;
     device_side_ = Virtqueue::create(
-        host.memory(), host.loop(), kick_, config_, [this] { ++interrupts; }, [this](const char* why) { broken = why; });
+        host.memory(), host.loop(), kick_, config_, [this] { ++interrupts; },
+        [this](const char* why) { broken = why; });
   }
   ~DriverQueue() {
     device_side_->stop();
@@ -75,8 +76,7 @@ class DriverQueue {
       return add(buffer, 0);
     }
     template <typename T>
-      requires std::is_trivially_copyable_v<T>
-    Chain& readable_value(const T& value) {
+    requires std::is_trivially_copyable_v<T> Chain& readable_value(const T& value) {
       return readable(std::as_bytes(std::span(&value, 1)));
     }
     Chain& readable(const std::string& text) { return readable(std::as_bytes(std::span(text))); }

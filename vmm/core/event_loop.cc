@@ -104,8 +104,8 @@ struct FdWatch::Impl : std::enable_shared_from_this<FdWatch::Impl> {
       : descriptor(context), pause(context), event(watched), on_ready(std::move(callback)) {
     boost::system::error_code error;
     // A duplicate, because epoll takes a descriptor once and a socket may be watched both ways. epoll refuses regular
-    // files and the like: those never block, so they count as ready. With no descriptor left for the duplicate nothing is
-    // known: then it counts as ready a few times a second.
+    // files and the like: those never block, so they count as ready. With no descriptor left for the duplicate nothing
+    // is known: then it counts as ready a few times a second.
     const int own = ::fcntl(fd, F_DUPFD_CLOEXEC, 3);
     descriptor.assign(own, error);
     always_ready = static_cast<bool>(error);

@@ -1,8 +1,8 @@
 // EventLoop: one reactor, run by one thread, on which all device work happens.
 //
-// vCPU threads only touch registers; whatever takes longer is posted here or woken here by a descriptor. A loop turn is:
-// wait, run what is ready (up to a bound), then run the "end of turn" callbacks. Those gather work that is cheaper in one
-// go: an io_uring submits once per turn, a queue decides once per turn whether to interrupt the guest.
+// vCPU threads only touch registers; whatever takes longer is posted here or woken here by a descriptor. A loop turn
+// is: wait, run what is ready (up to a bound), then run the "end of turn" callbacks. Those gather work that is cheaper
+// in one go: an io_uring submits once per turn, a queue decides once per turn whether to interrupt the guest.
 #pragma once
 
 #include <chrono>

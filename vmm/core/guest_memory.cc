@@ -31,7 +31,8 @@ GuestMemory::GuestMemory(std::span<const Range> ranges) {
   regions_.reserve(ranges.size());
   for (const Range& range : ranges) {
     // MAP_NORESERVE: memory is paid for when the guest touches it, so a guest may be larger than the host.
-    void* host = ::mmap(nullptr, range.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* host =
+        ::mmap(nullptr, range.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (host == MAP_FAILED) {
       const int error = errno;
       for (const Region& region : regions_) ::munmap(region.host, region.size);

@@ -8,7 +8,7 @@
 namespace vmm {
 
 struct BootState {
-  bool long_mode = false;    // 64-bit code with paging, or flat 32-bit protected mode without
+  bool long_mode = false;  // 64-bit code with paging, or flat 32-bit protected mode without
   uint64_t rip = 0, rax = 0, rbx = 0, rsi = 0, rsp = 0;
   uint64_t page_tables = 0;  // CR3, for long mode
   uint64_t gdt = 0;          // flat code at selector 0x10, flat data at 0x18, a TSS at 0x20

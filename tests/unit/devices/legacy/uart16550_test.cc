@@ -1,10 +1,10 @@
 // The UART as its driver sees it: probing, both FIFOs, every cause of an interrupt, and loopback.
 #include "devices/legacy/uart16550.h"
 
-#include <catch2/catch.hpp>
 #include <linux/serial_reg.h>
 
 #include <algorithm>
+#include <catch2/catch.hpp>
 
 using namespace vmm;
 

@@ -27,7 +27,10 @@ struct Fixture {
   explicit Fixture(const DiskConfig& config = {}, uint64_t features = kFlush | kConfigWce)
       : Fixture(std::make_unique<MemoryBackend>(kSectors * 512), config, features) {}
   Fixture(std::unique_ptr<MemoryBackend> storage, const DiskConfig& config, uint64_t features)
-      : owned_backend(std::move(storage)), backend(*owned_backend), block(backend, config, "vda", 2), driver(host, {.size = 256}) {
+      : owned_backend(std::move(storage)),
+        backend(*owned_backend),
+        block(backend, config, "vda", 2),
+        driver(host, {.size = 256}) {
     block.config_changed = [this] { ++config_changes; };
     block.activate(features);
     host.loop().spawn(block.serve(0, driver.device_side()), [this] { ended = true; });

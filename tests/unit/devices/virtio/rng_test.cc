@@ -1,9 +1,8 @@
 // virtio-rng fills what it is given, within bounds.
 #include "devices/virtio/rng.h"
 
-#include <catch2/catch.hpp>
-
 #include <algorithm>
+#include <catch2/catch.hpp>
 
 #include "tests/support/driver_queue.h"
 

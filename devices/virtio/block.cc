@@ -90,7 +90,6 @@ VirtioTraits VirtioBlock::traits() const {
 // ---- configuration
 
 void VirtioBlock::read_config(size_t offset, std::span<std::byte> out) const {
-  const std::lock_guard lock(config_mutex_);
   virtio_blk_config config = config_;
   config.wce = writeback_ ? 1 : 0;
   const auto bytes = std::as_bytes(std::span(&config, 1)).subspan(offset, out.size());
@@ -118,12 +117,7 @@ void VirtioBlock::reset() {
 void VirtioBlock::refresh_size() {
   backend_.refresh_size();
   const uint64_t capacity = backend_.size() / config_.blk_size * config_.blk_size / kSector;
-  if (capacity == config_.capacity) return;
-  {
-    const std::lock_guard lock(config_mutex_);
-    config_.capacity = capacity;
-  }
-  if (running_) config_changed();
+  if (capacity != config_.capacity) change_config([&] { config_.capacity = capacity; });
 }
 
 // D2: stable on completion when the driver never heard of flushing (§5.2.6.2, the first condition), or chose

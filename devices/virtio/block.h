@@ -12,7 +12,6 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -84,7 +83,6 @@ class VirtioBlock : public VirtioDevice {
   uint16_t queues_;
   Stats stats_;
 
-  mutable std::mutex config_mutex_;    // read_config() comes from a vCPU, a new size from the loop
   virtio_blk_config config_{};         // but for `wce`
   std::atomic<bool> writeback_{true};  // its `wce`: the driver may change it at any time
   bool running_ = false;

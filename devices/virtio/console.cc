@@ -49,7 +49,6 @@ VirtioTraits VirtioConsole::traits() const {
 }
 
 void VirtioConsole::read_config(size_t offset, std::span<std::byte> out) const {
-  const std::lock_guard lock(size_mutex_);
   const virtio_console_config config = {
       .cols = columns_, .rows = rows_, .max_nr_ports = static_cast<uint32_t>(ports_.size())};
   const auto bytes = std::as_bytes(std::span(&config, 1)).subspan(offset, out.size());
@@ -57,16 +56,14 @@ void VirtioConsole::read_config(size_t offset, std::span<std::byte> out) const {
 }
 
 void VirtioConsole::set_window_size(uint16_t columns, uint16_t rows) {
-  {
-    const std::lock_guard lock(size_mutex_);
+  change_config([&] {  // §5.3.4: with F_SIZE the size in the configuration may change
     columns_ = columns;
     rows_ = rows;
-  }
+  });
   if (!running_) {
     size_untold_ = true;
     return;
   }
-  config_changed();  // §5.3.4: with F_SIZE the size in the configuration may change
   for (uint32_t id = 0; id < ports_.size(); ++id) {
     if (ports_[id].config.is_console && ports_[id].ready) post_size(id);
   }
@@ -117,7 +114,7 @@ Task<void> VirtioConsole::receive(Port& port, Virtqueue& queue) {
     port.inbox_size -= length;
     std::memmove(port.inbox.data(), port.inbox.data() + length, port.inbox_size);
     if (length > 0) port.config.backend.resume_input();
-    if (std::exchange(size_untold_, false)) config_changed();
+    if (std::exchange(size_untold_, false)) change_config([] {});
   }
 }
 

@@ -18,7 +18,6 @@
 #include <array>
 #include <coroutine>
 #include <deque>
-#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -95,7 +94,6 @@ class VirtioConsole : public VirtioDevice {
   std::deque<std::vector<std::byte>> control_;  // messages for the driver
   Wakeup control_posted_;
   bool running_ = false;
-  mutable std::mutex size_mutex_;  // read_config() comes from a vCPU
   uint16_t columns_ = 0;
   uint16_t rows_ = 0;
   bool size_untold_ = false;  // set when no driver was there to be told

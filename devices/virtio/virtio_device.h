@@ -46,8 +46,10 @@ class VirtioDevice {
   // On the loop, when every serve() has ended: forget what the driver negotiated.
   virtual void reset() {}
 
-  // Set by the transport: tells the driver that configuration changed (loop thread).
-  std::function<void()> config_changed = [] {};
+  // Set by the transport: makes a change to what read_config() shows, and tells the driver. read_config() never runs at
+  // the same time, and a driver that has read half before it sees that it must read again (§2.5.1). Loop thread.
+  using Change = std::function<void()>;
+  std::function<void(const Change&)> change_config = [](const Change& change) { change(); };
 };
 
 }  // namespace vmm

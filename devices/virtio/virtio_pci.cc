@@ -112,7 +112,11 @@ struct CommonConfig {
       {VIRTIO_PCI_COMMON_NUMQ, 2, [](Owner& t) -> uint64_t { return t.queues_.size(); }},
       {VIRTIO_PCI_COMMON_STATUS, 1, [](Owner& t) -> uint64_t { return t.status_; },
        [](Owner& t, uint64_t v) { t.write_status(static_cast<uint8_t>(v)); }},
-      {VIRTIO_PCI_COMMON_CFGGENERATION, 1, [](Owner& t) -> uint64_t { return t.config_generation_; }},
+      {VIRTIO_PCI_COMMON_CFGGENERATION, 1,
+       [](Owner& t) -> uint64_t {
+         const std::lock_guard lock(t.generation_mutex_);
+         return t.config_generation_;
+       }},
       {VIRTIO_PCI_COMMON_Q_SELECT, 2, [](Owner& t) -> uint64_t { return t.queue_select_; },
        [](Owner& t, uint64_t v) { t.queue_select_ = static_cast<uint16_t>(v); }},
       {VIRTIO_PCI_COMMON_Q_SIZE, 2, queue<&Queue::size>,
@@ -179,9 +183,13 @@ VirtioPci::VirtioPci(DeviceHost& host, std::unique_ptr<VirtioDevice> device)
   msix_capability_ =
       add_capability(PCI_CAP_ID_MSIX, std::as_bytes(std::span(&msix, 1)), std::as_bytes(std::span(&msix_mask, 1)));
 
-  device_->config_changed = [this] {
-    ++config_generation_;
-    interrupt_config();
+  device_->change_config = [this](const VirtioDevice::Change& change) {
+    {
+      const std::lock_guard lock(generation_mutex_);
+      change();
+      ++config_generation_;
+    }
+    if (driven()) interrupt_config();
   };
 }
 
@@ -197,6 +205,7 @@ void VirtioPci::read(uint64_t offset, std::span<std::byte> data) {
   } else if (offset >= kDeviceConfig && offset < kNotify) {
     const uint64_t at = offset - kDeviceConfig;
     if (at < traits_.config_size) {
+      const std::lock_guard lock(generation_mutex_);
       device_->read_config(at, data.first(std::min<size_t>(data.size(), traits_.config_size - at)));
     }
   } else if (offset >= kMsixTableOffset && offset < kMsixPending) {

@@ -13,7 +13,6 @@
 // A ring that cannot be trusted latches DEVICE_NEEDS_RESET (§2.1.1) and stops this device alone.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -111,7 +110,9 @@ class VirtioPci : public PciDevice {
   std::vector<Queue> queues_;
   std::optional<uint64_t> bar_address_;
 
-  std::atomic<uint8_t> config_generation_{0};
+  // Held over changes and reads of the device's configuration, and of its generation. Inside mutex_, never around it.
+  std::mutex generation_mutex_;
+  uint8_t config_generation_ = 0;
   // Taken after mutex_ has been released; held while the wire is moved, so that wire and status agree.
   std::mutex isr_mutex_;
   uint8_t isr_ = 0;

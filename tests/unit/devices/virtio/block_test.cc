@@ -31,7 +31,10 @@ struct Fixture {
         backend(*owned_backend),
         block(backend, config, "vda", 2),
         driver(host, {.size = 256}) {
-    block.config_changed = [this] { ++config_changes; };
+    block.change_config = [this](const VirtioDevice::Change& change) {
+      change();
+      ++config_changes;
+    };
     block.activate(features);
     host.loop().spawn(block.serve(0, driver.device_side()), [this] { ended = true; });
   }

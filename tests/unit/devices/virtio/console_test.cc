@@ -19,7 +19,10 @@ struct Fixture {
   explicit Fixture(bool multiport = false)
       : device(multiport ? Ports{{"console", true, backend}, {"org.example.agent", false, channel}}
                          : Ports{{"console", true, backend}}) {
-    device.config_changed = [this] { ++changes; };
+    device.change_config = [this](const VirtioDevice::Change& change) {
+      change();
+      ++changes;
+    };
     start();
   }
   ~Fixture() { stop(); }
@@ -229,6 +232,7 @@ TEST_CASE("virtio-console: a size from before the driver came is told with the f
   Fixture f;
   f.stop();
   f.device.set_window_size(132, 43);
+  f.changes = 0;  // nobody heard of that one
   f.start();
   f.input().chain().writable(8).publish();
   f.input().chain().writable(8).publish();

@@ -419,7 +419,7 @@ TEST_CASE("virtio-pci: a changed configuration has a new generation and an inter
   Fixture f;
   f.drive();
   const auto before = f.read<uint8_t>(VIRTIO_PCI_COMMON_CFGGENERATION);
-  f.transport->device().config_changed();
+  f.transport->device().change_config([] {});
   CHECK(f.read<uint8_t>(VIRTIO_PCI_COMMON_CFGGENERATION) != before);
   CHECK(f.read<uint8_t>(0x1000) == 2);
 }

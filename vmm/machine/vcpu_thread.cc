@@ -131,13 +131,8 @@ bool VcpuThread::handle_exit() {
     case KVM_EXIT_INTR:
     case KVM_EXIT_IRQ_WINDOW_OPEN:
       return true;
-    case KVM_EXIT_SHUTDOWN: {
-      const kvm_sregs sregs = vcpu_.sregs();
-      return fail({Outcome::Kind::kTripleFault, exit_code::kTripleFault,
-                   fmt::format("triple fault on vCPU {} at RIP {:#x} ({}), CR0 {:#x} CR2 {:#x}", vcpu_.id(),
-                               vcpu_.regs().rip, cpu_mode(sregs), sregs.cr0, sregs.cr2),
-                   vcpu_.describe()});
-    }
+    case KVM_EXIT_SHUTDOWN:
+      return fail(triple_fault());
     case KVM_EXIT_FAIL_ENTRY:
       return fail({Outcome::Kind::kKvmError, exit_code::kKvmError,
                    fmt::format("the CPU refused to enter the guest on vCPU {} (reason {:#x})", vcpu_.id(),
@@ -155,6 +150,7 @@ bool VcpuThread::handle_exit() {
 
 void VcpuThread::port_access() {
   kvm_run& state = vcpu_.state();
+  accesses_[access_count_++ % accesses_.size()] = {true, state.io.direction == KVM_EXIT_IO_OUT, state.io.port};
   auto* data = reinterpret_cast<std::byte*>(&state) + state.io.data_offset;
   for (uint32_t i = 0; i < state.io.count; ++i, data += state.io.size) {
     const std::span<std::byte> value(data, state.io.size);
@@ -168,6 +164,7 @@ void VcpuThread::port_access() {
 
 void VcpuThread::memory_access() {
   kvm_run& state = vcpu_.state();
+  accesses_[access_count_++ % accesses_.size()] = {false, state.mmio.is_write != 0, state.mmio.phys_addr};
   const size_t length = std::min<size_t>(state.mmio.len, sizeof state.mmio.data);
   const auto value = std::as_writable_bytes(std::span(state.mmio.data)).first(length);
   if (state.mmio.is_write != 0) {
@@ -198,12 +195,41 @@ std::string VcpuThread::instruction_bytes() const {
   return text;
 }
 
+// "out 0x70, in 0x71, write 0xc0003000": the oldest first.
+std::string VcpuThread::last_exits() const {
+  std::string text;
+  const uint64_t count = std::min<uint64_t>(access_count_, accesses_.size());
+  for (uint64_t number = access_count_ - count; number < access_count_; ++number) {
+    const Access& access = accesses_[number % accesses_.size()];
+    const std::string_view verb = access.port ? (access.write ? "out" : "in") : (access.write ? "write" : "read");
+    text += fmt::format("{}{} {:#x}", text.empty() ? "" : ", ", verb, access.address);
+  }
+  return text.empty() ? "none" : text;
+}
+
+Outcome VcpuThread::triple_fault() const {
+  const kvm_sregs sregs = vcpu_.sregs();
+  const kvm_regs regs = vcpu_.regs();
+  const std::string exits = "last exits: " + last_exits();
+  // On AMD, KVM resets the vCPU before it says that it shut down (shutdown_interception() in arch/x86/kvm/svm/svm.c).
+  constexpr uint64_t kResetBase = 0xffff0000, kResetVector = 0xfff0;
+  if (sregs.cs.base == kResetBase && regs.rip == kResetVector) {
+    return {Outcome::Kind::kTripleFault, exit_code::kTripleFault,
+            fmt::format("triple fault on vCPU {} (where is lost: on AMD, KVM resets the registers first)", vcpu_.id()),
+            exits};
+  }
+  return {Outcome::Kind::kTripleFault, exit_code::kTripleFault,
+          fmt::format("triple fault on vCPU {} at RIP {:#x} ({}), CR0 {:#x} CR2 {:#x}", vcpu_.id(), regs.rip,
+                      cpu_mode(sregs), sregs.cr0, sregs.cr2),
+          vcpu_.describe() + "\n" + exits};
+}
+
 Outcome VcpuThread::internal_error() {
   const uint32_t suberror = vcpu_.state().internal.suberror;
   Outcome outcome{Outcome::Kind::kKvmError, exit_code::kKvmError,
                   fmt::format("KVM internal error on vCPU {}: {} ({}) at RIP {:#x}", vcpu_.id(),
                               suberror_name(suberror), suberror, vcpu_.regs().rip),
-                  vcpu_.describe() + "\ninstruction bytes:" + instruction_bytes()};
+                  vcpu_.describe() + "\ninstruction bytes:" + instruction_bytes() + "\nlast exits: " + last_exits()};
   if (Kvm::emulates_kernel_code()) {
     outcome.details +=
         "\nthis host's KVM only emulates kernel code (no svm or vmx in /proc/cpuinfo): stock kernels do not run here"

@@ -2,6 +2,7 @@
 // anything that ends the machine is reported.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
@@ -49,7 +50,9 @@ class VcpuThread {
   void port_access();
   void memory_access();
   bool fail(Outcome outcome);
+  Outcome triple_fault() const;
   Outcome internal_error();
+  std::string last_exits() const;
   std::string instruction_bytes() const;
 
   World world_;
@@ -58,6 +61,14 @@ class VcpuThread {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::atomic<uint64_t> exits_{0};
+  // The last device accesses, for the report of a guest that died: the slot of number n is n % size.
+  struct Access {
+    bool port;
+    bool write;
+    uint64_t address;
+  };
+  std::array<Access, 8> accesses_{};
+  uint64_t access_count_ = 0;
   std::thread thread_;
 };
 

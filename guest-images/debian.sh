@@ -46,6 +46,8 @@ build() {
     --customize-hook="copy-in package/lib/modules /usr/lib" \
     --customize-hook="chroot \"\$1\" passwd -q -d root" \
     --customize-hook="chroot \"\$1\" systemctl -q enable systemd-networkd.service" \
+    --customize-hook="chroot \"\$1\" systemctl -q disable ssh.service" \
+    --customize-hook="chroot \"\$1\" systemctl -q enable ssh.socket" \
     --customize-hook="chroot \"\$1\" systemctl -q mask ${masked[*]}" \
     --customize-hook="chroot \"\$1\" systemd-machine-id-setup" \
     --customize-hook="chroot \"\$1\" dpkg-query -W >\"$out/packages.txt\"" \

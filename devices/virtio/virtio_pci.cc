@@ -343,6 +343,8 @@ void VirtioPci::start() {
     if (!queue.ring) return need_reset(fmt::format("queue {} has no usable ring", i));
     enabled.push_back(i);
   }
+  guest_debug(log_limit_, "{}: a driver starts it, with features {:#x} and {} queues", device_->name(), features,
+              enabled.size());
   device_->activate(features);
   serving_ = enabled.size();
   for (const size_t i : enabled) {
@@ -371,6 +373,7 @@ void VirtioPci::finish_stop() {
     queue.ring.reset();
     queue.kick.drain();
   }
+  guest_debug(log_limit_, "{}: reset", device_->name());
   device_->reset();
   take_isr();
   {

@@ -56,12 +56,20 @@ class LogLimit {
 };
 
 template <typename... Args>
-void guest_warn(LogLimit& limit, fmt::format_string<Args...> format, Args&&... args) {
+void guest_log(LogLevel level, LogLimit& limit, fmt::format_string<Args...> format, Args&&... args) {
   uint64_t suppressed = 0;
-  if (!limit.allow(suppressed)) return;
+  if (!log_enabled(level) || !limit.allow(suppressed)) return;
   std::string line = fmt::format(format, std::forward<Args>(args)...);
   if (suppressed > 0) line += fmt::format(" ({} more like it held back)", suppressed);
-  log_line(LogLevel::kWarn, line);
+  log_line(level, line);
+}
+template <typename... Args>
+void guest_warn(LogLimit& limit, fmt::format_string<Args...> format, Args&&... args) {
+  guest_log(LogLevel::kWarn, limit, format, std::forward<Args>(args)...);
+}
+template <typename... Args>
+void guest_debug(LogLimit& limit, fmt::format_string<Args...> format, Args&&... args) {
+  guest_log(LogLevel::kDebug, limit, format, std::forward<Args>(args)...);
 }
 
 }  // namespace vmm

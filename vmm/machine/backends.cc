@@ -8,6 +8,7 @@
 
 #include "devices/backends/disk.h"
 #include "vmm/core/error.h"
+#include "vmm/core/log.h"
 
 namespace vmm {
 
@@ -31,7 +32,10 @@ Backends::Backends(EventLoop& loop, const MachineConfig& config)
       if (console.kind == CharConfig::Kind::kStdio) stdio_ = opened.back().get();
     }
   };
-  if (!config.disks.empty()) io_engine_ = IoEngine::create(loop, config.io_engine);
+  if (!config.disks.empty()) {
+    io_engine_ = IoEngine::create(loop, config.io_engine);
+    log_debug("disks are read and written by {}", io_engine_->name());
+  }
   for (const DiskConfig& disk : config.disks) disks.push_back(open_disk(disk, *io_engine_));
   open_consoles(config.serial, serial);
   open_consoles(config.consoles, consoles);

@@ -16,6 +16,7 @@
 #include "firmware/smbios.h"
 #include "vmm/core/check.h"
 #include "vmm/core/error.h"
+#include "vmm/core/log.h"
 #include "vmm/kvm/x86_64/boot_state.h"
 #include "vmm/kvm/x86_64/cpu_model.h"
 #include "vmm/machine/device_table.h"
@@ -115,7 +116,8 @@ void Machine::plug_virtio_devices() {
     for (auto& device : kind.make(config_, backends_)) {
       auto transport = std::make_unique<VirtioPci>(host_, std::move(device));
       virtio_.push_back(transport.get());
-      pci_.plug(std::move(transport), wire);
+      const size_t slot = pci_.plug(std::move(transport), wire);
+      log_debug("PCI slot {:02x}: {}", slot, virtio_.back()->device().name());
     }
   }
 }

@@ -42,6 +42,8 @@ std::string_view suberror_name(uint32_t suberror) {
   }
 }
 
+constexpr std::string_view verb(bool write) { return write ? "writes" : "reads"; }
+
 std::string_view cpu_mode(const kvm_sregs& sregs) {
   constexpr uint64_t kProtectedMode = 1;
   constexpr uint64_t kLongModeActive = 1 << 10;
@@ -154,11 +156,9 @@ void VcpuThread::port_access() {
   auto* data = reinterpret_cast<std::byte*>(&state) + state.io.data_offset;
   for (uint32_t i = 0; i < state.io.count; ++i, data += state.io.size) {
     const std::span<std::byte> value(data, state.io.size);
-    if (state.io.direction == KVM_EXIT_IO_OUT) {
-      world_.ports.write(state.io.port, value);
-    } else {
-      world_.ports.read(state.io.port, value);
-    }
+    const bool write = state.io.direction == KVM_EXIT_IO_OUT;
+    const bool answered = write ? world_.ports.write(state.io.port, value) : world_.ports.read(state.io.port, value);
+    if (!answered) guest_debug(strays_, "nothing is at port {:#x}, which the guest {}", state.io.port, verb(write));
   }
 }
 
@@ -167,11 +167,10 @@ void VcpuThread::memory_access() {
   accesses_[access_count_++ % accesses_.size()] = {false, state.mmio.is_write != 0, state.mmio.phys_addr};
   const size_t length = std::min<size_t>(state.mmio.len, sizeof state.mmio.data);
   const auto value = std::as_writable_bytes(std::span(state.mmio.data)).first(length);
-  if (state.mmio.is_write != 0) {
-    world_.memory_bus.write(state.mmio.phys_addr, value);
-  } else {
-    world_.memory_bus.read(state.mmio.phys_addr, value);
-  }
+  const bool write = state.mmio.is_write != 0;
+  const uint64_t address = state.mmio.phys_addr;
+  const bool answered = write ? world_.memory_bus.write(address, value) : world_.memory_bus.read(address, value);
+  if (!answered) guest_debug(strays_, "nothing is at address {:#x}, which the guest {}", address, verb(write));
 }
 
 // The instruction at RIP: what KVM stored with the exit, else what the guest's page tables lead to.

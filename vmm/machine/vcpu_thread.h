@@ -13,6 +13,7 @@
 
 #include "devices/bus.h"
 #include "vmm/core/guest_memory.h"
+#include "vmm/core/log.h"
 #include "vmm/kvm/vcpu.h"
 #include "vmm/machine/outcome.h"
 
@@ -69,6 +70,7 @@ class VcpuThread {
   };
   std::array<Access, 8> accesses_{};
   uint64_t access_count_ = 0;
+  LogLimit strays_;  // accesses that no device answers
   std::thread thread_;
 };
 

@@ -80,9 +80,9 @@ class FuzzStorage : public BlockBackend {
 void fuzz(FuzzInput& input) {
   FakeDeviceHost host;
   Temper temper;
-  auto storage = std::make_unique<FuzzStorage>(host.loop(), temper, input.take_bool());
+  FuzzStorage storage(host.loop(), temper, input.take_bool());
   const uint16_t queues = 1;
-  FuzzDriver driver(host, std::make_unique<VirtioBlock>(std::move(storage), DiskConfig{.path = "disk"}, "vda", queues));
+  FuzzDriver driver(host, std::make_unique<VirtioBlock>(storage, DiskConfig{.path = "disk"}, "vda", queues));
   while (input.next_step()) {
     if (input.take_below(16) == 0) temper = {input.take_bool(), input.take_bool()};
     driver.step(input);

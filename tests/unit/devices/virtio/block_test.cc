@@ -224,7 +224,7 @@ TEST_CASE("virtio-blk: a chosen serial number may fill all 20 bytes", "[virtio][
 
 TEST_CASE("virtio-blk: a sector past the end fails, however far (B1)", "[virtio][block]") {
   Fixture f;
-  const uint64_t sector = GENERATE(kSectors, uint64_t{1} << 55, (uint64_t{1} << 55) + 1, ~uint64_t{0});
+  const uint64_t sector = GENERATE(uint64_t{kSectors}, uint64_t{1} << 55, (uint64_t{1} << 55) + 1, ~uint64_t{0});
   const uint32_t type = GENERATE(uint32_t{VIRTIO_BLK_T_IN}, uint32_t{VIRTIO_BLK_T_OUT});
   auto chain = f.driver.chain();
   chain.readable_value(header(type, sector));
@@ -379,7 +379,7 @@ TEST_CASE("virtio-blk: one discard may cover 1 TiB (B13)", "[virtio][block]") {
 TEST_CASE("virtio-blk: one segment outside fails the request before anything is done", "[virtio][block]") {
   Fixture f;
   const uint32_t type = GENERATE(uint32_t{VIRTIO_BLK_T_DISCARD}, uint32_t{VIRTIO_BLK_T_WRITE_ZEROES});
-  const uint64_t sector = GENERATE(kSectors, kSectors - 7, ~uint64_t{0}, uint64_t{1} << 55);
+  const uint64_t sector = GENERATE(uint64_t{kSectors}, kSectors - 7, ~uint64_t{0}, uint64_t{1} << 55);
   CHECK(f.unmap(type, {{0, 8, 0}, {sector, 8, 0}}) == VIRTIO_BLK_S_IOERR);
   CHECK(f.backend.calls.empty());
 }

@@ -77,7 +77,7 @@ int run(const CommandLine& line) {
   EventLoop loop;
   if (line.dry_run) return dry_run(loop, line.machine);
   Backends backends(loop, line.machine);
-  Session session(loop, line.machine, backends, std::move(keys));
+  Session session(loop, line.machine, backends, keys);
   return session.run();
 }
 

@@ -38,7 +38,7 @@ Session::Session(EventLoop& loop, const MachineConfig& config, Backends& backend
     : loop_(loop),
       config_(config),
       backends_(backends),
-      keys_(std::move(keys)),
+      keys_(keys),
       signals_(open_signals()),
       signal_watch_(loop, signals_.get(), FdWatch::Event::kReadable, [this] { on_signal(); }),
       deadline_(loop, [this] { stuck(); }),

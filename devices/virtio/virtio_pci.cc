@@ -189,7 +189,7 @@ VirtioPci::VirtioPci(DeviceHost& host, std::unique_ptr<VirtioDevice> device)
       change();
       ++config_generation_;
     }
-    if (driven()) interrupt_config();
+    if (active()) interrupt_config();
   };
 }
 
@@ -297,6 +297,7 @@ void VirtioPci::write_status(uint8_t value) {
   status_ = value | (status_ & VIRTIO_CONFIG_S_NEEDS_RESET);
   if ((appeared & VIRTIO_CONFIG_S_DRIVER_OK) != 0 && phase_ == Phase::kIdle) {
     phase_ = Phase::kActive;
+    was_driven_ = true;
     host_.loop().post([this] { start(); });
   }
 }
@@ -385,9 +386,14 @@ void VirtioPci::finish_stop() {
   for (const auto& done : std::exchange(on_stopped_, {})) done();
 }
 
-bool VirtioPci::driven() {
+bool VirtioPci::active() {
   const std::lock_guard lock(mutex_);
   return phase_ == Phase::kActive;
+}
+
+bool VirtioPci::was_driven() {
+  const std::lock_guard lock(mutex_);
+  return was_driven_;
 }
 
 // Posted, so that it comes after what vCPUs have posted before.

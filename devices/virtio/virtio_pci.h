@@ -36,8 +36,8 @@ class VirtioPci : public PciDevice {
   ~VirtioPci() override;
 
   VirtioDevice& device() { return *device_; }
-  // Whether a driver has set DRIVER_OK and not reset the device since. Any thread.
-  bool driven();
+  // Whether a driver has ever set DRIVER_OK; stop() and resets do not change that. Any thread.
+  bool was_driven();
 
   // Brings all queues to rest, on the loop, and calls `done` when nothing is in flight any more.
   void stop(std::function<void()> done);
@@ -71,6 +71,7 @@ class VirtioPci : public PciDevice {
     std::unique_ptr<Virtqueue> ring;
   };
 
+  bool active();
   Queue* selected_queue();      // null when queue_select names none
   Queue* configurable_queue();  // the same, but null as well once the driver may no longer change queues (§4.1.4.3.2)
   void write_status(uint8_t value);
@@ -102,6 +103,7 @@ class VirtioPci : public PciDevice {
   std::mutex mutex_;
   uint8_t status_ = 0;
   Phase phase_ = Phase::kIdle;
+  bool was_driven_ = false;
   uint32_t device_feature_select_ = 0;
   uint32_t driver_feature_select_ = 0;
   uint64_t driver_features_ = 0;

@@ -37,6 +37,13 @@ TEST_CASE("ending: a kernel without drivers for its disk ends with 100 and says 
   CHECK_THAT(vm.messages(), Contains("no driver took the disk") && Contains("--initrd"));
 }
 
+TEST_CASE("ending: a disk without a file system ends with 100, and its driver is not blamed", "[boot][ending]") {
+  const DiskFile disk(1 << 20);
+  TestVm vm(small_kernel() + Words{"--disk", disk.path()});
+  CHECK(vm.wait_exit() == 100);
+  CHECK_THAT(vm.messages(), Contains("Unable to mount root fs") && !Contains("no driver took the disk"));
+}
+
 TEST_CASE("ending: a reboot ends with 104, and reboots when told to", "[boot][ending]") {
   TestVm once(small_kernel() + tiny_initramfs("reboot -f"));
   CHECK(once.wait_exit() == 104);

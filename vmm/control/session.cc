@@ -222,7 +222,7 @@ Outcome Session::final_outcome() const {
   const std::string& reason = *console->watch.reason();
   Outcome panic{Outcome::Kind::kPanic, panic_exit_code(reason),
                 fmt::format("kernel panic at {:.2f} s: {}", console->panicked_at.count(), reason)};
-  if (panic.exit_code == exit_code::kNoRoot && !backends_.disks.empty() && !machine_->disks_driven()) {
+  if (panic.exit_code == exit_code::kNoRoot && !backends_.disks.empty() && !machine_->disks_were_driven()) {
     panic.details =
         "  no driver took the disk: this kernel has no built-in virtio_blk and virtio_pci\n"
         "  fix: pass an initrd that has them with --initrd, or a kernel with CONFIG_VIRTIO_BLK=y and "

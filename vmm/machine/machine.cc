@@ -229,9 +229,9 @@ void Machine::refresh_disks() {
   for (VirtioBlock* disk : devices_of<VirtioBlock>()) disk->refresh_size();
 }
 
-bool Machine::disks_driven() const {
+bool Machine::disks_were_driven() const {
   return std::ranges::any_of(virtio_, [](VirtioPci* transport) {
-    return dynamic_cast<VirtioBlock*>(&transport->device()) != nullptr && transport->driven();
+    return dynamic_cast<VirtioBlock*>(&transport->device()) != nullptr && transport->was_driven();
   });
 }
 

@@ -56,8 +56,8 @@ class Machine {
   void set_window_size(uint16_t columns, uint16_t rows);
   // Looks whether disks have another size now, and tells the guest.
   void refresh_disks();
-  // Whether a driver of the guest has taken up any disk.
-  bool disks_driven() const;
+  // Whether a driver of the guest has ever taken up any disk.
+  bool disks_were_driven() const;
 
   // Stops the vCPUs for good, brings all devices to rest and flushes the disks, then calls `done`, with false when
   // something that was written may be lost. The machine may be destroyed after that.

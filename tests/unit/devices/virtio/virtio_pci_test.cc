@@ -423,3 +423,12 @@ TEST_CASE("virtio-pci: a changed configuration has a new generation and an inter
   CHECK(f.read<uint8_t>(VIRTIO_PCI_COMMON_CFGGENERATION) != before);
   CHECK(f.read<uint8_t>(0x1000) == 2);
 }
+
+TEST_CASE("virtio-pci: that a driver took the device is known after it has been stopped", "[virtio][pci]") {
+  Fixture f;
+  CHECK_FALSE(f.transport->was_driven());
+  f.drive();
+  f.transport->stop([] {});
+  f.host.loop().run_ready();
+  CHECK(f.transport->was_driven());
+}

@@ -48,12 +48,12 @@ void raise_open_file_limit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-UniqueFd open_log(const std::string& path) {
-  if (path.empty()) return UniqueFd();
-  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0644));
-  if (!fd) throw Error(fmt::format("cannot open log '{}': {}", path, errno_text(errno)));
-  set_log_fd(fd.get());
-  return fd;
+// It stays open until the process ends, because main() has the last word.
+void open_log(const std::string& path) {
+  if (path.empty()) return;
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0644);
+  if (fd < 0) throw Error(fmt::format("cannot open log '{}': {}", path, errno_text(errno)));
+  set_log_fd(fd);
 }
 
 int inspect(const std::string& path) {
@@ -72,7 +72,7 @@ int dry_run(EventLoop& loop, const MachineConfig& config) {
 }
 
 int run(const CommandLine& line) {
-  const UniqueFd log = open_log(line.log_file);
+  open_log(line.log_file);
   EscapeKeys keys = EscapeKeys::parse(line.escape);
   EventLoop loop;
   if (line.dry_run) return dry_run(loop, line.machine);

@@ -33,6 +33,14 @@ TEST_CASE("streams: all that a patient guest prints arrives in order (C2)", "[pa
   }());
 }
 
+TEST_CASE("streams: the log has what ended the program before there was a guest", "[payload][streams]") {
+  const DiskFile log(uint64_t{0});
+  TestVm vm({"--log", log.path(), "--kernel", "/nowhere"});
+  CHECK(vm.wait_exit() == 125);
+  std::ifstream file(log.path());
+  CHECK_THAT(std::string(std::istreambuf_iterator<char>(file), {}), Contains("cannot open kernel '/nowhere'"));
+}
+
 TEST_CASE("streams: started with descriptors 0 to 2 closed it runs, and no message reaches the disk (F10)",
           "[payload][streams]") {
   const DiskFile disk(1 << 20);

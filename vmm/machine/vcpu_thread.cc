@@ -76,14 +76,12 @@ void VcpuThread::join() {
 }
 
 void VcpuThread::command(Command wanted) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (wanted_ != Command::kStop) wanted_ = wanted;
-  }
+  const std::lock_guard lock(mutex_);
+  if (wanted_ != Command::kStop) wanted_ = wanted;
   changed_.notify_all();
   // The request stays until the thread has seen it, so a signal that comes just before KVM_RUN is not lost.
   vcpu_.request_exit();
-  if (thread_.joinable()) ::pthread_kill(thread_.native_handle(), kick_signal());
+  if (running_) ::pthread_kill(*running_, kick_signal());
 }
 
 bool VcpuThread::wait_for_command() {
@@ -93,7 +91,17 @@ bool VcpuThread::wait_for_command() {
 }
 
 void VcpuThread::run() {
+  const auto set_running = [this](std::optional<pthread_t> thread) {
+    const std::lock_guard lock(mutex_);
+    running_ = thread;
+  };
   ::pthread_setname_np(::pthread_self(), fmt::format("vcpu{}", vcpu_.id()).c_str());
+  set_running(::pthread_self());
+  run_until_stopped();
+  set_running(std::nullopt);
+}
+
+void VcpuThread::run_until_stopped() {
   for (;;) {
     if (wanted_ != Command::kRun) {
       // A device access that has been answered is completed by the next KVM_RUN: do that first, without running the

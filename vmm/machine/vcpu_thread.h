@@ -2,12 +2,15 @@
 // anything that ends the machine is reported.
 #pragma once
 
+#include <pthread.h>
+
 #include <array>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -46,6 +49,7 @@ class VcpuThread {
 
   void command(Command wanted);
   void run();
+  void run_until_stopped();
   bool wait_for_command();
   bool handle_exit();  // false: this vCPU is done
   void port_access();
@@ -61,6 +65,7 @@ class VcpuThread {
   std::atomic<Command> wanted_{Command::kPause};
   std::mutex mutex_;
   std::condition_variable changed_;
+  std::optional<pthread_t> running_;  // while run() does; under mutex_, because a thread that was joined has no handle
   std::atomic<uint64_t> exits_{0};
   // The last device accesses, for the report of a guest that died: the slot of number n is n % size.
   struct Access {

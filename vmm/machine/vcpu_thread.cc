@@ -105,9 +105,13 @@ void VcpuThread::run_until_stopped() {
   for (;;) {
     if (wanted_ != Command::kRun) {
       // A device access that has been answered is completed by the next KVM_RUN: do that first, without running the
-      // guest, so that a paused machine is at a boundary between instructions.
+      // guest, so that a paused machine is at a boundary between instructions. An access in parts has its next exit
+      // then.
       vcpu_.request_exit();
-      vcpu_.run();
+      if (vcpu_.run() == 0) {
+        if (!handle_exit()) return;
+        continue;
+      }
       if (!wait_for_command()) return;
     }
     vcpu_.clear_exit_request();

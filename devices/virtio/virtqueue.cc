@@ -90,7 +90,7 @@ void Virtqueue::wake_waiters() {
   }
   if (stopped_ || waiters_.empty()) return;
   // Everybody waits for the driver: ask for its notification, then look again, because it may have been adding.
-  set_notifications(true);
+  want_notification();
   if (has_available()) wake_soon();
 }
 
@@ -198,13 +198,14 @@ void Virtqueue::complete(DescriptorChain& chain) {
   schedule_end_of_turn();
 }
 
-void Virtqueue::set_notifications(bool enabled) {
+// Asks for a notification of the next buffer. With an event index nothing has to take this back: an avail_event that
+// lies behind keeps the driver quiet. Without one the driver always notifies, as long as the flags are zero.
+void Virtqueue::want_notification() {
   if (config_.event_index) {
-    // An avail_event that lies behind keeps the driver quiet, so there is nothing to write to disable it.
     const size_t avail_event = kRingOffset + config_.size * sizeof(vring_used_elem);
-    if (enabled) used_.store<uint16_t>(avail_event, next_available_, std::memory_order_seq_cst);
+    used_.store<uint16_t>(avail_event, next_available_, std::memory_order_seq_cst);
   } else {
-    used_.store<uint16_t>(0, enabled ? 0 : VRING_USED_F_NO_NOTIFY, std::memory_order_seq_cst);
+    used_.store<uint16_t>(0, 0, std::memory_order_seq_cst);
   }
 }
 
@@ -260,7 +261,7 @@ bool Virtqueue::NextAwaiter::await_ready() {
 void Virtqueue::NextAwaiter::await_suspend(std::coroutine_handle<> waiting) {
   waiting_ = waiting;
   queue_.waiters_.push_back(this);
-  queue_.set_notifications(true);
+  queue_.want_notification();
   // Either the driver was adding just now, or this turn's budget is used up: go on in the next turn.
   if (queue_.has_available()) queue_.wake_soon();
 }

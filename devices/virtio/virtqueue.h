@@ -80,7 +80,7 @@ class Virtqueue {
   bool walk(uint16_t head, DescriptorChain& chain) const;
   bool walk_table(const GuestSlice& table, size_t first, size_t limit, bool indirect, DescriptorChain& chain) const;
   void complete(DescriptorChain& chain);
-  void set_notifications(bool enabled);
+  void want_notification();
   void schedule_end_of_turn();
   void notify_driver();
   void break_ring(const char* why);

@@ -159,7 +159,6 @@ Task<void> VirtioBlock::serve_requests(Virtqueue& queue) {
 uint8_t VirtioBlock::parse(const DescriptorChain& chain, Request& request) const {
   virtio_blk_outhdr header;
   if (chain.read_at(0, std::as_writable_bytes(std::span(&header, 1))) < sizeof header) return VIRTIO_BLK_S_IOERR;
-  if (chain.readable_size() + chain.writable_size() > UINT32_MAX) return VIRTIO_BLK_S_IOERR;  // §2.7.5.1
   request.type = header.type;
   request.bytes_in = 0;
   request.bytes_out = 0;

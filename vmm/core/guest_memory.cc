@@ -39,7 +39,7 @@ GuestMemory::GuestMemory(std::span<const Range> ranges) {
       throw Error(fmt::format("cannot reserve {} MiB of guest memory: {}", range.size >> 20, errno_text(error)),
                   "ask for less with --mem, or raise ulimit -v");
     }
-    // A core dump of the monitor should not contain the guest, and a fork must not copy it.
+    // A core dump of the monitor should not contain the guest.
     ::madvise(host, range.size, MADV_DONTDUMP);
     regions_.push_back({range.start, range.size, static_cast<std::byte*>(host)});
   }

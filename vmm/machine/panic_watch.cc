@@ -1,6 +1,8 @@
 // Reading console text; see panic_watch.h. The words are those of kernel/panic.c.
 #include "vmm/machine/panic_watch.h"
 
+#include <algorithm>
+#include <cctype>
 #include <string_view>
 
 #include "vmm/machine/outcome.h"
@@ -34,7 +36,7 @@ void PanicWatch::feed(std::span<const std::byte> output) {
       line(partial_);
       partial_.clear();
     } else if (c != '\r' && partial_.size() < kMaxLine) {
-      partial_ += c;
+      partial_ += std::iscntrl(static_cast<unsigned char>(c)) != 0 && c != '\t' ? '?' : c;
     }
   }
   // Words after a panic's last ones, such as a prompt without a newline.

@@ -28,7 +28,8 @@ class PanicWatch {
   const std::optional<std::string>& reason() const { return reason_; }
   // How long the console must stay silent from now on for the panic to be believed.
   std::chrono::milliseconds silence_needed() const { return ended_ ? kSilence : kLongSilence; }
-  // The last lines printed, for the report.
+  // The last lines printed, for the report. Control characters are question marks here and in the reason: a guest must
+  // not write escape sequences to the terminal that the report goes to.
   const std::deque<std::string>& tail() const { return tail_; }
 
  private:

@@ -62,6 +62,13 @@ TEST_CASE("panic watch: a line without an end stays bounded", "[panic]") {
   CHECK(watch.tail().back().size() == 1024);
 }
 
+TEST_CASE("panic watch: control characters reach neither the reason nor the last lines", "[panic]") {
+  PanicWatch watch;
+  print(watch, "Kernel panic - not syncing: a\x1b[2Jb\n");
+  CHECK(*watch.reason() == "a?[2Jb");
+  CHECK(watch.tail().back().find('\x1b') == std::string::npos);
+}
+
 TEST_CASE("panic watch: panics with a known cause have their own exit codes", "[panic]") {
   CHECK(panic_exit_code("VFS: Unable to mount root fs on unknown-block(0,0)") == exit_code::kNoRoot);
   CHECK(panic_exit_code("Attempted to kill init! exitcode=0x0000000b") == exit_code::kInitDied);

@@ -7,6 +7,7 @@ is; vmm with both. When the first instruction comes is taken apart, with the pay
 
 import os
 import shutil
+import sys
 
 import payloads
 import start
@@ -15,7 +16,7 @@ from monitors import MICROVM, qemu, vmm
 
 IN_LAB = True
 MEM = 512
-LIMIT = 200  # seconds; one or two where nothing else runs
+LIMIT = 120  # seconds; one or two where nothing else runs
 APPEND = 'tiny.run=":"'
 FULL = f"console=ttyS0 root=/dev/vda rw {APPEND}"  # vmm has the first part by default
 MARKS = {"kernel's first line": r"Linux version", "init": r"Run /\S*init as init", "tiny: ready": r"tiny: ready"}
@@ -58,6 +59,7 @@ def measure(rounds):
             run = Run(command, MARKS)
             if not run.watch(LIMIT, READY):
                 run.fail("the guest did not come up")
+            print(f"{name}: ready after {run.times[READY]:.2f} s", file=sys.stderr, flush=True)
             if not run.finish(LIMIT / 20):
                 del run.times["end"]  # QEMU's microvm may not notice that its guest powered off
             runs[name].append(run)

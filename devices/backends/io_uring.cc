@@ -32,8 +32,10 @@ void must(int result, const char* what) {
 }
 
 int setup(io_uring& ring) {
-  // Completions wait for our next system call instead of interrupting us (Linux 5.19; refused by older ones).
-  const int result = io_uring_queue_init(kDepth, &ring, IORING_SETUP_R_DISABLED | IORING_SETUP_COOP_TASKRUN);
+  // Completions wait for our next system call instead of interrupting us, and say so (Linux 5.19; refused by older
+  // ones).
+  const int result = io_uring_queue_init(
+      kDepth, &ring, IORING_SETUP_R_DISABLED | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG);
   return result == -EINVAL ? io_uring_queue_init(kDepth, &ring, IORING_SETUP_R_DISABLED) : result;
 }
 
@@ -97,9 +99,11 @@ IoUring::IoUring(EventLoop& loop)
       slots_(kMaxFiles, false) {
   restrict_and_enable();
   completions_.arm();
+  loop_.add_poller(*this);
 }
 
 IoUring::~IoUring() {
+  loop_.remove_poller(*this);
   drain();  // closing a ring does not wait for its requests (D11)
   *self_ = nullptr;
 }
@@ -218,6 +222,13 @@ void IoUring::reap() {
     for (const auto& [request, result] : std::span(done).first(count)) request->complete(result);
   }
   if (!waiting_.empty()) schedule_submit();
+}
+
+bool IoUring::poll() {
+  const bool ready =
+      io_uring_cq_ready(ring_.get()) > 0 || (IO_URING_READ_ONCE(*ring_->sq.kflags) & IORING_SQ_TASKRUN) != 0;
+  if (ready) reap();
+  return ready;
 }
 
 void IoUring::drain() {

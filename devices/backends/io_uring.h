@@ -1,9 +1,9 @@
 // IoUring: the IoEngine over io_uring(7).
 //
 // Requests gather during a turn of the loop and go to the kernel in one system call at its end; what the page cache
-// answered at once is completed in the same breath. The rest makes the ring's descriptor readable, which wakes the
-// loop. At most kDepth requests are with the kernel, fewer than the completion queue holds, so it cannot overflow; more
-// wait here.
+// answered at once is completed in the same breath. The rest is seen by the loop when it polls, or makes the ring's
+// descriptor readable, which wakes the loop. At most kDepth requests are with the kernel, fewer than the completion
+// queue holds, so it cannot overflow; more wait here.
 //
 // A seccomp filter does not see what a ring does. So the ring is born disabled and restricted before it is enabled, for
 // good: reads, writes, fdatasync and fallocate, on registered files, and nothing else.
@@ -20,7 +20,7 @@ struct io_uring_sqe;
 
 namespace vmm {
 
-class IoUring : public IoEngine {
+class IoUring : public IoEngine, private Poller {
  public:
   explicit IoUring(EventLoop& loop);  // throws Error when the host does not allow it
   ~IoUring() override;
@@ -36,6 +36,7 @@ class IoUring : public IoEngine {
     void operator()(io_uring* ring) const;
   };
 
+  bool poll() override;
   void restrict_and_enable();
   void schedule_submit();
   void submit();

@@ -63,11 +63,13 @@ std::unique_ptr<Virtqueue> Virtqueue::create(const GuestMemory& memory, EventLoo
   queue->interrupt_ = std::move(interrupt);
   queue->on_broken_ = std::move(on_broken);
   queue->kick_watch_.arm();
+  loop.add_poller(*queue);
   return queue;
 }
 
 Virtqueue::~Virtqueue() {
   CHECK(in_flight_count_ == 0);
+  loop_.remove_poller(*this);
   *self_ = nullptr;
 }
 
@@ -82,27 +84,25 @@ void Virtqueue::on_kick() {
 void Virtqueue::wake_waiters() {
   while (!waiters_.empty()) {
     auto chain = try_next();
-    if (!chain) break;
+    if (!chain) return;
     NextAwaiter* waiter = waiters_.front();
     waiters_.pop_front();
     waiter->chain_.emplace(std::move(*chain));
     waiter->waiting_.resume();
   }
-  if (stopped_ || waiters_.empty()) return;
-  // Everybody waits for the driver: ask for its notification, then look again, because it may have been adding.
-  want_notification();
-  if (has_available()) wake_soon();
 }
 
-// When this turn's budget is used up, its end does it.
-void Virtqueue::wake_soon() {
-  if (budget_ == 0 || std::exchange(wake_scheduled_, true)) return;
-  loop_.post([weak = std::weak_ptr(self_)] {
-    const auto self = weak.lock();
-    if (!self) return;
-    (*self)->wake_scheduled_ = false;
-    (*self)->wake_waiters();
-  });
+bool Virtqueue::poll() {
+  if (stopped_ || waiters_.empty() || !has_available()) return false;
+  wake_waiters();
+  return true;
+}
+
+// Everybody waits for the driver: ask for its notification, then look again, because it may have been adding.
+bool Virtqueue::rest() {
+  if (stopped_ || waiters_.empty()) return false;
+  if (!std::exchange(asked_, true)) want_notification();
+  return has_available();
 }
 
 bool Virtqueue::has_available() const {
@@ -128,6 +128,7 @@ std::optional<uint16_t> Virtqueue::pop_head() {
     return std::nullopt;
   }
   ++next_available_;
+  asked_ = false;
   return head;
 }
 
@@ -216,9 +217,8 @@ void Virtqueue::schedule_end_of_turn() {
     if (!self) return;
     Virtqueue& queue = **self;
     queue.end_of_turn_scheduled_ = false;
-    const bool held_back = std::exchange(queue.budget_, queue.config_.size) == 0;
+    queue.budget_ = queue.config_.size;
     queue.notify_driver();
-    if (held_back) queue.wake_soon();
   });
 }
 
@@ -261,9 +261,6 @@ bool Virtqueue::NextAwaiter::await_ready() {
 void Virtqueue::NextAwaiter::await_suspend(std::coroutine_handle<> waiting) {
   waiting_ = waiting;
   queue_.waiters_.push_back(this);
-  queue_.want_notification();
-  // Either the driver was adding just now, or this turn's budget is used up: go on in the next turn.
-  if (queue_.has_available()) queue_.wake_soon();
 }
 
 }  // namespace vmm

@@ -35,7 +35,7 @@ struct VirtqueueConfig {
   bool indirect = false;     // VIRTIO_RING_F_INDIRECT_DESC was negotiated
 };
 
-class Virtqueue {
+class Virtqueue : private Poller {
  public:
   struct Stats {
     uint64_t chains = 0;
@@ -51,7 +51,7 @@ class Virtqueue {
                                            std::function<void(const char*)> on_broken);
   Virtqueue(const Virtqueue&) = delete;
   Virtqueue& operator=(const Virtqueue&) = delete;
-  ~Virtqueue();
+  ~Virtqueue() override;
 
   uint16_t size() const { return config_.size; }
   const Stats& stats() const { return stats_; }
@@ -72,9 +72,10 @@ class Virtqueue {
   friend class DescriptorChain;
   Virtqueue(EventLoop& loop, const EventFd& kick, const VirtqueueConfig& config);
 
+  bool poll() override;
+  bool rest() override;
   void on_kick();
   void wake_waiters();
-  void wake_soon();
   bool has_available() const;
   std::optional<uint16_t> pop_head();
   bool walk(uint16_t head, DescriptorChain& chain) const;
@@ -105,7 +106,7 @@ class Virtqueue {
   uint16_t signalled_used_ = 0;  // next_used_ when the driver was last told
   unsigned budget_ = 0;          // chains that may still be taken in this turn of the loop
   bool end_of_turn_scheduled_ = false;
-  bool wake_scheduled_ = false;
+  bool asked_ = false;  // the driver knows that it is to tell of what follows next_available_
   bool stopped_ = false;
   Stats stats_;
   // Callbacks queued in the loop may outlive the queue: they hold this weakly.

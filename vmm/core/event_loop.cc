@@ -4,11 +4,13 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <chrono>
 #include <utility>
 #include <vector>
 
@@ -18,31 +20,82 @@ namespace asio = boost::asio;
 
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 // Handlers of one turn. What keeps becoming ready, at a guest's will perhaps, must not keep the turn from ending.
 constexpr size_t kTurn = 64;
+// About what it costs to fall asleep and be woken.
+constexpr std::chrono::microseconds kMaxLook{32};
+constexpr std::chrono::microseconds kFirstLook{4};
 
 }  // namespace
 
 struct EventLoop::Impl {
-  size_t poll() {
-    size_t ran = 0;
-    while (ran < kTurn && context.poll_one() > 0) ++ran;
-    return ran;
-  }
+  size_t run_handlers();
+  void wait();
+  bool look(Clock::time_point until);
+  bool rest();
+  void post(std::function<void()> fn);
 
   asio::io_context context{1};
   asio::executor_work_guard<asio::io_context::executor_type> work{context.get_executor()};
   std::vector<std::function<void()>> end_of_turn;
+  std::vector<Poller*> pollers;
+  Clock::duration look_for{};
+  std::atomic<size_t> posted{0};
   std::atomic<bool> stopped{false};
 };
+
+size_t EventLoop::Impl::run_handlers() {
+  size_t ran = 0;
+  while (ran < kTurn && context.poll_one() > 0) ++ran;
+  return ran;
+}
+
+// Until there is something to do, or some of it has been done.
+void EventLoop::Impl::wait() {
+  if (posted != 0 || pollers.empty()) {
+    context.run_one();
+    return;
+  }
+  const auto began = Clock::now();
+  if (!look(began + look_for) && (posted != 0 || !rest())) context.run_one();
+  const auto waited = Clock::now() - began;
+  if (waited > kMaxLook) {
+    look_for = {};
+  } else if (waited > look_for) {
+    look_for = std::clamp<Clock::duration>(2 * look_for, kFirstLook, kMaxLook);
+  }
+}
+
+// Every one in each round: none may wait for another that never rests.
+bool EventLoop::Impl::look(Clock::time_point until) {
+  do {
+    if (std::ranges::count_if(pollers, [](Poller* poller) { return poller->poll(); }) > 0) return true;
+    __builtin_ia32_pause();
+  } while (posted == 0 && Clock::now() < until);
+  return false;
+}
+
+bool EventLoop::Impl::rest() {
+  return std::ranges::count_if(pollers, [](Poller* poller) { return poller->rest(); }) > 0;
+}
+
+void EventLoop::Impl::post(std::function<void()> fn) {
+  ++posted;
+  asio::post(context, [this, fn = std::move(fn)] {
+    --posted;
+    fn();
+  });
+}
 
 EventLoop::EventLoop() : impl_(std::make_unique<Impl>()) {}
 EventLoop::~EventLoop() = default;
 
 void EventLoop::run() {
   while (!impl_->stopped) {
-    impl_->context.run_one();
-    impl_->poll();
+    impl_->wait();
+    impl_->run_handlers();
     end_turn();
   }
   impl_->stopped = false;
@@ -56,11 +109,11 @@ void EventLoop::stop() {
 size_t EventLoop::run_ready() {
   size_t ran = 0;
   for (;;) {
-    const size_t now = impl_->poll();
+    const size_t now = impl_->run_handlers();
     const bool ends = !impl_->end_of_turn.empty();
     end_turn();
     ran += now;
-    if (now == 0 && !ends) return ran;
+    if (now == 0 && !ends && !impl_->look({}) && !impl_->rest()) return ran;
   }
 }
 
@@ -71,7 +124,11 @@ void EventLoop::end_turn() {
   }
 }
 
-void EventLoop::post(std::function<void()> fn) { asio::post(impl_->context, std::move(fn)); }
+void EventLoop::post(std::function<void()> fn) { impl_->post(std::move(fn)); }
+
+void EventLoop::add_poller(Poller& poller) { impl_->pollers.push_back(&poller); }
+
+void EventLoop::remove_poller(Poller& poller) { std::erase(impl_->pollers, &poller); }
 
 void EventLoop::at_end_of_turn(std::function<void()> fn) { impl_->end_of_turn.push_back(std::move(fn)); }
 

@@ -14,6 +14,17 @@
 
 namespace vmm {
 
+// Something that may have work before a descriptor says so: a ring in memory. Before the loop sleeps it looks at every
+// one for a short while, because being woken costs more than most work does. How long adapts to how long the loop has
+// slept lately: not at all when that was longer than kMaxLook.
+class Poller {
+ public:
+  virtual ~Poller() = default;
+  virtual bool poll() = 0;  // does what there is to do; false when there is nothing
+  // The loop is about to sleep: from now on a descriptor has to tell. True when there is work now.
+  virtual bool rest() { return false; }
+};
+
 class EventLoop {
  public:
   EventLoop();
@@ -31,6 +42,9 @@ class EventLoop {
   void post(std::function<void()> fn);
   // Runs `fn` once at the end of the current turn. Loop thread only.
   void at_end_of_turn(std::function<void()> fn);
+  // Loop thread only, and not from within poll() or rest().
+  void add_poller(Poller& poller);
+  void remove_poller(Poller& poller);
   // Starts a task now, on the loop's thread, and calls `on_done` when it has ended.
   void spawn(Task<void> task, std::function<void()> on_done = {});
 

@@ -22,6 +22,17 @@ namespace {
 Task<int> answer() { co_return 42; }
 Task<void> ask(int& out) { out = co_await answer(); }
 
+struct CountedWork : Poller {
+  explicit CountedWork(int amount) : left(amount) {}
+  bool poll() override { return left > 0 && left-- > 0; }
+  bool rest() override {
+    left_at_rest = left;
+    return false;
+  }
+  int left;
+  int left_at_rest = -1;
+};
+
 }  // namespace
 
 TEST_CASE("event loop: end-of-turn callbacks run once, after what was ready", "[core]") {
@@ -43,6 +54,17 @@ TEST_CASE("event loop: a turn ends although its handlers go on posting", "[core]
   loop.at_end_of_turn([&] { loop.stop(); });
   loop.run();
   SUCCEED("it did not run for ever");
+}
+
+TEST_CASE("event loop: everything is polled until all have nothing to do, and only then rests", "[core]") {
+  EventLoop loop;
+  CountedWork much(30);
+  CountedWork little(2);
+  loop.add_poller(much);
+  loop.add_poller(little);
+  loop.run_ready();
+  CHECK(much.left_at_rest == 0);
+  CHECK(little.left_at_rest == 0);
 }
 
 TEST_CASE("event loop: a task awaits another and reports its end", "[core]") {

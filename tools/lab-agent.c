@@ -11,6 +11,7 @@
 //            O, E      bytes of standard output, standard error
 //            A taken   u32 number of input bytes the command took: tools/lab keeps at most 256 KiB under way,
 //                      so a command that does not read never blocks the port for signals
+//            B beat    every few seconds: a lab that is silent for long has hung
 //            X exit    u8 status, the last frame
 // With a terminal the command gets a pty of its own as controlling terminal, else three pipes.
 #define _GNU_SOURCE
@@ -37,6 +38,7 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { kBeat = 5 };  // seconds
 enum { kChunk = 32 * 1024, kInputWindow = 256 * 1024, kOutputMax = 256 * 1024, kFrameMax = 8 * 1024 * 1024 };
 
 // init must not return: the kernel would panic with a less useful text. panic=-1 would do as well.
@@ -277,8 +279,10 @@ static void serve(void) {
   signal(SIGPIPE, SIG_IGN);
   int children = signalfd(-1, &child, SFD_NONBLOCK | SFD_CLOEXEC);
   int status = -1;
+  time_t beaten = 0;
 
   while (status < 0) {
+    if (time(NULL) - beaten >= kBeat && !length(&to_host)) send_frame('B', NULL, 0), beaten = time(NULL);
     int room = length(&to_host) < kOutputMax;
     struct pollfd polls[] = {
         {.fd = port, .events = POLLIN | (length(&to_host) ? POLLOUT : 0)},
@@ -287,7 +291,7 @@ static void serve(void) {
         {.fd = room ? out : -1, .events = POLLIN | (in == out && length(&input) ? POLLOUT : 0)},
         {.fd = room ? err : -1, .events = POLLIN},
     };
-    if (poll(polls, 5, -1) < 0 && errno != EINTR) die("poll");
+    if (poll(polls, 5, kBeat * 1000) < 0 && errno != EINTR) die("poll");
     if (polls[0].revents & (POLLIN | POLLHUP)) receive();
     feed();
     // A pty reports an error once its last user is gone; the command's end is what counts, so just look away.

@@ -92,11 +92,9 @@ void PciDevice::write_config(uint64_t offset, std::span<const std::byte> data) {
       const std::byte mask = writable_[offset + i];
       config_[offset + i] = (config_[offset + i] & ~mask) | (data[i] & mask);
     }
-    if (offset < PCI_BASE_ADDRESS_0 + 4) {  // command or BAR
-      update_intx();
-      remap_bar();
-    }
+    update_intx();
   }
+  if (offset < PCI_BASE_ADDRESS_0 + 4) remap_bar();  // command or BAR
   config_written(offset, length);
 }
 
@@ -104,8 +102,9 @@ void PciDevice::write_config(uint64_t offset, std::span<const std::byte> data) {
 // simply not decoded, as on a real bus where nobody would answer sensibly.
 void PciDevice::remap_bar() {
   if (bar_size_ == 0 || memory_bus_ == nullptr) return;
+  const std::lock_guard lock(bar_mutex_);
   std::optional<uint64_t> wanted;
-  if ((command() & PCI_COMMAND_MEMORY) != 0) wanted = get<uint32_t>(config_, PCI_BASE_ADDRESS_0);
+  if ((config_dword(PCI_COMMAND) & PCI_COMMAND_MEMORY) != 0) wanted = config_dword(PCI_BASE_ADDRESS_0);
   if (wanted == bar_mapped_) return;
   if (bar_mapped_) {
     memory_bus_->remove(*bar_mapped_);

@@ -73,8 +73,6 @@ class PciDevice : public Device {
   void update_intx();
   uint16_t command() const;
 
-  // Held over a whole configuration write, the remapping included, so that two vCPUs cannot map the BAR twice. Bus and
-  // device never call back into configuration space.
   std::mutex config_mutex_;
   std::array<std::byte, kConfigSize> config_{};
   std::array<std::byte, kConfigSize> writable_{};
@@ -82,6 +80,8 @@ class PciDevice : public Device {
   size_t last_capability_link_ = 0x34;
   const uint32_t bar_size_;
   Bus* memory_bus_ = nullptr;
+  // Held while the BAR moves, so that two vCPUs cannot map it twice; around config_mutex_, for which interrupts wait.
+  std::mutex bar_mutex_;
   std::optional<uint64_t> bar_mapped_;
   std::unique_ptr<IrqLine> intx_;
   bool intx_level_ = false;

@@ -378,8 +378,9 @@ void VirtioPci::finish_stop() {
   device_->reset();
   take_isr();
   {
-    const std::lock_guard lock(mutex_);
+    const std::lock_guard doorbell_lock(doorbell_mutex_);
     for (Queue& queue : queues_) queue.doorbell.reset();
+    const std::lock_guard lock(mutex_);
     reset_registers();
     phase_ = Phase::kIdle;
   }
@@ -457,18 +458,19 @@ uint8_t VirtioPci::take_isr() {
 
 void VirtioPci::bar_moved(std::optional<uint64_t> address) {
   {
-    const std::lock_guard lock(mutex_);
+    const std::lock_guard lock(doorbell_mutex_);
     bar_address_ = address;
   }
   update_doorbells();
 }
 
 void VirtioPci::update_doorbells() {
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(doorbell_mutex_);
+  const bool wanted = bar_address_ && active();
   for (size_t i = 0; i < queues_.size(); ++i) {
     Queue& queue = queues_[i];
     queue.doorbell.reset();
-    if (!bar_address_ || phase_ != Phase::kActive || !queue.enabled) continue;
+    if (!wanted || !queue.enabled) continue;  // fixed until phase_ is kIdle again
     queue.doorbell = host_.register_doorbell({*bar_address_ + kNotify + i * kNotifyMultiplier}, queue.kick);
   }
 }

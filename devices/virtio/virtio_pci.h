@@ -65,6 +65,7 @@ class VirtioPci : public PciDevice {
     uint64_t descriptors = 0;
     uint64_t available = 0;
     uint64_t used = 0;
+    // Under doorbell_mutex_.
     std::unique_ptr<DoorbellRegistration> doorbell;
     EventFd kick;
     // On the loop only.
@@ -110,6 +111,10 @@ class VirtioPci : public PciDevice {
   uint16_t config_vector_ = 0xffff;
   uint16_t queue_select_ = 0;
   std::vector<Queue> queues_;
+
+  // Held over the host's slow work for many doorbells, which registers and interrupts must not wait for. Around mutex_,
+  // never inside it; phase_ becomes kIdle only under both.
+  std::mutex doorbell_mutex_;
   std::optional<uint64_t> bar_address_;
 
   // Held over changes and reads of the device's configuration, and of its generation. Inside mutex_, never around it.

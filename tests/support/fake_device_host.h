@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <vector>
 
 #include "devices/device_host.h"
@@ -16,12 +17,14 @@ class FakeDeviceHost : public DeviceHost {
   EventLoop& loop() override { return loop_; }
   void signal_msi(const MsiMessage& message) override { messages.push_back(message); }
   std::unique_ptr<DoorbellRegistration> register_doorbell(GuestAddress address, const EventFd&) override {
+    if (on_doorbell) on_doorbell();
     doorbells.push_back(address);
     return std::make_unique<Doorbell>(*this, address);
   }
 
   std::vector<MsiMessage> messages;
   std::vector<GuestAddress> doorbells;  // those registered now
+  std::function<void()> on_doorbell;    // while one is being registered
 
  private:
   struct Doorbell : DoorbellRegistration {

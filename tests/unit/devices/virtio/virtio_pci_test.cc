@@ -4,6 +4,8 @@
 #include <linux/pci_regs.h>
 
 #include <catch2/catch.hpp>
+#include <chrono>
+#include <future>
 
 #include "devices/pci/pci_root.h"
 #include "devices/virtio/rng.h"
@@ -397,6 +399,20 @@ TEST_CASE("virtio-pci: doorbells follow the BAR, and are gone while it is not de
   f.bus.write(kBar + 0x8000 + VIRTIO_PCI_COMMON_STATUS, std::array{std::byte{0}});
   f.host.loop().run_ready();
   CHECK(f.host.doorbells.empty());
+}
+
+TEST_CASE("virtio-pci: an interrupt does not wait for a BAR on its way", "[virtio][pci]") {
+  Fixture f;
+  if (GENERATE(false, true)) f.enable_msix();
+  f.drive();
+  bool interrupted = false;
+  std::future<void> interrupt;
+  f.host.on_doorbell = [&] {
+    interrupt = std::async(std::launch::async, [&] { f.transport->device().change_config([] {}); });
+    interrupted = interrupt.wait_for(std::chrono::seconds(2)) == std::future_status::ready;
+  };
+  f.set_config<uint32_t>(PCI_BASE_ADDRESS_0, kBar + 0x8000);
+  CHECK(interrupted);
 }
 
 TEST_CASE("virtio-pci: every width at every offset of the BAR is answered (P16, P19)", "[virtio][pci]") {

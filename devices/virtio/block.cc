@@ -148,7 +148,9 @@ Task<void> VirtioBlock::serve_requests(Virtqueue& queue) {
     }
     uint8_t status = parse(*chain, request);
     if (status == VIRTIO_BLK_S_OK) {
+      ++in_flight_;
       const int error = co_await perform(request);
+      --in_flight_;
       if (error != 0) status = VIRTIO_BLK_S_IOERR;
     }
     finish(*chain, request, status);

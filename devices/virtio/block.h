@@ -41,6 +41,8 @@ class VirtioBlock : public VirtioDevice {
 
   // All of these on the loop's thread.
   const Stats& stats() const { return stats_; }
+  bool busy() const { return in_flight_ > 0; }  // requests are with the backend
+  const BlockBackend& backend() const { return backend_; }
   // Looks whether the storage grew and tells the driver. One that shrank keeps its size and fails past its end.
   void refresh_size();
 
@@ -82,6 +84,7 @@ class VirtioBlock : public VirtioDevice {
   std::array<std::byte, VIRTIO_BLK_ID_BYTES> serial_{};
   uint16_t queues_;
   Stats stats_;
+  size_t in_flight_ = 0;
 
   virtio_blk_config config_{};         // but for `wce`
   std::atomic<bool> writeback_{true};  // its `wce`: the driver may change it at any time

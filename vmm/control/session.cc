@@ -196,8 +196,10 @@ void Session::stop_machine() {
 // Requests that the kernel does not answer cannot be taken back, so their memory cannot be freed either: the process
 // ends where it stands.
 void Session::stuck() {
-  for (const auto& disk : backends_.disks) log_error("{}: still busy", disk->describe());
-  log_error("a disk does not answer for {} s; giving up on it, what was not flushed may be lost", kStopLimit.count());
+  const std::vector<std::string> busy = machine_->busy_disks();
+  for (const std::string& disk : busy) log_error("{}: still busy", disk);
+  log_error("{} does not answer for {} s; giving up on it, what was not flushed may be lost",
+            busy.empty() ? "a device" : "a disk", kStopLimit.count());
   terminal_.restore();
   ::_exit(exit_code::kHostTrouble);
 }

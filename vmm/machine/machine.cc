@@ -229,6 +229,14 @@ void Machine::refresh_disks() {
   for (VirtioBlock* disk : devices_of<VirtioBlock>()) disk->refresh_size();
 }
 
+std::vector<std::string> Machine::busy_disks() const {
+  std::vector<std::string> busy;
+  for (const VirtioBlock* disk : devices_of<VirtioBlock>()) {
+    if (disk->busy() || &disk->backend() == flushing_) busy.push_back(disk->backend().describe());
+  }
+  return busy;
+}
+
 bool Machine::disks_were_driven() const {
   return std::ranges::any_of(virtio_, [](VirtioPci* transport) {
     return dynamic_cast<VirtioBlock*>(&transport->device()) != nullptr && transport->was_driven();
@@ -253,11 +261,13 @@ void Machine::stop(std::function<void(bool)> done) {
 Task<void> Machine::flush_disks(std::function<void(bool)> done) {
   bool flushed = true;
   for (const auto& disk : backends_.disks) {
+    flushing_ = disk.get();
     if (const int error = co_await disk->flush(); error != 0) {
       log_error("{}: the last flush failed: {}", disk->describe(), errno_text(error));
       flushed = false;
     }
   }
+  flushing_ = nullptr;
   // Posted: `done` may destroy the machine, and this task with it.
   loop_.post([done, flushed] { done(flushed); });
 }

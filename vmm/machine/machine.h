@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "devices/bus.h"
@@ -56,6 +57,8 @@ class Machine {
   void set_window_size(uint16_t columns, uint16_t rows);
   // Looks whether disks have another size now, and tells the guest.
   void refresh_disks();
+  // Those that requests, or the last flush, are under way to, described.
+  std::vector<std::string> busy_disks() const;
   // Whether a driver of the guest has ever taken up any disk.
   bool disks_were_driven() const;
 
@@ -113,6 +116,7 @@ class Machine {
   bool paused_ = true;
   std::atomic<bool> ended_{false};
   size_t devices_stopping_ = 0;
+  const BlockBackend* flushing_ = nullptr;
   // Callbacks queued in the loop may outlive the machine: they hold this weakly.
   std::shared_ptr<Machine*> self_;
 };

@@ -96,6 +96,16 @@ std::string text_of(const std::vector<std::byte>& bytes) {
 
 }  // namespace
 
+TEST_CASE("virtio-blk: it is busy while a request is with the storage", "[virtio][block]") {
+  Fixture f;
+  f.backend.holding = true;
+  f.publish_read(0);
+  f.host.loop().run_ready();
+  CHECK(f.block.busy());
+  f.backend.release_all();
+  CHECK_FALSE(f.block.busy());
+}
+
 // ---- requests that succeed
 
 TEST_CASE("virtio-blk: a read answers with the sectors and counts data and status", "[virtio][block]") {

@@ -109,6 +109,7 @@ void complain(std::string_view what, std::string_view fix = {}) {
 
 int main(int argc, char** argv) {
   occupy_standard_streams();
+  set_log_fd(STDERR_FILENO);
   ignore_signals_of_writes();
   raise_open_file_limit();
   try {

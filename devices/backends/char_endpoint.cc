@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <pty.h>
-#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -27,9 +26,8 @@ namespace {
 // One of our standard streams, non-blocking, leaving the flags that others see alone.
 class StandardStream {
  public:
-  StandardStream(int fd, int access) : fd_(open(fd, access)) {
+  StandardStream(int fd, int access) : fd_(reopen_nonblocking(fd, access)) {
     if (fd_) return;
-    // A socket, or a terminal of somebody else's, cannot be opened anew, and a file must not be: it has one position.
     fd_ = UniqueFd(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
     if (!fd_) refuse(fmt::format("stdio (descriptor {})", fd), errno);
     shared_flags_ = ::fcntl(fd, F_GETFL);
@@ -44,12 +42,6 @@ class StandardStream {
   int fd() const { return fd_.get(); }
 
  private:
-  static UniqueFd open(int fd, int access) {
-    struct stat status = {};
-    if (::fstat(fd, &status) < 0 || S_ISREG(status.st_mode) || S_ISSOCK(status.st_mode)) return UniqueFd();
-    return UniqueFd(::open(fmt::format("/proc/self/fd/{}", fd).c_str(), access | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
-  }
-
   UniqueFd fd_;
   int shared_flags_ = -1;  // to be put back
 };

@@ -1,7 +1,10 @@
 // Owned descriptors; see fd.h.
 #include "vmm/core/fd.h"
 
+#include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -13,6 +16,12 @@ namespace vmm {
 
 UniqueFd::~UniqueFd() {
   if (fd_ >= 0) ::close(fd_);
+}
+
+UniqueFd reopen_nonblocking(int fd, int access) {
+  struct stat status {};
+  if (::fstat(fd, &status) < 0 || S_ISREG(status.st_mode) || S_ISSOCK(status.st_mode)) return UniqueFd();
+  return UniqueFd(::open(fmt::format("/proc/self/fd/{}", fd).c_str(), access | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
 }
 
 EventFd::EventFd() : fd_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {

@@ -1,4 +1,5 @@
-// UniqueFd: an owned file descriptor. EventFd: an eventfd(2) that is signalled and drained.
+// UniqueFd: an owned file descriptor. EventFd: an eventfd(2) that is signalled and drained. reopen_nonblocking(): the
+// file behind somebody else's descriptor, without the chance to wait for it.
 #pragma once
 
 #include <utility>
@@ -17,11 +18,17 @@ class UniqueFd {
   ~UniqueFd();
 
   int get() const { return fd_; }
+  int release() { return std::exchange(fd_, -1); }  // the caller's from now on
   explicit operator bool() const { return fd_ >= 0; }
 
  private:
   int fd_ = -1;
 };
+
+// The same pipe, terminal or device under a description of its own, so that the flags that others see stay as they are.
+// Empty for what cannot be opened anew: a socket, a terminal of another user; and a file must not be, as it has one
+// position.
+UniqueFd reopen_nonblocking(int fd, int access);
 
 class EventFd {
  public:

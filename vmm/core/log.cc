@@ -1,41 +1,72 @@
 // Where log lines go; see log.h.
 #include "vmm/core/log.h"
 
+#include <fcntl.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <climits>
+
+#include "vmm/core/fd.h"
 
 namespace vmm {
 
 namespace {
 
 std::atomic<LogLevel> level_shown{LogLevel::kInfo};
-std::atomic<int> log_fd{STDERR_FILENO};
 std::atomic<bool> raw_terminal{false};
-std::atomic<uint64_t> lines_dropped{0};
+
+// One line at a time: of two writers a terminal refuses the second.
+std::mutex mutex;
+int log_fd = STDERR_FILENO;
+int reopened_fd = -1;  // ours, if log_fd could be opened anew
+bool torn = false;     // the last line was cut short
+uint64_t lines_dropped = 0;
+
+// Never waits. What could not be opened as non-blocking takes a flag (a socket) or is asked first: when a pipe polls
+// writable, PIPE_BUF bytes fit.
+ssize_t put(int fd, std::string_view text) {
+  const ssize_t sent = ::send(fd, text.data(), text.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (sent >= 0 || errno != ENOTSOCK) return sent;
+  pollfd writable{fd, POLLOUT, 0};
+  return ::poll(&writable, 1, 0) == 1 ? ::write(fd, text.data(), text.size()) : -1;
+}
 
 }  // namespace
 
 void set_log_level(LogLevel level) { level_shown = level; }
 bool log_enabled(LogLevel level) { return level <= level_shown; }
-void set_log_fd(int fd) { log_fd = fd; }
 void set_log_raw_terminal(bool raw) { raw_terminal = raw; }
+
+void set_log_fd(int fd) {
+  UniqueFd opened = reopen_nonblocking(fd, O_WRONLY);
+  const std::lock_guard lock(mutex);
+  log_fd = fd;
+  const UniqueFd before(std::exchange(reopened_fd, opened.release()));
+}
 
 void log_line(LogLevel level, std::string_view line) {
   if (!log_enabled(level)) return;
+  const std::lock_guard lock(mutex);
   const std::string_view end = raw_terminal && log_fd == STDERR_FILENO ? "\r\n" : "\n";
-  const uint64_t dropped = lines_dropped.exchange(0);
-  std::string text(line.starts_with(' ') ? "" : "vmm: ");
+  std::string text(torn ? end : "");
+  if (!line.starts_with(' ')) text += "vmm: ";
   text += line;
-  if (dropped > 0) text += fmt::format(" ({} log lines were lost before this one)", dropped);
-  // A pipe that polls writable takes PIPE_BUF bytes without blocking.
+  if (lines_dropped > 0) text += fmt::format(" ({} log lines were lost before this one)", lines_dropped);
   text.resize(std::min<size_t>(text.size(), PIPE_BUF - end.size()));
   text += end;
-  pollfd writable{log_fd, POLLOUT, 0};
-  if (::poll(&writable, 1, 0) != 1 || ::write(log_fd, text.data(), text.size()) < 0) lines_dropped += dropped + 1;
+  const ssize_t written = put(reopened_fd >= 0 ? reopened_fd : log_fd, text);
+  if (written == std::ssize(text)) {
+    torn = false;
+    lines_dropped = 0;
+  } else {
+    torn = torn || written > 0;
+    ++lines_dropped;
+  }
 }
 
 bool LogLimit::allow(uint64_t& suppressed) {

@@ -1,6 +1,7 @@
 // Log lines: one line each, "vmm: what: why", on standard error or in the file of --log. Standard output belongs to the
-// guest. Writing never blocks: a full pipe or a full disk drops the line and counts it. Lines that a guest can trigger
-// go through guest_warn(), which a LogLimit bounds, so that a hostile guest cannot fill the host's disk.
+// guest. Writing never blocks: a full pipe, a stopped terminal or a full disk drops the line and counts it. Lines that
+// a guest can trigger go through guest_warn(), which a LogLimit bounds, so that a hostile guest cannot fill the host's
+// disk.
 #pragma once
 
 #include <fmt/format.h>
@@ -18,7 +19,8 @@ enum class LogLevel { kError, kWarn, kInfo, kDebug };
 // What is printed; kInfo by default. Thread safe.
 void set_log_level(LogLevel level);
 bool log_enabled(LogLevel level);
-// Sends further lines to this descriptor instead of standard error (borrowed, for the rest of the process).
+// Sends further lines to this descriptor instead of standard error (borrowed, for the rest of the process). Where it
+// can be, it is opened anew, because a description shared with others must not be left non-blocking.
 void set_log_fd(int fd);
 // While a terminal is in raw mode a newline needs a carriage return.
 void set_log_raw_terminal(bool raw);

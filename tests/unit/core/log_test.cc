@@ -1,8 +1,12 @@
 // Log lines to readers that read, do not read, and are gone.
 #include "vmm/core/log.h"
 
+#include <poll.h>
+#include <pty.h>
+
 #include <catch2/catch.hpp>
 #include <csignal>
+#include <future>
 #include <thread>
 
 #include "tests/support/descriptors.h"
@@ -25,6 +29,34 @@ struct Fixture {
   std::string lines() { return read_available(pipe.read); }
 
   Pipe pipe;
+};
+
+// A terminal that nobody reads, with room for some bytes but not for a long line.
+struct StalledTerminal {
+  StalledTerminal() {
+    std::array<int, 2> ends{-1, -1};
+    termios mode{};
+    ::cfmakeraw(&mode);
+    REQUIRE(::openpty(&ends[0], &ends[1], nullptr, &mode, nullptr) == 0);
+    reader = UniqueFd(ends[0]);
+    writer = UniqueFd(ends[1]);
+    ::fcntl(reader.get(), F_SETFL, O_NONBLOCK);
+    ::fcntl(writer.get(), F_SETFL, O_NONBLOCK);
+    fill(writer);
+    std::array<char, 64> few;
+    pollfd room{writer.get(), POLLOUT, 0};
+    while (::poll(&room, 1, 1) == 0 && ::read(reader.get(), few.data(), few.size()) > 0) {
+    }
+    ::fcntl(writer.get(), F_SETFL, 0);
+  }
+  // The kernel hands over what was written by and by.
+  std::string read_all() const {
+    std::string text;
+    for (pollfd more{reader.get(), POLLIN, 0}; ::poll(&more, 1, 200) > 0;) text += read_available(reader);
+    return text;
+  }
+  UniqueFd reader;
+  UniqueFd writer;
 };
 
 }  // namespace
@@ -65,6 +97,22 @@ TEST_CASE("log: a full pipe loses lines, counts them, and never blocks (F11)", "
   f.lines();
   log_info("here");
   CHECK(f.lines() == "vmm: here (2 log lines were lost before this one)\n");
+}
+
+TEST_CASE("log: a stalled terminal cuts a line, loses others, and never blocks (F11)", "[core]") {
+  Fixture f;
+  const StalledTerminal terminal;
+  set_log_fd(terminal.writer.get());
+  std::future<void> logging = std::async(std::launch::async, [] {
+    for (int i = 0; i < 20; ++i) log_info("{}", std::string(4000, 'y'));
+  });
+  const bool blocked = logging.wait_for(std::chrono::seconds(5)) != std::future_status::ready;
+  while (logging.wait_for(std::chrono::milliseconds(1)) != std::future_status::ready) read_available(terminal.reader);
+  CHECK_FALSE(blocked);
+  terminal.read_all();
+  log_info("here");
+  const std::string lines = terminal.read_all();
+  CHECK(lines.find("\nvmm: here (20 log lines were lost before this one)\n") != lines.npos);
 }
 
 TEST_CASE("log: a reader that has gone, a full disk and a closed descriptor are counted (F5, F11)", "[core]") {

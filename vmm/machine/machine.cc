@@ -184,6 +184,7 @@ void Machine::pause() {
 }
 
 void Machine::resume() {
+  const std::lock_guard lock(run_mutex_);
   if (ended_) return;
   paused_ = false;
   for (const auto& vcpu : vcpus_) vcpu->resume();
@@ -191,8 +192,11 @@ void Machine::resume() {
 
 // The vCPUs are told to pause before anything else, so that a guest that asked for a reset does not run past it.
 void Machine::end(Outcome outcome) {
-  if (ended_.exchange(true)) return;
-  for (const auto& vcpu : vcpus_) vcpu->pause();
+  {
+    const std::lock_guard lock(run_mutex_);
+    if (ended_.exchange(true)) return;
+    for (const auto& vcpu : vcpus_) vcpu->pause();
+  }
   loop_.post([weak = std::weak_ptr(self_), outcome = std::move(outcome)] {
     const auto self = weak.lock();
     if (!self) return;

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -114,6 +115,8 @@ class Machine {
   std::vector<std::unique_ptr<VcpuThread>> vcpus_;
 
   bool paused_ = true;
+  // Held while all vCPUs are told the same: what the end says is not overruled by a resume() that began before it.
+  std::mutex run_mutex_;
   std::atomic<bool> ended_{false};
   size_t devices_stopping_ = 0;
   const BlockBackend* flushing_ = nullptr;

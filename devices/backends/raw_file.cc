@@ -121,8 +121,9 @@ Task<int> RawFile::transfer(Verb verb, uint64_t offset, std::span<iovec> data, i
     if (done == -EINTR || done == -EAGAIN) continue;
     if (done <= 0) {
       const int error = done == 0 ? EIO : static_cast<int>(-done);
-      move_fence(known_size(image_.fd.get()));                           // 0 is the end of the file
-      if (done == -EIO && (flags & RWF_DSYNC) != 0) flush_error_ = EIO;  // it may be the sync that failed (D6)
+      move_fence(known_size(image_.fd.get()));  // 0 is the end of the file
+      // It may be the sync that failed (D6).
+      if (done == -EIO && (flags & RWF_DSYNC) != 0) latch_flush_error("a stable write", EIO);
       guest_warn(errors_, "{}: {} at byte {} failed: {}", image_.path, verb == Verb::kRead ? "a read" : "a write",
                  offset, errno_text(error));
       co_return error;
@@ -176,12 +177,16 @@ Task<int> RawFile::flush() {
     const ssize_t result = co_await engine_.sync_data(file_);
     if (result == 0) flushes_done_ = covered;
     if (result == 0 || result == -EINTR) continue;
-    // The kernel reports this once and then forgets the pages, so the next one would lie (D6).
-    flush_error_ = static_cast<int>(-result);
-    log_error("{}: fdatasync failed: {}; written data may be lost, and every later flush of this disk fails",
-              image_.path, errno_text(flush_error_));
+    latch_flush_error("fdatasync", static_cast<int>(-result));
   }
   co_return flush_error_;
+}
+
+// The kernel reports this once and then forgets the pages, so the next flush would lie (D6).
+void RawFile::latch_flush_error(const char* what, int error) {
+  if (std::exchange(flush_error_, error) != 0) return;
+  log_error("{}: {} failed: {}; written data may be lost, and every later flush of this disk fails", image_.path, what,
+            errno_text(error));
 }
 
 Task<int> RawFile::discard(uint64_t offset, uint64_t length) {

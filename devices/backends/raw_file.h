@@ -53,6 +53,7 @@ class RawFile : public BlockBackend {
   Task<int> bounced(Verb verb, uint64_t offset, std::span<iovec> data, int flags);
   Task<int> allocate(int mode, uint64_t offset, uint64_t length);
   Task<int> write_zero_buffers(uint64_t offset, uint64_t length);
+  void latch_flush_error(const char* what, int error);
   void look_at_end();
   void move_fence(uint64_t storage);
   AlignedBuffer aligned_buffer(size_t size) const;
@@ -63,7 +64,7 @@ class RawFile : public BlockBackend {
   Sparse sparse_;
   int file_;
   uint64_t fence_;       // requests past it fail: the size, or less when the file shrank
-  int flush_error_ = 0;  // of the first fdatasync that failed
+  int flush_error_ = 0;  // of the first fdatasync, or stable write, that failed
   LogLimit errors_;
 
   std::chrono::steady_clock::time_point last_look_ = std::chrono::steady_clock::now();

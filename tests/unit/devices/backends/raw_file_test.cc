@@ -11,6 +11,7 @@
 #include <cstring>
 #include <thread>
 
+#include "tests/support/descriptors.h"
 #include "tests/support/fake_io_engine.h"
 #include "tests/support/run_task.h"
 #include "tests/support/temp_file.h"
@@ -263,7 +264,11 @@ TEST_CASE("raw file: a stable write that the host lost fails all later flushes (
   FakeFixture f;
   const auto works = f.engine.answer;
   f.engine.answer = [](const IoRequest&) -> ssize_t { return -EIO; };
+  const Pipe log;
+  set_log_fd(log.write.get());
   CHECK(f.write("stable", Durability::kStable) == EIO);
+  set_log_fd(STDERR_FILENO);
+  CHECK(read_available(log.read).find("every later flush of this disk fails") != std::string::npos);
   f.engine.answer = works;
   CHECK(run_task(f.loop, f.disk.flush()) == EIO);
 }

@@ -27,6 +27,8 @@ constexpr size_t kMaxStep = 4 << 20;
 constexpr uint64_t kMaxAllocateStep = 1 << 30;
 constexpr size_t kBounceSize = 256 << 10;
 constexpr std::chrono::milliseconds kLookPeriod{1};
+// A file server may answer EAGAIN for ever.
+constexpr unsigned kMaxRefusals = 16;
 
 alignas(4096) std::array<std::byte, 64 << 10> zeroes;  // never written
 
@@ -111,6 +113,7 @@ Task<int> RawFile::transfer(Verb verb, uint64_t offset, std::span<iovec> data, i
   uint64_t left = total_size(data);
   // Writing past the end would let a truncated file grow back, with a hole in it (D8).
   if (offset + left > fence_) co_return EIO;
+  unsigned refusals = 0;
   while (left > 0) {
     std::span<const iovec> step = data;
     std::vector<iovec> front;
@@ -118,7 +121,7 @@ Task<int> RawFile::transfer(Verb verb, uint64_t offset, std::span<iovec> data, i
     auto operation =
         verb == Verb::kRead ? engine_.read(file_, offset, step) : engine_.write(file_, offset, step, flags);
     const ssize_t done = co_await operation;
-    if (done == -EINTR || done == -EAGAIN) continue;
+    if (done == -EINTR || (done == -EAGAIN && ++refusals < kMaxRefusals)) continue;
     if (done <= 0) {
       const int error = done == 0 ? EIO : static_cast<int>(-done);
       move_fence(known_size(image_.fd.get()));  // 0 is the end of the file

@@ -232,6 +232,12 @@ TEST_CASE("raw file: interrupted and refused requests are repeated (F1)", "[back
   CHECK(f.engine.requests.size() == 2);
 }
 
+TEST_CASE("raw file: a request that is refused for ever fails", "[backends][raw-file]") {
+  FakeFixture f;
+  f.engine.answer = [&f](const IoRequest&) -> ssize_t { return f.engine.requests.size() < 1000 ? -EAGAIN : -EIO; };
+  CHECK(f.write("never") == EAGAIN);
+}
+
 TEST_CASE("raw file: the error after a short transfer is the request's (D7)", "[backends][raw-file]") {
   FakeFixture f;
   const int error = GENERATE(ENOSPC, EFBIG, EIO);

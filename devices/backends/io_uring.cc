@@ -10,6 +10,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <thread>
 #include <utility>
 
 #include "vmm/core/check.h"
@@ -235,7 +236,11 @@ void IoUring::drain() {
   while (in_flight_ > 0 || !waiting_.empty()) {
     submit();
     io_uring_cqe* entry = nullptr;
-    if (in_flight_ > 0 && staged_.empty()) io_uring_wait_cqe(ring_.get(), &entry);
+    if (!staged_.empty()) {
+      std::this_thread::sleep_for(kRetryDelay);  // the kernel takes no more at the moment
+    } else if (in_flight_ > 0) {
+      io_uring_wait_cqe(ring_.get(), &entry);
+    }
   }
 }
 

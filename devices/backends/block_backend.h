@@ -1,7 +1,8 @@
 // BlockBackend: where a disk's bytes are kept. A fixed-size array of bytes that is read and written asynchronously.
 //
 // The calls are made on the loop and answer 0 or an errno value. Ranges lie inside size(), which the caller has
-// checked. Buffer lists are used up: a backend may shorten them. Calls run concurrently and in no order; a flush covers
+// checked. Buffer lists are used up: a backend may shorten them, and of a read that failed, what it has taken off them
+// has been filled. Calls run concurrently and in no order; a flush covers
 // the writes that completed before it was called.
 #pragma once
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <climits>
 #include <cstring>
+#include <utility>
 
 namespace vmm {
 
@@ -15,7 +16,7 @@ size_t total_size(std::span<const iovec> list) {
 
 std::span<iovec> drop_front(std::span<iovec> list, size_t bytes) {
   while (!list.empty() && bytes >= list.front().iov_len) {
-    bytes -= list.front().iov_len;
+    bytes -= std::exchange(list.front().iov_len, 0);
     list = list.subspan(1);
   }
   if (!list.empty()) {

@@ -10,7 +10,8 @@
 namespace vmm {
 
 size_t total_size(std::span<const iovec> list);
-// What is left of `list` without its first `bytes`. Shortens the buffer it cuts through.
+// What is left of `list` without its first `bytes`. Shortens the buffers that it drops or cuts through, so the whole
+// list, too, has the total size of what is left.
 std::span<iovec> drop_front(std::span<iovec> list, size_t bytes);
 // A list of the first `bytes` of `list`, of at most IOV_MAX buffers.
 std::vector<iovec> copy_front(std::span<const iovec> list, size_t bytes);

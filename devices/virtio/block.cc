@@ -151,7 +151,11 @@ Task<void> VirtioBlock::serve_requests(Virtqueue& queue) {
       ++in_flight_;
       const int error = co_await perform(request);
       --in_flight_;
-      if (error != 0) status = VIRTIO_BLK_S_IOERR;
+      if (error != 0) {
+        status = VIRTIO_BLK_S_IOERR;
+        // Of a read: what has come before it failed.
+        request.bytes_in -= static_cast<uint32_t>(std::min<size_t>(request.bytes_in, total_size(request.data)));
+      }
     }
     finish(*chain, request, status);
   }
@@ -160,10 +164,10 @@ Task<void> VirtioBlock::serve_requests(Virtqueue& queue) {
 // The header is copied here, once; how it is spread over descriptors does not matter (§2.7.4.1).
 uint8_t VirtioBlock::parse(const DescriptorChain& chain, Request& request) const {
   virtio_blk_outhdr header;
-  if (chain.read_at(0, std::as_writable_bytes(std::span(&header, 1))) < sizeof header) return VIRTIO_BLK_S_IOERR;
-  request.type = header.type;
   request.bytes_in = 0;
   request.bytes_out = 0;
+  if (chain.read_at(0, std::as_writable_bytes(std::span(&header, 1))) < sizeof header) return VIRTIO_BLK_S_IOERR;
+  request.type = header.type;
   switch (header.type) {
     case VIRTIO_BLK_T_IN:
       return parse_read(chain, header.sector, request);
@@ -281,7 +285,7 @@ void VirtioBlock::finish(DescriptorChain& chain, const Request& request, uint8_t
   const GuestSlice& last = chain.writable().back();
   const std::byte value{status};
   last.sub(last.size() - 1, 1).copy_in({&value, 1});
-  chain.set_written(status == VIRTIO_BLK_S_OK ? request.bytes_in + 1 : 1);
+  chain.set_written(request.bytes_in + 1);
   if (status != VIRTIO_BLK_S_OK) {
     ++stats_.errors;
   } else if (request.type == VIRTIO_BLK_T_IN) {

@@ -60,7 +60,7 @@ class VirtioBlock : public VirtioDevice {
   struct Request {
     uint32_t type = 0;
     uint64_t offset = 0;      // bytes
-    uint32_t bytes_in = 0;    // written into the chain when it succeeds, without the status
+    uint32_t bytes_in = 0;    // written into the chain, without the status
     uint64_t bytes_out = 0;   // of a write
     std::vector<iovec> data;  // of a read, a write, or for the serial number
     std::vector<virtio_blk_discard_write_zeroes> segments;

@@ -36,7 +36,10 @@ class MemoryBackend : public BlockBackend {
   Task<int> read(uint64_t offset, std::span<iovec> to) override {
     calls.push_back({.kind = Kind::kRead, .offset = offset, .length = total_size(to)});
     co_await Gate{*this};
-    if (error == 0) scatter(std::span(content).subspan(offset), to);
+    const size_t length = error == 0 ? total_size(to) : read_before_error;
+    const auto stored = std::span(content).subspan(offset);
+    scatter(stored.first(std::min(length, stored.size())), to);
+    drop_front(to, length);
     co_return error;
   }
   Task<int> write(uint64_t offset, std::span<iovec> from, Durability durability) override {
@@ -79,7 +82,8 @@ class MemoryBackend : public BlockBackend {
   uint64_t reported_size = 0;  // for disks larger than the test's memory
   uint64_t storage_size = 0;   // what refresh_size() finds
   int error = 0;               // what requests answer
-  bool holding = false;        // whether requests wait for release()
+  size_t read_before_error = 0;
+  bool holding = false;  // whether requests wait for release()
   std::vector<std::coroutine_handle<>> held;
   std::vector<Call> calls;
 

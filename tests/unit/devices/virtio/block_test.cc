@@ -337,6 +337,16 @@ TEST_CASE("virtio-blk: a read-only disk refuses to be changed, but flushes and r
   CHECK(f.next_answer().status == VIRTIO_BLK_S_OK);
 }
 
+TEST_CASE("virtio-blk: a read that fails on its way counts what has come (Q32)", "[virtio][block]") {
+  Fixture f;
+  f.backend.error = EIO;
+  f.backend.read_before_error = 700;
+  f.driver.chain().readable_value(header(VIRTIO_BLK_T_IN)).writable(512).writable(512).writable(1).publish();
+  const auto answer = f.next_answer();
+  CHECK(answer.status == VIRTIO_BLK_S_IOERR);
+  CHECK(answer.length == 701);
+}
+
 TEST_CASE("virtio-blk: what the storage cannot do becomes IOERR, and the status is all that counts (B19, Q32)",
           "[virtio][block]") {
   Fixture f;

@@ -40,6 +40,8 @@ class BlockBackend {
   // Looks whether the storage grew, and takes the new size on. Returns the size of the storage now: smaller than size()
   // when it shrank. Blocks: not for the path of a request.
   virtual uint64_t refresh_size() { return size(); }
+  // Makes the storage larger, where it is ours to do so. False when the host refuses. Blocks.
+  virtual bool grow(uint64_t /*size*/) { return false; }
 
   virtual Task<int> read(uint64_t offset, std::span<iovec> to) = 0;
   virtual Task<int> write(uint64_t offset, std::span<iovec> from, Durability durability) = 0;

@@ -7,16 +7,36 @@
 #include "devices/backends/iovecs.h"
 #include "vmm/core/check.h"
 #include "vmm/core/error.h"
+#include "vmm/core/log.h"
 
 namespace vmm {
 
 Overlay::Overlay(std::unique_ptr<BlockBackend> base, std::unique_ptr<BlockBackend> scratch)
     : base_(std::move(base)), scratch_(std::move(scratch)) {
   CHECK(base_->size() == scratch_->size());
-  // calloc: large memory comes zeroed from the kernel and costs nothing until it is written.
-  const uint64_t blocks = size() / kBlock + 1;
-  written_.reset(static_cast<uint64_t*>(std::calloc(blocks / 64 + 1, sizeof(uint64_t))));
+  written_ = make_bits(size());
   if (!written_) throw Error("not enough memory for an ephemeral disk of this size");
+}
+
+// calloc: large memory comes zeroed from the kernel and costs nothing until it is written.
+Overlay::Bits Overlay::make_bits(uint64_t bytes) {
+  return Bits(static_cast<uint64_t*>(std::calloc(words_for(bytes), sizeof(uint64_t))));
+}
+
+// Grows with the base. Not from within a block: what the scratch disk has of one, it has until the end.
+uint64_t Overlay::refresh_size() {
+  const uint64_t before = size();
+  const uint64_t storage = base_->refresh_size();
+  const uint64_t now = base_->size();
+  if (now == before) return storage;
+  Bits bits = make_bits(now);
+  if (before % kBlock != 0 || !bits || !scratch_->grow(now)) {
+    log_warn("{}: stays at {} bytes, because its throw-away copy cannot grow", base_->describe(), before);
+    return storage;
+  }
+  std::copy_n(written_.get(), words_for(before), bits.get());
+  written_ = std::move(bits);
+  return storage;
 }
 
 BlockTopology Overlay::topology() const {

@@ -26,6 +26,7 @@ class Overlay : public BlockBackend {
   uint64_t size() const override { return scratch_->size(); }
   bool read_only() const override { return false; }
   BlockTopology topology() const override;
+  uint64_t refresh_size() override;
 
   Task<int> read(uint64_t offset, std::span<iovec> to) override;
   Task<int> write(uint64_t offset, std::span<iovec> from, Durability durability) override;
@@ -43,6 +44,10 @@ class Overlay : public BlockBackend {
     void operator()(uint64_t* memory) const { std::free(memory); }
   };
 
+  using Bits = std::unique_ptr<uint64_t[], Free>;
+
+  static size_t words_for(uint64_t bytes) { return bytes / kBlock / 64 + 1; }
+  static Bits make_bits(uint64_t bytes);
   static Blocks blocks_of(uint64_t offset, uint64_t length);
   bool written(uint64_t block) const { return (written_[block / 64] >> (block % 64) & 1) != 0; }
   bool all_written(Blocks blocks) const;
@@ -53,8 +58,8 @@ class Overlay : public BlockBackend {
 
   std::unique_ptr<BlockBackend> base_;
   std::unique_ptr<BlockBackend> scratch_;
-  std::unique_ptr<uint64_t[], Free> written_;  // one bit per block
-  RangeLock first_writes_;                     // of blocks
+  Bits written_;            // one bit per block
+  RangeLock first_writes_;  // of blocks
 };
 
 }  // namespace vmm

@@ -99,6 +99,12 @@ Task<int> RawFile::write(uint64_t offset, std::span<iovec> from, Durability dura
   co_return stable&& error == 0 ? flush_error_ : error;
 }
 
+bool RawFile::grow(uint64_t size) {
+  if (::ftruncate(image_.fd.get(), static_cast<off_t>(size)) < 0) return false;
+  refresh_size();
+  return image_.size == size;
+}
+
 bool RawFile::needs_bounce(uint64_t offset, std::span<const iovec> data) const {
   if (image_.offset_alignment == 1) return false;
   if ((offset | total_size(data)) % image_.offset_alignment != 0 || data.size() > IOV_MAX) return true;

@@ -34,6 +34,7 @@ class RawFile : public BlockBackend {
   bool read_only() const override { return image_.mode == ImageFile::Mode::kReadOnly; }
   BlockTopology topology() const override { return image_.topology; }
   uint64_t refresh_size() override;
+  bool grow(uint64_t size) override;
 
   Task<int> read(uint64_t offset, std::span<iovec> to) override;
   Task<int> write(uint64_t offset, std::span<iovec> from, Durability durability) override;

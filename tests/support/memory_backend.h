@@ -32,6 +32,10 @@ class MemoryBackend : public BlockBackend {
     content.resize(std::max<size_t>(content.size(), storage_size));
     return storage_size;
   }
+  bool grow(uint64_t size) override {
+    if (error == 0) content.resize(size);
+    return error == 0;
+  }
 
   Task<int> read(uint64_t offset, std::span<iovec> to) override {
     calls.push_back({.kind = Kind::kRead, .offset = offset, .length = total_size(to)});

@@ -148,6 +148,27 @@ TEST_CASE("overlay: the base's errors are the reader's and the copier's", "[back
   CHECK(f.write(kBlock, std::string(kBlock, 'n')) == 0);
 }
 
+TEST_CASE("overlay: it grows with its base, and keeps what was written", "[backends][overlay]") {
+  Fixture f;
+  CHECK(f.write(15 * kBlock, std::string(kBlock, 'n')) == 0);
+  f.base.storage_size = 4096 * kBlock;
+  CHECK(f.disk.refresh_size() == 4096 * kBlock);
+  CHECK(f.disk.size() == 4096 * kBlock);
+  f.expected.resize(4096 * kBlock, '\0');
+  CHECK(f.write(4095 * kBlock, std::string(512, 'e')) == 0);
+  CHECK(f.all() == f.expected);
+}
+
+TEST_CASE("overlay: it keeps its size when its copy cannot grow", "[backends][overlay]") {
+  const bool within_block = GENERATE(true, false);
+  Fixture f(4 * kBlock + (within_block ? 512 : 0));
+  f.scratch.error = within_block ? 0 : ENOSPC;
+  const uint64_t before = f.disk.size();
+  f.base.storage_size = 8 * kBlock;
+  CHECK(f.disk.refresh_size() == 8 * kBlock);
+  CHECK(f.disk.size() == before);
+}
+
 TEST_CASE("overlay: a flush costs nothing", "[backends][overlay]") {
   Fixture f;
   CHECK(run_task(f.loop, f.disk.flush()) == 0);

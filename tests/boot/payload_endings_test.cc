@@ -82,6 +82,17 @@ TEST_CASE("payload: with --on-reset pause the machine stands still until it is e
   CHECK(vm.wait_exit() == 143);
 }
 
+TEST_CASE("payload: a guest that ended by a reset cannot go on, and the key says so", "[payload][terminal]") {
+  const DiskFile disk(4096);
+  TestVm vm(payload("case=count-boots by=cf9", {"--disk", disk.path(), "--on-reset", "pause"}), {.terminal = true});
+  vm.wait_for_message("paused");
+  vm.send("\x01p");
+  vm.wait_for_message("the guest has ended and cannot go on");
+  vm.send("\x01r");
+  vm.wait_for("payload: boot 2");
+  CHECK(vm.wait_exit() == 1);
+}
+
 TEST_CASE("payload: signals end a guest that spins with interrupts off", "[payload]") {
   const auto [number, status] =
       GENERATE(table<int, int>({{SIGTERM, 143}, {SIGHUP, 143}, {SIGINT, 130}, {SIGQUIT, 130}}));

@@ -114,6 +114,10 @@ void Session::obey(EscapeKeys::Command command) {
       return backends_.stdio()->set_timestamps(!backends_.stdio()->timestamps());
     case EscapeKeys::Command::kPause:
       if (outcome_) return;
+      if (machine_->ended()) {
+        log_info("the guest has ended and cannot go on; {0} r resets it, {0} x quits", keys_.name());
+        return;
+      }
       machine_->paused() ? machine_->resume() : machine_->pause();
       log_info("{}", machine_->paused() ? fmt::format("paused; {} p goes on", keys_.name()) : "running");
       return;

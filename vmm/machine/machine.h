@@ -50,6 +50,7 @@ class Machine {
   void pause();
   void resume();  // not after the end
   bool paused() const { return paused_; }
+  bool ended() const { return ended_; }  // by itself, or by stop()
 
   void press_power_button() { power_.press_power_button(); }
   void send_nmi() { vm_.send_nmi(); }

@@ -93,6 +93,15 @@ TEST_CASE("payload: a guest that ended by a reset cannot go on, and the key says
   CHECK(vm.wait_exit() == 1);
 }
 
+TEST_CASE("payload: a reset that somebody asks for is none of the panic before it", "[payload][terminal]") {
+  TestVm vm(payload("case=panic"), {.terminal = true});
+  vm.wait_for("not syncing");
+  vm.send("\x01r");
+  vm.wait_for("payload: panic");
+  vm.send("\x01x");
+  CHECK(vm.wait_exit() == 130);
+}
+
 TEST_CASE("payload: signals end a guest that spins with interrupts off", "[payload]") {
   const auto [number, status] =
       GENERATE(table<int, int>({{SIGTERM, 143}, {SIGHUP, 143}, {SIGINT, 130}, {SIGQUIT, 130}}));

@@ -11,6 +11,7 @@ static const struct {
     {"hello", hello},
     {"count-boots", count_boots},
     {"power-off", power_off},
+    {"panic", panic},
     {"spin", spin},
     {"flood", flood},
     {"scan-ports", scan_ports},

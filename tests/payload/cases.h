@@ -8,6 +8,7 @@ void triple_fault(void);
 void unknown_instruction(void);
 void count_boots(void);
 void power_off(void);
+void panic(void);
 void spin(void);
 void flood(void);
 

@@ -31,6 +31,15 @@ void power_off(void) {
   for (;;) relax();
 }
 
+// Says what a kernel says that panics, and does not fall silent.
+void panic(void) {
+  print("payload: panic\nKernel panic - not syncing: payload\n");
+  for (;;) {
+    print("payload: still here\n");
+    for (unsigned i = 0; i < 1000000; i++) relax();
+  }
+}
+
 // Interrupts are off.
 void spin(void) {
   print("payload: spinning\n");

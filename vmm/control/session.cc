@@ -71,8 +71,13 @@ void Session::boot() {
   machine_->start();
 }
 
-void Session::watch_consoles() {
+void Session::stop_watching() {
+  for (CharStream* stream : backends_.streams()) stream->set_observer(nullptr);
   consoles_.clear();
+}
+
+void Session::watch_consoles() {
+  stop_watching();
   for (CharStream* stream : backends_.streams()) {
     WatchedConsole& console = consoles_.emplace_back(*this);
     stream->set_observer([this, &console](std::span<const std::byte> output) {
@@ -122,7 +127,9 @@ void Session::obey(EscapeKeys::Command command) {
       log_info("{}", machine_->paused() ? fmt::format("paused; {} p goes on", keys_.name()) : "running");
       return;
     case EscapeKeys::Command::kReset:
+      if (outcome_) return;
       log_info("reset");
+      stop_watching();  // a panic ends a run, but not one that somebody decides to begin anew
       return restart();
     case EscapeKeys::Command::kNmi:
       return machine_->send_nmi();

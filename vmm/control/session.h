@@ -43,6 +43,7 @@ class Session {
 
   void boot();
   void watch_consoles();
+  void stop_watching();
   void listen_to_keys();
   void obey(EscapeKeys::Command command);
   void on_signal();

@@ -102,6 +102,17 @@ TEST_CASE("payload: a reset that somebody asks for is none of the panic before i
   CHECK(vm.wait_exit() == 130);
 }
 
+TEST_CASE("payload: whatever signal ends it, the terminal is as before", "[payload][terminal]") {
+  const int number = GENERATE(SIGXCPU, SIGALRM, SIGUSR2, SIGVTALRM, SIGPROF, SIGSEGV, SIGIO, SIGPWR);
+  TestVm vm(payload("case=spin"), {.terminal = true});
+  const tcflag_t before = vm.terminal_modes().c_lflag;
+  vm.wait_for("payload: spinning");
+  CHECK(vm.terminal_modes().c_lflag != before);
+  vm.signal(number);
+  CHECK(vm.wait_exit() == 128 + number);
+  CHECK(vm.terminal_modes().c_lflag == before);
+}
+
 TEST_CASE("payload: signals end a guest that spins with interrupts off", "[payload]") {
   const auto [number, status] =
       GENERATE(table<int, int>({{SIGTERM, 143}, {SIGHUP, 143}, {SIGINT, 130}, {SIGQUIT, 130}}));

@@ -5,6 +5,8 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <csignal>
 
@@ -28,11 +30,16 @@ void on_fatal_signal(int number) {
   ::raise(number);
 }
 
-void restore_mode_on_crash() {
+// For every signal that would end the process; those that somebody ignores or handles stay as they are.
+void restore_mode_on_death() {
+  constexpr std::array kContinuing{SIGCHLD, SIGCONT, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH, SIGKILL};
   struct sigaction action {};
   action.sa_handler = on_fatal_signal;
   action.sa_flags = static_cast<int>(SA_RESETHAND | SA_NODEFER);
-  for (const int number : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS}) {
+  for (int number = 1; number <= SIGRTMAX; ++number) {
+    struct sigaction before {};
+    if (std::ranges::find(kContinuing, number) != kContinuing.end()) continue;
+    if (::sigaction(number, nullptr, &before) < 0 || before.sa_handler != SIG_DFL) continue;
     ::sigaction(number, &action, nullptr);
   }
 }
@@ -42,7 +49,7 @@ void restore_mode_on_crash() {
 Terminal::Terminal() {
   if (::isatty(STDIN_FILENO) == 0 || ::tcgetpgrp(STDIN_FILENO) != ::getpgrp()) return;
   if (::tcgetattr(STDIN_FILENO, &original_mode) < 0) return;
-  restore_mode_on_crash();
+  restore_mode_on_death();
   raw_ = true;
   enter_raw_mode();
 }

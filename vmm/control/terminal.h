@@ -1,7 +1,7 @@
 // Terminal: the person's terminal in raw mode, and back again whatever happens.
 //
-// Raw mode sends every key to the guest. It is left when the Terminal is destroyed, and by handlers of the signals that
-// end a process by its own fault (SIGSEGV, SIGABRT and the like), so that nobody is left with a dead shell.
+// Raw mode sends every key to the guest. It is left when the Terminal is destroyed, and by handlers of all signals that
+// end a process (SIGSEGV, SIGALRM and the like), so that nobody is left with a dead shell.
 #pragma once
 
 #include <cstdint>

@@ -34,10 +34,10 @@ void occupy_standard_streams() {
   if (fd > STDERR_FILENO) ::close(fd);
 }
 
-// A closed pipe and a file-size limit are errors of one write, not the end of the process.
-void ignore_signals_of_writes() {
-  ::signal(SIGPIPE, SIG_IGN);
-  ::signal(SIGXFSZ, SIG_IGN);
+// A closed pipe and a file-size limit are errors of one write, not the end of the process; nor does a machine in the
+// background stand still because the terminal is not its own at the moment.
+void ignore_signals_of_streams() {
+  for (const int number : {SIGPIPE, SIGXFSZ, SIGTTIN, SIGTTOU}) ::signal(number, SIG_IGN);
 }
 
 // A machine of many queues takes an eventfd each; the soft limit is for programs that still use select(2).
@@ -110,7 +110,7 @@ void complain(std::string_view what, std::string_view fix = {}) {
 int main(int argc, char** argv) {
   occupy_standard_streams();
   set_log_fd(STDERR_FILENO);
-  ignore_signals_of_writes();
+  ignore_signals_of_streams();
   raise_open_file_limit();
   try {
     return obey(parse_command_line({argv + 1, argv + argc}));

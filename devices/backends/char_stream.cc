@@ -36,6 +36,7 @@ CharStream::CharStream(EventLoop& loop, std::unique_ptr<CharEndpoint> endpoint, 
       timestamps_(config.timestamps),
       pace_(loop, [this] { drain(); }),
       stall_(loop, [this] { on_stall(); }),
+      input_retry_(loop, [this] { deliver(); }),
       self_(std::make_shared<CharStream*>(this)) {
   endpoint_->start([this](CharPeer peer) { set_peer(peer); });
 }
@@ -50,6 +51,7 @@ void CharStream::set_peer(CharPeer peer) {
   readable_.reset();
   writable_.reset();
   stall_.cancel();
+  input_retry_.cancel();
   stalled_ = false;
   peer_ = peer;
   if (peer.input >= 0) {
@@ -222,6 +224,11 @@ void CharStream::resume_input() {
 void CharStream::read_input() {
   std::array<std::byte, kReadSize> buffer;
   const ssize_t length = ::read(peer_.input, buffer.data(), buffer.size());
+  // A terminal says so to whoever is in the background: what is typed there is not ours.
+  if (length < 0 && errno == EIO && ::isatty(peer_.input) != 0) {
+    input_retry_.start(kInputRetry);
+    return;
+  }
   if (length == 0 || (length < 0 && errno != EAGAIN && errno != EINTR)) {
     readable_.reset();
     peer_.input = -1;

@@ -71,6 +71,7 @@ class CharStream : public CharBackend {
   static constexpr size_t kReadSize = 4096;
   static constexpr std::chrono::milliseconds kPace{2};
   static constexpr std::chrono::milliseconds kStall{1000};
+  static constexpr std::chrono::milliseconds kInputRetry{500};
 
   bool lossy() const { return peer_.output < 0 || stalled_; }
   void on_loop(void (CharStream::*member)());
@@ -116,6 +117,7 @@ class CharStream : public CharBackend {
   uint64_t lost_ = 0;  // dropped since the peer was last told of
 
   CharRing incoming_{kIncomingSize};
+  Timer input_retry_;
   std::function<size_t(Bytes)> on_input_;
   Filter filter_;
   std::atomic<bool> resume_posted_{false};

@@ -113,6 +113,12 @@ TEST_CASE("payload: whatever signal ends it, the terminal is as before", "[paylo
   CHECK(vm.terminal_modes().c_lflag == before);
 }
 
+TEST_CASE("payload: in the background it goes on, though a terminal may stop what is there", "[payload][terminal]") {
+  TestVm vm(payload("case=flood kilobytes=64 status=3"), {.terminal = true, .background = true});
+  vm.send("typed\n");
+  CHECK(vm.wait_exit() == debug_status(3));
+}
+
 TEST_CASE("payload: signals end a guest that spins with interrupts off", "[payload]") {
   const auto [number, status] =
       GENERATE(table<int, int>({{SIGTERM, 143}, {SIGHUP, 143}, {SIGINT, 130}, {SIGQUIT, 130}}));

@@ -62,7 +62,9 @@ std::string without_returns(std::string text) {
 }  // namespace
 
 TestVm::TestVm(const std::vector<std::string>& arguments, const Options& options) {
-  std::vector<std::string> words{program_path()};
+  std::vector<std::string> words;
+  if (options.background) words = {"/bin/bash", "-c", "stty tostop; set -m; \"$@\" & wait $!", "bash"};
+  words.push_back(program_path());
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());

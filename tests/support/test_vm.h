@@ -28,8 +28,9 @@ class TestVm {
   static constexpr std::chrono::seconds kPatience{120};
 
   struct Options {
-    bool terminal = false;    // a pty of 80 columns and 24 rows as standard input and output, else pipes
-    bool no_streams = false;  // descriptors 0 to 2 are closed
+    bool terminal = false;     // a pty of 80 columns and 24 rows as standard input and output, else pipes
+    bool background = false;   // a shell on that terminal starts it with &, and stty tostop
+    bool no_streams = false;   // descriptors 0 to 2 are closed
   };
 
   explicit TestVm(const std::vector<std::string>& arguments) : TestVm(arguments, Options()) {}

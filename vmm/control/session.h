@@ -62,8 +62,8 @@ class Session {
   const MachineConfig& config_;
   Backends& backends_;
   EscapeKeys keys_;
+  UniqueFd signals_;  // blocked before the terminal is changed, so that none comes between
   Terminal terminal_;
-  UniqueFd signals_;
   FdWatch signal_watch_;
   Timer deadline_;
 

@@ -20,8 +20,11 @@ namespace {
 termios original_mode;
 std::atomic<bool> mode_changed{false};
 
+// In the background the terminal is somebody else's, who has set it as they like.
+bool in_foreground() { return ::tcgetpgrp(STDIN_FILENO) == ::getpgrp(); }
+
 void restore_mode() {
-  if (mode_changed.exchange(false)) ::tcsetattr(STDIN_FILENO, TCSANOW, &original_mode);
+  if (mode_changed.exchange(false) && in_foreground()) ::tcsetattr(STDIN_FILENO, TCSANOW, &original_mode);
 }
 
 // Installed with SA_RESETHAND: the signal that is raised again ends the process as it would have.
@@ -47,7 +50,7 @@ void restore_mode_on_death() {
 }  // namespace
 
 Terminal::Terminal() {
-  if (::isatty(STDIN_FILENO) == 0 || ::tcgetpgrp(STDIN_FILENO) != ::getpgrp()) return;
+  if (::isatty(STDIN_FILENO) == 0 || !in_foreground()) return;
   if (::tcgetattr(STDIN_FILENO, &original_mode) < 0) return;
   restore_mode_on_death();
   raw_ = true;
@@ -62,7 +65,7 @@ void Terminal::restore() {
 }
 
 void Terminal::enter_raw_mode() {
-  if (!raw_) return;
+  if (!raw_ || !in_foreground()) return;
   termios mode = original_mode;
   ::cfmakeraw(&mode);
   mode_changed = true;

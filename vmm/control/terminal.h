@@ -1,7 +1,8 @@
 // Terminal: the person's terminal in raw mode, and back again whatever happens.
 //
 // Raw mode sends every key to the guest. It is left when the Terminal is destroyed, and by handlers of all signals that
-// end a process (SIGSEGV, SIGALRM and the like), so that nobody is left with a dead shell.
+// end a process (SIGSEGV, SIGALRM and the like), so that nobody is left with a dead shell. In the background the
+// terminal is left alone.
 #pragma once
 
 #include <cstdint>

@@ -66,9 +66,9 @@ void CharStream::set_peer(CharPeer peer) {
 
 // ---- output
 
-size_t CharStream::write(Bytes bytes) {
+size_t CharStream::append(Bytes bytes, size_t limit) {
   const std::lock_guard lock(mutex_);
-  const size_t length = std::min(bytes.size(), kPendingSize - pending_.size());
+  const size_t length = std::min(bytes.size(), limit - std::min(limit, pending_.size()));
   const auto taken = bytes.first(length);
   pending_.insert(pending_.end(), taken.begin(), taken.end());
   if (length < bytes.size()) refused_ = true;

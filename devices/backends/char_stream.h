@@ -49,7 +49,8 @@ class CharStream : public CharBackend {
   CharStream(const CharStream&) = delete;
   CharStream& operator=(const CharStream&) = delete;
 
-  size_t write(Bytes bytes) override;
+  size_t write(Bytes bytes) override { return append(bytes, kPendingSize); }
+  size_t write_last(Bytes bytes) override { return append(bytes, kLastSize); }
   void set_on_writable(std::function<void()> on_writable) override { on_writable_ = std::move(on_writable); }
   void set_input(std::function<size_t(Bytes)> on_input) override;
   void resume_input() override;
@@ -66,6 +67,7 @@ class CharStream : public CharBackend {
 
  private:
   static constexpr size_t kPendingSize = 128 * 1024;
+  static constexpr size_t kLastSize = 4 * 1024 * 1024;
   static constexpr size_t kOutgoingSize = 256 * 1024;
   static constexpr size_t kIncomingSize = 64 * 1024;
   static constexpr size_t kReadSize = 4096;
@@ -77,6 +79,7 @@ class CharStream : public CharBackend {
   void on_loop(void (CharStream::*member)());
   void set_peer(CharPeer peer);
   // Output.
+  size_t append(Bytes bytes, size_t limit);
   void drain();
   void take_pending();
   void format();

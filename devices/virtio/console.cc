@@ -118,13 +118,15 @@ Task<void> VirtioConsole::receive(Port& port, Virtqueue& queue) {
   }
 }
 
-// A chain is held until the backend has taken all of it, or the device is stopped.
+// A chain is held until the backend has taken all of it, or the device is stopped: then it must take it now.
 Task<void> VirtioConsole::transmit(Port& port, Virtqueue& queue) {
   std::array<std::byte, 4096> part;
   while (auto chain = co_await queue.next()) {
     size_t sent = 0;
     while (const size_t length = chain->read_at(sent, part)) {
-      const size_t taken = port.config.backend.write(std::span(part).first(length));
+      CharBackend& backend = port.config.backend;
+      const auto bytes = std::span(part).first(length);
+      const size_t taken = running_ ? backend.write(bytes) : backend.write_last(bytes);
       sent += taken;
       if (taken == length) continue;
       if (!running_) co_return;

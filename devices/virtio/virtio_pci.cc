@@ -407,7 +407,11 @@ void VirtioPci::stop(std::function<void()> done) {
         on_stopped_.push_back(done);
       }
     }
-    on_stopped_.empty() ? done() : begin_stop();
+    if (on_stopped_.empty()) return done();
+    for (Queue& queue : queues_) {
+      if (queue.ring) queue.ring->take_available();  // a console's last words among it
+    }
+    begin_stop();
   });
 }
 

@@ -92,6 +92,11 @@ void Virtqueue::wake_waiters() {
   }
 }
 
+void Virtqueue::take_available() {
+  budget_ = config_.size;
+  wake_waiters();
+}
+
 bool Virtqueue::poll() {
   if (stopped_ || waiters_.empty() || !has_available()) return false;
   wake_waiters();

@@ -63,6 +63,9 @@ class Virtqueue : private Poller {
   // The next chain if there is one now; never waits. Nothing also when stopped.
   std::optional<DescriptorChain> try_next();
 
+  // Hands what the driver has made available by now to those who wait in next(): its notification may be on its way.
+  void take_available();
+
   // Makes every next() answer with nothing. Chains in flight stay valid and are still returned. Idempotent.
   void stop();
   // True while chains taken from the ring have not been returned.

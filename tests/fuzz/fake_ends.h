@@ -22,6 +22,7 @@ class FuzzStream : public CharBackend {
     room -= taken;
     return taken;
   }
+  size_t write_last(std::span<const std::byte> bytes) override { return write(bytes); }
   void set_on_writable(std::function<void()> on_writable) override { on_writable_ = std::move(on_writable); }
   void set_input(std::function<size_t(std::span<const std::byte>)> on_input) override {
     on_input_ = std::move(on_input);

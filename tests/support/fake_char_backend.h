@@ -21,6 +21,10 @@ class FakeCharBackend : public CharBackend {
     ++writes;
     return length;
   }
+  size_t write_last(std::span<const std::byte> bytes) override {
+    room = std::max(room, last_room);
+    return write(bytes);
+  }
   void set_on_writable(std::function<void()> on_writable) override { on_writable_ = std::move(on_writable); }
   void set_input(std::function<size_t(std::span<const std::byte>)> on_input) override {
     on_input_ = std::move(on_input);
@@ -38,6 +42,7 @@ class FakeCharBackend : public CharBackend {
 
   std::string output;
   size_t room = std::numeric_limits<size_t>::max();
+  size_t last_room = std::numeric_limits<size_t>::max();  // for what comes when the device stops
   unsigned writes = 0;
   unsigned resumes = 0;
 

@@ -104,6 +104,18 @@ TEST_CASE("virtio-console: a chain of three buffers is printed as a whole (C1)",
   CHECK(f.backend.output == "one two three");
 }
 
+TEST_CASE("virtio-console: what was in a chain when the device stops is not lost (C2)", "[virtio][console]") {
+  Fixture f;
+  f.backend.room = 5;
+  f.output().chain().readable("last words").publish();
+  f.output().chain().readable(", and more").publish();
+  f.host.loop().run_ready();
+  CHECK(f.backend.output == "last ");
+  f.stop();
+  CHECK(f.backend.output == "last words, and more");
+  CHECK(f.running == 0);
+}
+
 TEST_CASE("virtio-console: a long chain arrives in full", "[virtio][console]") {
   Fixture f;
   f.output().chain().readable(std::string(100'000, 'a')).readable(std::string(100'001, 'b')).publish();
@@ -141,7 +153,7 @@ TEST_CASE("virtio-console: output that is refused waits in its chain, and only t
 TEST_CASE("virtio-console: stopping while output is refused ends everything and takes no further chain",
           "[virtio][console]") {
   Fixture f;
-  f.backend.room = 0;
+  f.backend.room = f.backend.last_room = 0;
   f.output().chain().readable("one").publish();
   f.output().chain().readable("two").publish();
   f.host.loop().run_ready();
@@ -153,7 +165,7 @@ TEST_CASE("virtio-console: stopping while output is refused ends everything and 
 
 TEST_CASE("virtio-console: after a reset it serves the next driver", "[virtio][console]") {
   Fixture f;
-  f.backend.room = 0;
+  f.backend.room = f.backend.last_room = 0;
   f.output().chain().readable("lost").publish();
   f.host.loop().run_ready();
   f.stop();

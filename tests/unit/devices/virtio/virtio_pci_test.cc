@@ -440,6 +440,17 @@ TEST_CASE("virtio-pci: a changed configuration has a new generation and an inter
   CHECK(f.read<uint8_t>(0x1000) == 2);
 }
 
+TEST_CASE("virtio-pci: a stop serves what the driver has made available, though not rung for", "[virtio][pci]") {
+  Fixture f;
+  f.drive();
+  f.host.memory().write_value(GuestAddress{0x10000}, vring_desc{0x20000, 16, VRING_DESC_F_WRITE, 0});
+  f.host.memory().write_value(GuestAddress{0x11004}, uint16_t{0});
+  f.host.memory().write_value(GuestAddress{0x11002}, uint16_t{1});
+  f.transport->stop([] {});
+  f.host.loop().run_ready();
+  CHECK(f.used_index() == 1);
+}
+
 TEST_CASE("virtio-pci: that a driver took the device is known after it has been stopped", "[virtio][pci]") {
   Fixture f;
   CHECK_FALSE(f.transport->was_driven());

@@ -10,7 +10,6 @@
 #include <cerrno>
 #include <cstring>
 
-#include "vmm/core/check.h"
 #include "vmm/core/error.h"
 
 namespace vmm {
@@ -44,11 +43,13 @@ kvm_sregs Vcpu::sregs() const {
   return sregs;
 }
 
-void Vcpu::set_regs(const kvm_regs& regs) const { CHECK(kvm_ioctl(fd_.get(), KVM_SET_REGS, &regs) == 0); }
+void Vcpu::set_regs(const kvm_regs& regs) const { set(KVM_SET_REGS, &regs); }
+void Vcpu::set_sregs(const kvm_sregs& sregs) const { set(KVM_SET_SREGS, &sregs); }
 
-void Vcpu::set_sregs(const kvm_sregs& sregs) const {
-  if (const int result = kvm_ioctl(fd_.get(), KVM_SET_SREGS, &sregs); result < 0) {
-    throw Error(fmt::format("KVM refuses the registers of vCPU {}: {}", id_, errno_text(-result)));
+void Vcpu::set(unsigned long request, const void* registers) const {
+  if (const int result = kvm_ioctl(fd_.get(), request, registers); result < 0) {
+    throw Error(fmt::format("KVM refuses the registers of vCPU {}: {}", id_, errno_text(-result)),
+                "see what it says: dmesg | grep -i kvm");
   }
 }
 

@@ -1,4 +1,5 @@
-// Vcpu: one virtual CPU: run it, look at it, make it come back. All calls but kick() belong to the thread that runs it.
+// Vcpu: one virtual CPU: run it, look at it, make it come back. All calls but request_exit() belong to the thread that
+// runs it.
 #pragma once
 
 #include <cstdint>
@@ -33,6 +34,7 @@ class Vcpu {
 
   kvm_regs regs() const;
   kvm_sregs sregs() const;
+  // Both throw Error when KVM refuses.
   void set_regs(const kvm_regs& regs) const;
   void set_sregs(const kvm_sregs& sregs) const;
   // KVM refuses what the host's CPU lacks: false then.
@@ -42,6 +44,8 @@ class Vcpu {
   std::string describe() const;
 
  private:
+  void set(unsigned long request, const void* registers) const;
+
   unsigned id_;
   UniqueFd fd_;
   size_t run_size_;

@@ -52,7 +52,10 @@ void raise_open_file_limit() {
 void open_log(const std::string& path) {
   if (path.empty()) return;
   const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0644);
-  if (fd < 0) throw Error(fmt::format("cannot open log '{}': {}", path, errno_text(errno)));
+  if (fd < 0) {
+    throw Error(fmt::format("cannot open log '{}': {}", path, errno_text(errno)),
+                "choose a file that can be written, or leave --log out");
+  }
   set_log_fd(fd);
 }
 

@@ -62,7 +62,8 @@ UniqueFd listen_unix(const std::string& path) {
 
 UniqueFd listen_tcp(const std::string& host, const std::string& port) {
   const auto refuse = [&](const std::string& why) {
-    throw Error(fmt::format("cannot listen on console address '{}' port {}: {}", host, port, why));
+    throw Error(fmt::format("cannot listen on console address '{}' port {}: {}", host, port, why),
+                "choose an address of this host and a free port above 1023, such as tcp=127.0.0.1:4444");
   };
   addrinfo hints = {};
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;

@@ -41,6 +41,13 @@ TEST_CASE("streams: the log has what ended the program before there was a guest"
   CHECK_THAT(std::string(std::istreambuf_iterator<char>(file), {}), Contains("cannot open kernel '/nowhere'"));
 }
 
+TEST_CASE("streams: a file that cannot be opened is named, with a fix", "[payload][streams]") {
+  const auto option = GENERATE(as<std::string>(), "--log", "--initrd");
+  TestVm vm(payload("case=hello", {option, "/nowhere/file"}));
+  CHECK(vm.wait_exit() == 125);
+  CHECK_THAT(vm.messages(), Contains("'/nowhere/file': No such file or directory\n  fix: "));
+}
+
 TEST_CASE("streams: started with descriptors 0 to 2 closed it runs, and no message reaches the disk (F10)",
           "[payload][streams]") {
   const DiskFile disk(1 << 20);

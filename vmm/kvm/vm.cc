@@ -17,7 +17,8 @@ constexpr uint64_t kTssAddress = 0xfffbd000;
 constexpr uint64_t kIdentityMapAddress = 0xfffbc000;
 
 void require(int result, const char* what) {
-  if (result < 0) throw Error(fmt::format("KVM cannot {}: {}", what, errno_text(-result)));
+  if (result >= 0) return;
+  throw Error(fmt::format("KVM cannot {}: {}", what, errno_text(-result)), "see what this host lacks: vmm doctor");
 }
 
 }  // namespace

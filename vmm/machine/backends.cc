@@ -18,7 +18,10 @@ UniqueFd open_initrd(const std::string& path) {
   if (path.empty()) return UniqueFd();
   // O_NONBLOCK: a FIFO must not keep us waiting; the loader refuses it.
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  if (!fd) throw Error(fmt::format("cannot open initrd '{}': {}", path, errno_text(errno)));
+  if (!fd) {
+    throw Error(fmt::format("cannot open initrd '{}': {}", path, errno_text(errno)),
+                "pass a file that can be read, or leave --initrd out");
+  }
   return fd;
 }
 

@@ -202,4 +202,9 @@ TEST_CASE("char tcp: a host that is not ours is refused with words", "[char]") {
   EventLoop loop;
   const CharConfig config{.kind = CharConfig::Kind::kTcp, .host = "192.0.2.1", .port = "1"};
   CHECK_THROWS_WITH(open_char_stream(loop, config), Catch::Contains("192.0.2.1"));
+  try {
+    open_char_stream(loop, config);
+  } catch (const Error& error) {
+    CHECK_FALSE(error.fix().empty());
+  }
 }

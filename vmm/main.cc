@@ -59,8 +59,11 @@ void open_log(const std::string& path) {
   set_log_fd(fd);
 }
 
+// Whether it could be written is asked once, by flush_output().
+void print(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+
 int inspect(const std::string& path) {
-  for (const auto& [label, value] : describe(KernelFile::open(path))) fmt::print("{:<16} {}\n", label, value);
+  for (const auto& [label, value] : describe(KernelFile::open(path))) print(fmt::format("{:<16} {}\n", label, value));
   return exit_code::kClean;
 }
 
@@ -70,7 +73,7 @@ int dry_run(EventLoop& loop, const MachineConfig& config) {
   silent.serial.clear();
   silent.consoles.clear();
   const Backends backends(loop, silent);
-  fmt::print("{}", describe_machine(config, backends));
+  print(describe_machine(config, backends));
   return exit_code::kClean;
 }
 
@@ -94,13 +97,20 @@ int obey(const CommandLine& line) {
     case CommandLine::Verb::kDoctor:
       return run_doctor();
     case CommandLine::Verb::kHelp:
-      fmt::print("{}", help_text());
+      print(help_text());
       return exit_code::kClean;
     case CommandLine::Verb::kVersion:
-      fmt::print("vmm {}\n", VMM_VERSION);
+      print("vmm " VMM_VERSION "\n");
       return exit_code::kClean;
   }
   return exit_code::kHostTrouble;
+}
+
+// What was printed is buffered, so only now it is known whether it could be written. A reader who went away has read
+// enough.
+void flush_output() {
+  if (std::fflush(stdout) == 0 || errno == EPIPE) return;
+  throw Error("cannot write to standard output: " + errno_text(errno), "send it where there is room");
 }
 
 void complain(std::string_view what, std::string_view fix = {}) {
@@ -116,7 +126,9 @@ int main(int argc, char** argv) {
   ignore_signals_of_streams();
   raise_open_file_limit();
   try {
-    return obey(parse_command_line({argv + 1, argv + argc}));
+    const int code = obey(parse_command_line({argv + 1, argv + argc}));
+    flush_output();
+    return code;
   } catch (const Error& error) {
     complain(error.what(), error.fix());
   } catch (const std::bad_alloc&) {

@@ -48,6 +48,17 @@ TEST_CASE("streams: a file that cannot be opened is named, with a fix", "[payloa
   CHECK_THAT(vm.messages(), Contains("'/nowhere/file': No such file or directory\n  fix: "));
 }
 
+TEST_CASE("streams: what cannot be printed is an error", "[payload][streams]") {
+  using Words = std::vector<std::string>;
+  const std::string kernel = payload("")[1];
+  const auto verb = GENERATE_COPY(Words{"--help"}, Words{"--version"}, Words{"doctor"},
+                                  Words{"--dry-run", "--kernel", kernel}, Words{"inspect", kernel});
+  TestVm vm(verb, {.full_output = true});
+  CHECK(vm.wait_exit() == 125);
+  CHECK_THAT(vm.messages(),
+             Contains("cannot write to standard output: No space left on device") && Contains("  fix: "));
+}
+
 TEST_CASE("streams: started with descriptors 0 to 2 closed it runs, and no message reaches the disk (F10)",
           "[payload][streams]") {
   const DiskFile disk(1 << 20);

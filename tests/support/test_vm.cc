@@ -82,6 +82,7 @@ TestVm::TestVm(const std::vector<std::string>& arguments, const Options& options
       ::fcntl(fd, F_SETFD, FD_CLOEXEC);
     }
   }
+  if (options.full_output) out.writer = UniqueFd(::open("/dev/full", O_WRONLY | O_CLOEXEC));
   pid_ = ::fork();
   if (pid_ < 0) throw std::runtime_error("no process");
   if (pid_ == 0) {

@@ -30,6 +30,7 @@ class TestVm {
   struct Options {
     bool terminal = false;     // a pty of 80 columns and 24 rows as standard input and output, else pipes
     bool background = false;   // a shell on that terminal starts it with &, and stty tostop
+    bool full_output = false;  // standard output is /dev/full
     bool no_streams = false;   // descriptors 0 to 2 are closed
   };
 

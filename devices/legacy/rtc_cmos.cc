@@ -57,14 +57,17 @@ bool is_time(uint8_t index) {
 
 }  // namespace
 
-RtcCmos::RtcCmos(EventLoop& loop, IrqLine& irq, Clock clock)
+RtcCmos::RtcCmos(EventLoop& loop, IrqLine& irq, Battery& battery, Clock clock)
     : loop_(loop),
       irq_(irq),
       clock_(std::move(clock)),
+      cmos_(battery.cmos),
+      offset_(battery.offset),
       timer_(loop, [this] { tick(); }),
       self_(std::make_shared<RtcCmos*>(this)) {
   cmos_[REGISTER_A] = kDefaultA;
   cmos_[REGISTER_B] = HOURS_24;
+  cmos_[REGISTER_C] = 0;
   cmos_[REGISTER_D] = VRT;
   looked_ = guest_seconds();
   periodic_looked_ = clock_();

@@ -23,12 +23,18 @@ namespace vmm {
 class RtcCmos : public Device {
  public:
   static constexpr uint64_t kPorts = 2;
+  // What its battery keeps while the machine is off or reset.
+  struct Battery {
+    std::array<uint8_t, 128> cmos = {};
+    std::chrono::seconds offset{0};  // guest's time minus host's
+  };
   using Time = std::chrono::time_point<std::chrono::system_clock, std::chrono::nanoseconds>;
   using Clock = std::function<Time()>;
 
   // Built and destroyed on the loop's thread.
   RtcCmos(
-      EventLoop& loop, IrqLine& irq, Clock clock = [] { return Time(std::chrono::system_clock::now()); });
+      EventLoop& loop, IrqLine& irq, Battery& battery,
+      Clock clock = [] { return Time(std::chrono::system_clock::now()); });
   RtcCmos(const RtcCmos&) = delete;
   RtcCmos& operator=(const RtcCmos&) = delete;
 
@@ -58,8 +64,8 @@ class RtcCmos : public Device {
   Clock clock_;
   mutable std::mutex mutex_;
   uint8_t index_ = 0;
-  std::array<uint8_t, 128> cmos_ = {};
-  std::chrono::seconds offset_{0};  // guest's time minus host's
+  std::array<uint8_t, 128>& cmos_;
+  std::chrono::seconds& offset_;
   std::chrono::seconds looked_{0};  // guest's time up to which the flags tell
   Time periodic_looked_;            // host's time of the same for the periodic flag
   bool tick_scheduled_ = false;

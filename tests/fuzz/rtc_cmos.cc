@@ -8,7 +8,8 @@ void vmm::test::fuzz(FuzzInput& input) {
   EventLoop loop;
   LooseWire wire;
   RtcCmos::Time now(std::chrono::hours(24) * 365 * 55);
-  RtcCmos rtc(loop, wire, [&now] { return now; });
+  RtcCmos::Battery battery;
+  RtcCmos rtc(loop, wire, battery, [&now] { return now; });
   while (input.next_step()) {
     switch (input.take_below(8)) {
       case 0:  // forwards by up to 36 years, or as the host's clock is set, backwards

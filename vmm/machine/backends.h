@@ -1,7 +1,8 @@
 // Backends: the host's side of a machine: everything its configuration names, opened.
 //
 // They outlive the machine they serve. A reboot builds a new Machine over the same Backends: disks stay locked, a
-// throw-away copy keeps what was written to it, console clients stay connected, and the kernel is the same file.
+// throw-away copy keeps what was written to it, console clients stay connected, the clock has the time that the guest
+// set and the bytes it stored, and the kernel is the same file.
 #pragma once
 
 #include <memory>
@@ -10,6 +11,7 @@
 #include "devices/backends/block_backend.h"
 #include "devices/backends/char_stream.h"
 #include "devices/backends/io_engine.h"
+#include "devices/legacy/rtc_cmos.h"
 #include "firmware/kernel_file.h"
 #include "vmm/core/event_loop.h"
 #include "vmm/core/fd.h"
@@ -26,6 +28,7 @@ class Backends {
 
   const KernelFile kernel;
   const UniqueFd initrd;  // empty: none
+  RtcCmos::Battery clock_battery;
   // In the order of the configuration.
   std::vector<std::unique_ptr<CharStream>> serial;
   std::vector<std::unique_ptr<CharStream>> consoles;

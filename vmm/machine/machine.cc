@@ -71,7 +71,7 @@ Machine::Machine(EventLoop& loop, const MachineConfig& config, Backends& backend
              [this] {
                end({Outcome::Kind::kPoweroff, exit_code::kClean, "guest powered off"});
              }),
-      clock_(loop, *clock_irq_),
+      clock_(loop, *clock_irq_, backends.clock_battery),
       keyboard_controller_([this] { end_by_reset("keyboard controller"); }),
       reset_port_(pci_.ports(), [this] { end_by_reset("reset register"); }),
       fw_cfg_(static_cast<uint16_t>(config.cpus), config.memory),

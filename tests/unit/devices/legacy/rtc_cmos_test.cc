@@ -45,7 +45,8 @@ struct Fixture {
   EventLoop loop;
   FakeIrqLine irq;
   RtcCmos::Time now{1704067198s};  // Sunday, 2023-12-31 23:59:58
-  RtcCmos rtc{loop, irq, [this] { return now; }};
+  RtcCmos::Battery battery;
+  RtcCmos rtc{loop, irq, battery, [this] { return now; }};
 };
 
 using Fields = std::vector<unsigned>;
@@ -128,6 +129,21 @@ TEST_CASE("rtc: months, days and digits that do not exist become the next date t
   CHECK(shown[4] <= 0x23);
   CHECK(shown[5] <= 0x59);
   CHECK(shown[6] <= 0x59);
+}
+
+TEST_CASE("rtc: its memory and its time outlast a reset, what it was doing does not", "[rtc]") {
+  Fixture f;
+  f.set(0x40, 0x5a);
+  f.set(0x09, 0x30);
+  f.set(0x0b, 0x12);
+  RtcCmos again(f.loop, f.irq, f.battery, [&f] { return f.now; });
+  const auto get = [&again](uint8_t index) {
+    write_port(again, 0, index);
+    return read_port(again, 1);
+  };
+  CHECK(get(0x40) == 0x5a);
+  CHECK(get(0x09) == 0x30);
+  CHECK(get(0x0b) == 0x02);
 }
 
 TEST_CASE("rtc: any value in any register, in any mode, leaves it answering (S7)", "[rtc]") {
@@ -292,7 +308,8 @@ TEST_CASE("rtc: a host clock that is set back does no harm", "[rtc]") {
 TEST_CASE("rtc: a clock that is gone is not looked at by the loop any more", "[rtc]") {
   EventLoop loop;
   FakeIrqLine irq;
-  auto rtc = std::make_unique<RtcCmos>(loop, irq);
+  RtcCmos::Battery battery;
+  auto rtc = std::make_unique<RtcCmos>(loop, irq, battery);
   write_port<uint16_t>(*rtc, 0, kUie << 8 | kB);
   rtc.reset();
   loop.run_ready();

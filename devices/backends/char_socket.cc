@@ -2,6 +2,8 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -82,6 +84,19 @@ UniqueFd listen_tcp(const std::string& host, const std::string& port) {
   return listener;
 }
 
+// A client that vanished without a word must not keep the only place: its host is asked after kIdle seconds of silence,
+// kProbes times, and output that nobody acknowledges ends the connection too. A Unix socket needs none of it and
+// ignores it.
+void expect_signs_of_life(int socket) {
+  constexpr int kOn = 1, kIdle = 10, kInterval = 5, kProbes = 3;
+  constexpr int kUnacknowledged = 1000 * (kIdle + kInterval * kProbes);  // milliseconds
+  ::setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &kOn, sizeof kOn);
+  ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPIDLE, &kIdle, sizeof kIdle);
+  ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPINTVL, &kInterval, sizeof kInterval);
+  ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPCNT, &kProbes, sizeof kProbes);
+  ::setsockopt(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, &kUnacknowledged, sizeof kUnacknowledged);
+}
+
 class SocketEndpoint : public CharEndpoint {
  public:
   // Removes the socket's file, if it has a path, in the end.
@@ -109,6 +124,7 @@ class SocketEndpoint : public CharEndpoint {
   void accept() {
     client_ = UniqueFd(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (client_) {
+      expect_signs_of_life(client_.get());
       on_peer_({client_.get(), client_.get()});
     } else if (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR) {
       incoming_.arm();  // the client has gone again

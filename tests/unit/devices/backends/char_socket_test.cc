@@ -1,6 +1,7 @@
 // Consoles on listening sockets: who may connect, who waits, and what is left behind.
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
@@ -57,6 +58,23 @@ struct Fixture {
   EventLoop loop;
   std::unique_ptr<CharStream> stream;
 };
+
+// An option of the socket at the other end of `client`, which is in this process too; 0 when there is none.
+int option_of_peer(const UniqueFd& client, int level, int option) {
+  sockaddr_in ours = {}, theirs = {};
+  socklen_t length = sizeof ours;
+  ::getsockname(client.get(), reinterpret_cast<sockaddr*>(&ours), &length);
+  for (int fd = 3; fd < 1024; ++fd) {
+    length = sizeof theirs;
+    if (::getpeername(fd, reinterpret_cast<sockaddr*>(&theirs), &length) < 0 || length != sizeof theirs) continue;
+    if (theirs.sin_family != AF_INET || theirs.sin_port != ours.sin_port) continue;
+    int value = 0;
+    length = sizeof value;
+    ::getsockopt(fd, level, option, &value, &length);
+    return value;
+  }
+  return 0;
+}
 
 }  // namespace
 
@@ -196,6 +214,10 @@ TEST_CASE("char tcp: a client is served on the address, and a taken one is refus
   const std::string_view text = "hello";
   stream->write(std::as_bytes(std::span(text)));
   CHECK(wait_until(loop, [&] { return read_available(client) == "hello"; }));
+  // A client that vanishes without a word is found out.
+  CHECK(option_of_peer(client, SOL_SOCKET, SO_KEEPALIVE) == 1);
+  CHECK(option_of_peer(client, IPPROTO_TCP, TCP_KEEPIDLE) <= 30);
+  CHECK(option_of_peer(client, IPPROTO_TCP, TCP_USER_TIMEOUT) > 0);
 }
 
 TEST_CASE("char tcp: a host that is not ours is refused with words", "[char]") {

@@ -96,21 +96,23 @@ void VirtioBlock::read_config(size_t offset, std::span<std::byte> out) const {
   std::copy(bytes.begin(), bytes.end(), out.begin());
 }
 
-// The driver may write one field (§5.2.5).
+// The driver may write one field, where that was negotiated (§5.2.5).
 void VirtioBlock::write_config(size_t offset, std::span<const std::byte> in) {
   constexpr size_t kField = offsetof(virtio_blk_config, wce);
-  if (offset <= kField && kField - offset < in.size()) writeback_ = in[kField - offset] != std::byte{0};
+  if (offset > kField || kField - offset >= in.size() || !may_choose_) return;
+  writeback_ = in[kField - offset] != std::byte{0};
 }
 
-void VirtioBlock::activate(uint64_t features) {
-  features_ = features;
-  running_ = true;
+// A driver that never heard of flushing gets write-through, and keeps it: what it writes is stable on completion
+// (§5.2.5.2, and §5.2.6.2, the first condition).
+void VirtioBlock::negotiated(uint64_t features) {
   const bool knows_flush = (features & feature(VIRTIO_BLK_F_FLUSH)) != 0;
-  if ((features & feature(VIRTIO_BLK_F_CONFIG_WCE)) != 0 && !knows_flush) writeback_ = false;  // §5.2.5.2
+  may_choose_ = knows_flush && (features & feature(VIRTIO_BLK_F_CONFIG_WCE)) != 0;
+  writeback_ = knows_flush;
 }
 
 void VirtioBlock::reset() {
-  features_ = 0;
+  may_choose_ = false;
   writeback_ = true;
 }
 
@@ -118,16 +120,6 @@ void VirtioBlock::refresh_size() {
   backend_.refresh_size();
   const uint64_t capacity = backend_.size() / config_.blk_size * config_.blk_size / kSector;
   if (capacity != config_.capacity) change_config([&] { config_.capacity = capacity; });
-}
-
-// D2: stable on completion when the driver never heard of flushing (§5.2.6.2, the first condition), or chose
-// write-through (the second). A choice made while a write is under way counts for the next one, because the mode must
-// have been write-through for the whole life of the write.
-Durability VirtioBlock::durability() const {
-  const bool knows_flush = (features_ & feature(VIRTIO_BLK_F_FLUSH)) != 0;
-  const bool chooses = (features_ & feature(VIRTIO_BLK_F_CONFIG_WCE)) != 0;
-  const bool cached = chooses ? writeback_.load() : knows_flush;
-  return cached ? Durability::kCached : Durability::kStable;
 }
 
 // ---- requests
@@ -280,7 +272,7 @@ Task<int> VirtioBlock::identify(std::span<const iovec> to) const {
   co_return 0;
 }
 
-// The used length counts bytes that were really written (Q32): of a read that failed, only the status.
+// The used length counts bytes that were really written (Q32), the status among them.
 void VirtioBlock::finish(DescriptorChain& chain, const Request& request, uint8_t status) {
   const GuestSlice& last = chain.writable().back();
   const std::byte value{status};

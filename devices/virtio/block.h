@@ -50,9 +50,8 @@ class VirtioBlock : public VirtioDevice {
   VirtioTraits traits() const override;
   void read_config(size_t offset, std::span<std::byte> out) const override;
   void write_config(size_t offset, std::span<const std::byte> in) override;
-  void activate(uint64_t features) override;
+  void negotiated(uint64_t features) override;
   Task<void> serve(size_t index, Virtqueue& queue) override;
-  void stopping() override { running_ = false; }
   void reset() override;
 
  private:
@@ -77,7 +76,9 @@ class VirtioBlock : public VirtioDevice {
   Task<int> unmap(const Request& request);
   Task<int> identify(std::span<const iovec> to) const;
   void finish(DescriptorChain& chain, const Request& request, uint8_t status);
-  Durability durability() const;
+  // D2. A choice made while a write is under way counts for the next one, because the mode must have been write-through
+  // for the whole life of the write (§5.2.6.2).
+  Durability durability() const { return writeback_ ? Durability::kCached : Durability::kStable; }
 
   BlockBackend& backend_;
   std::string name_;
@@ -86,10 +87,9 @@ class VirtioBlock : public VirtioDevice {
   Stats stats_;
   size_t in_flight_ = 0;
 
-  virtio_blk_config config_{};         // but for `wce`
-  std::atomic<bool> writeback_{true};  // its `wce`: the driver may change it at any time
-  bool running_ = false;
-  uint64_t features_ = 0;  // as negotiated
+  virtio_blk_config config_{};           // but for `wce`
+  std::atomic<bool> writeback_{true};    // its `wce`: whether written data waits for a flush
+  std::atomic<bool> may_choose_{false};  // the driver may change that at any time
 };
 
 }  // namespace vmm

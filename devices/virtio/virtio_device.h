@@ -37,6 +37,9 @@ class VirtioDevice {
   virtual void read_config(size_t, std::span<std::byte>) const {}
   virtual void write_config(size_t, std::span<const std::byte>) {}
 
+  // On a vCPU thread: these features are agreed on, which may change what read_config() shows. Any number of times
+  // before activate(), not after it.
+  virtual void negotiated(uint64_t /*features*/) {}
   // On the loop: DRIVER_OK was set with these features; serve() follows for every enabled queue.
   virtual void activate(uint64_t /*features*/) {}
   // Runs on the loop until the queue is stopped. May start several loops over one queue by spawning.

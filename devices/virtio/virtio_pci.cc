@@ -290,9 +290,13 @@ void VirtioPci::write_status(uint8_t value) {
     return;
   }
   const auto appeared = static_cast<uint8_t>(value & ~status_);
-  if ((appeared & VIRTIO_CONFIG_S_FEATURES_OK) != 0 && !features_acceptable()) {
-    value &=
-        static_cast<uint8_t>(~VIRTIO_CONFIG_S_FEATURES_OK);  // §3.1.1 step 6: the driver sees that it did not stick
+  if ((appeared & VIRTIO_CONFIG_S_FEATURES_OK) != 0) {
+    if (!features_acceptable()) {
+      value &=
+          static_cast<uint8_t>(~VIRTIO_CONFIG_S_FEATURES_OK);  // §3.1.1 step 6: the driver sees that it did not stick
+    } else if (phase_ == Phase::kIdle) {
+      device_->negotiated(driver_features_);
+    }
   }
   status_ = value | (status_ & VIRTIO_CONFIG_S_NEEDS_RESET);
   if ((appeared & VIRTIO_CONFIG_S_DRIVER_OK) != 0 && phase_ == Phase::kIdle) {

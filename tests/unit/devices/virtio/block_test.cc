@@ -35,7 +35,7 @@ struct Fixture {
       change();
       ++config_changes;
     };
-    block.activate(features);
+    block.negotiated(features);
     host.loop().spawn(block.serve(0, driver.device_side()), [this] { ended = true; });
   }
 
@@ -470,6 +470,14 @@ TEST_CASE("virtio-blk: writes are stable while the driver chooses write-through 
 TEST_CASE("virtio-blk: write-through is how a driver starts that can choose but not flush (§5.2.5.2)",
           "[virtio][block]") {
   Fixture f({}, kConfigWce);
+  CHECK(f.config().wce == 0);
+  CHECK(f.write(0) == VIRTIO_BLK_S_OK);
+  CHECK(f.backend.calls[0].durability == Durability::kStable);
+}
+
+TEST_CASE("virtio-blk: a driver that cannot flush cannot choose write-back", "[virtio][block]") {
+  Fixture f({}, GENERATE(as<uint64_t>(), kConfigWce, 0));
+  f.set_writeback(true);
   CHECK(f.config().wce == 0);
   CHECK(f.write(0) == VIRTIO_BLK_S_OK);
   CHECK(f.backend.calls[0].durability == Durability::kStable);

@@ -43,6 +43,7 @@ class SlowDevice : public VirtioDevice {
       co_await Release{*this};
     }
   }
+  void negotiated(uint64_t features) override { agreed = features; }
   void reset() override { ++resets; }
 
   struct Release {
@@ -58,6 +59,7 @@ class SlowDevice : public VirtioDevice {
   std::vector<DescriptorChain> held;
   std::coroutine_handle<> waiting;
   int resets = 0;
+  std::optional<uint64_t> agreed;
 };
 
 struct Fixture {
@@ -159,6 +161,16 @@ TEST_CASE("virtio-pci: a feature that was not offered keeps FEATURES_OK at 0 (P1
   Fixture f;
   f.negotiate(Fixture::kVersion1 | 1);
   CHECK((f.status() & VIRTIO_CONFIG_S_FEATURES_OK) == 0);
+}
+
+TEST_CASE("virtio-pci: the device hears of the features when they are agreed on, not of others", "[virtio][pci]") {
+  auto owned = std::make_unique<SlowDevice>();
+  SlowDevice& device = *owned;
+  Fixture f(std::move(owned));
+  f.negotiate(Fixture::kVersion1 | 2);
+  CHECK_FALSE(device.agreed);
+  f.negotiate(Fixture::kVersion1 | 1);
+  CHECK(device.agreed == (Fixture::kVersion1 | 1));
 }
 
 TEST_CASE("virtio-pci: a driver without VERSION_1 is refused", "[virtio][pci]") {

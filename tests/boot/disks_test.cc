@@ -3,8 +3,8 @@
 #include <filesystem>
 #include <memory>
 
-#include "tests/support/disk_file.h"
 #include "tests/support/guests.h"
+#include "tests/support/temp_file.h"
 
 using namespace vmm::test;
 using Catch::Matchers::Contains;
@@ -15,10 +15,10 @@ constexpr uint64_t kMiB = 1 << 20;
 
 TEST_CASE("disks: 24 disks are told apart, a read-only one refuses writes, an ephemeral one forgets them",
           "[boot][disks]") {
-  std::vector<std::unique_ptr<DiskFile>> files;
+  std::vector<std::unique_ptr<TempFile>> files;
   Words disks;
   for (int i = 0; i < 24; ++i) {
-    files.push_back(std::make_unique<DiskFile>(kMiB));
+    files.push_back(std::make_unique<TempFile>(kMiB));
     const std::string options = i == 1 ? ",ro" : i == 2 ? ",ephemeral" : "";
     disks = disks + Words{"--disk", files.back()->path() + ",serial=disk-" + std::to_string(i) + options};
   }
@@ -35,8 +35,8 @@ TEST_CASE("disks: 24 disks are told apart, a read-only one refuses writes, an ep
 }
 
 TEST_CASE("disks: discard gives space back, growth is seen, and what was synced outlives a kill", "[boot][disks]") {
-  const DiskFile root(tiny_disk());
-  const DiskFile data(64 * kMiB);
+  const TempFile root(tiny_disk());
+  const TempFile data(64 * kMiB);
   {
     TestVm vm(small_kernel() + Words{"--disk", root.path(), "--disk", data.path()});
     vm.wait_for("tiny: ready");

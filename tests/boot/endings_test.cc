@@ -1,8 +1,8 @@
 // How real guests end, and the exit code and words for it.
 #include <catch2/catch.hpp>
 
-#include "tests/support/disk_file.h"
 #include "tests/support/guests.h"
+#include "tests/support/temp_file.h"
 
 using namespace vmm::test;
 using Catch::Matchers::Contains;
@@ -38,7 +38,7 @@ TEST_CASE("ending: a kernel without drivers for its disk ends with 100 and says 
 }
 
 TEST_CASE("ending: a disk without a file system ends with 100, and its driver is not blamed", "[boot][ending]") {
-  const DiskFile disk(1 << 20);
+  const TempFile disk(1 << 20);
   TestVm vm(small_kernel() + Words{"--disk", disk.path()});
   CHECK(vm.wait_exit() == 100);
   CHECK_THAT(vm.messages(), Contains("Unable to mount root fs") && !Contains("no driver took the disk"));

@@ -1,8 +1,8 @@
 // How a machine ends, and what vmm says and returns then: payload kernels on whatever KVM there is.
 #include <catch2/catch.hpp>
 
-#include "tests/support/disk_file.h"
 #include "tests/support/payload.h"
+#include "tests/support/temp_file.h"
 #include "tests/support/test_vm.h"
 
 using namespace vmm::test;
@@ -44,7 +44,7 @@ TEST_CASE("payload: an instruction that KVM cannot run ends with 99, its bytes a
 }
 
 TEST_CASE("payload: each way to reset ends with 104", "[payload]") {
-  const DiskFile disk(4096);
+  const TempFile disk(4096);
   const auto way = GENERATE(as<std::string>(), "8042", "cf9", "acpi");
   TestVm vm(payload("case=count-boots by=" + way, {"--disk", disk.path()}));
   CHECK(vm.wait_exit() == 104);
@@ -52,7 +52,7 @@ TEST_CASE("payload: each way to reset ends with 104", "[payload]") {
 }
 
 TEST_CASE("payload: with --on-reset reboot a reset boots again", "[payload]") {
-  const DiskFile disk(4096);
+  const TempFile disk(4096);
   const auto way = GENERATE(as<std::string>(), "8042", "cf9", "acpi");
   TestVm vm(payload("case=count-boots boots=4 status=7 by=" + way, {"--disk", disk.path(), "--on-reset", "reboot"}));
   vm.wait_for("payload: boot 1\n");
@@ -61,7 +61,7 @@ TEST_CASE("payload: with --on-reset reboot a reset boots again", "[payload]") {
 }
 
 TEST_CASE("payload: forty reboots need no more descriptors (P14)", "[payload]") {
-  const DiskFile disk(4096);
+  const TempFile disk(4096);
   TestVm vm(payload("case=count-boots boots=40 by=cf9", {"--disk", disk.path(), "--on-reset", "reboot"}));
   const std::string descriptors = "/proc/" + std::to_string(vm.pid()) + "/fd";
   const auto count = [&] { return std::distance(std::filesystem::directory_iterator(descriptors), {}); };
@@ -73,7 +73,7 @@ TEST_CASE("payload: forty reboots need no more descriptors (P14)", "[payload]") 
 }
 
 TEST_CASE("payload: with --on-reset pause the machine stands still until it is ended", "[payload]") {
-  const DiskFile disk(4096);
+  const TempFile disk(4096);
   TestVm vm(payload("case=count-boots by=cf9", {"--disk", disk.path(), "--on-reset", "pause"}));
   vm.wait_for_message("paused");
   vm.settle(std::chrono::milliseconds(200));
@@ -83,7 +83,7 @@ TEST_CASE("payload: with --on-reset pause the machine stands still until it is e
 }
 
 TEST_CASE("payload: a guest that ended by a reset cannot go on, and the key says so", "[payload][terminal]") {
-  const DiskFile disk(4096);
+  const TempFile disk(4096);
   TestVm vm(payload("case=count-boots by=cf9", {"--disk", disk.path(), "--on-reset", "pause"}), {.terminal = true});
   vm.wait_for_message("paused");
   vm.send("\x01p");

@@ -4,8 +4,8 @@
 
 #include <catch2/catch.hpp>
 
-#include "tests/support/disk_file.h"
 #include "tests/support/payload.h"
+#include "tests/support/temp_file.h"
 #include "tests/support/test_vm.h"
 
 using namespace vmm::test;
@@ -14,7 +14,7 @@ namespace {
 
 // Runs a case with a disk of 8 MiB. Returns what it printed on failures; empty when there were none.
 std::string complaints(const std::string& name, const std::vector<std::string>& more = {}) {
-  const DiskFile disk(8 << 20);
+  const TempFile disk(8 << 20);
   std::vector<std::string> arguments{"--disk", disk.path()};
   arguments.insert(arguments.end(), more.begin(), more.end());
   TestVm vm(payload("case=" + name + " status=2", arguments));
@@ -61,7 +61,7 @@ TEST_CASE("hostile: resets while reads are under way, and heads given twice (P13
 }
 
 TEST_CASE("hostile: what a guest does wrong fills no log (P19)", "[payload][hostile]") {
-  const DiskFile disk(8 << 20);
+  const TempFile disk(8 << 20);
   TestVm vm(payload("case=abuse-ring", {"--disk", disk.path()}));
   vm.wait_exit();
   CHECK(vm.messages().size() < 8192);

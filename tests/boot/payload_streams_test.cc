@@ -4,8 +4,8 @@
 #include <catch2/catch.hpp>
 #include <fstream>
 
-#include "tests/support/disk_file.h"
 #include "tests/support/payload.h"
+#include "tests/support/temp_file.h"
 #include "tests/support/test_vm.h"
 
 using namespace vmm::test;
@@ -34,7 +34,7 @@ TEST_CASE("streams: all that a patient guest prints arrives in order (C2)", "[pa
 }
 
 TEST_CASE("streams: the log has what ended the program before there was a guest", "[payload][streams]") {
-  const DiskFile log(uint64_t{0});
+  const TempFile log(uint64_t{0});
   TestVm vm({"--log", log.path(), "--kernel", "/nowhere"});
   CHECK(vm.wait_exit() == 125);
   std::ifstream file(log.path());
@@ -61,8 +61,8 @@ TEST_CASE("streams: what cannot be printed is an error", "[payload][streams]") {
 
 TEST_CASE("streams: started with descriptors 0 to 2 closed it runs, and no message reaches the disk (F10)",
           "[payload][streams]") {
-  const DiskFile disk(1 << 20);
-  const DiskFile serial(uint64_t{0});
+  const TempFile disk(1 << 20);
+  const TempFile serial(uint64_t{0});
   TestVm vm(payload("case=hello status=9", {"--disk", disk.path(), "--serial", "file=" + serial.path()}),
             {.no_streams = true});
   CHECK(vm.wait_exit() == debug_status(9));
@@ -79,7 +79,7 @@ TEST_CASE("streams: a large paste that the guest does not read does no harm (C4)
 }
 
 TEST_CASE("images: a second machine on one disk is refused and told who has it (B23)", "[payload][lock]") {
-  const DiskFile disk(1 << 20);
+  const TempFile disk(1 << 20);
   TestVm first(payload("case=spin", {"--disk", disk.path(), "--name", "first"}));
   first.wait_for("payload: spinning\n");
   TestVm second(payload("case=hello", {"--disk", disk.path()}));
@@ -92,7 +92,7 @@ TEST_CASE("images: a second machine on one disk is refused and told who has it (
 }
 
 TEST_CASE("images: two machines read one disk", "[payload][lock]") {
-  const DiskFile disk(1 << 20);
+  const TempFile disk(1 << 20);
   TestVm first(payload("case=spin", {"--disk", disk.path() + ",ro"}));
   first.wait_for("payload: spinning\n");
   TestVm second(payload("case=hello", {"--disk", disk.path() + ",ephemeral"}));
@@ -100,7 +100,7 @@ TEST_CASE("images: two machines read one disk", "[payload][lock]") {
 }
 
 TEST_CASE("images: a killed machine leaves no lock (F7)", "[payload][lock]") {
-  const DiskFile disk(1 << 20);
+  const TempFile disk(1 << 20);
   TestVm first(payload("case=spin", {"--disk", disk.path()}));
   first.wait_for("payload: spinning\n");
   first.signal(SIGKILL);
@@ -110,7 +110,7 @@ TEST_CASE("images: a killed machine leaves no lock (F7)", "[payload][lock]") {
 }
 
 TEST_CASE("images: an ephemeral disk takes writes and leaves its image as it was", "[payload][lock]") {
-  const DiskFile disk(8 << 20);
+  const TempFile disk(8 << 20);
   TestVm vm(payload("case=abuse-disk status=2", {"--disk", disk.path() + ",ephemeral"}));
   CHECK(vm.wait_exit() == debug_status(2));
   CHECK(disk.content() == std::string(8 << 20, '\0'));

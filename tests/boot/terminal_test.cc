@@ -1,8 +1,8 @@
 // A person at a terminal: keys, window size, and the terminal's state afterwards.
 #include <catch2/catch.hpp>
 
-#include "tests/support/disk_file.h"
 #include "tests/support/guests.h"
+#include "tests/support/temp_file.h"
 
 using namespace vmm::test;
 using Catch::Matchers::Contains;

@@ -1,15 +1,15 @@
 // The ways in: kernels of each kind, with each kind of root, up to a user's shell and down again.
 #include <catch2/catch.hpp>
 
-#include "tests/support/disk_file.h"
 #include "tests/support/guests.h"
+#include "tests/support/temp_file.h"
 
 using namespace vmm::test;
 using Catch::Matchers::Contains;
 using std::chrono::seconds;
 
 TEST_CASE("boot: a small kernel boots from a disk without an initrd, and everything it sees is in order", "[boot]") {
-  const DiskFile disk(tiny_disk());
+  const TempFile disk(tiny_disk());
   TestVm vm(small_kernel() + Words{"--disk", disk.path() + ",serial=ROOT-7", "--name", "web-1", "--cpus", "2"});
   vm.wait_for_message("/dev/vda");
   vm.wait_for("tiny: ready");
@@ -55,7 +55,7 @@ TEST_CASE("boot: Debian's kernel boots with its initrd", "[boot]") {
 }
 
 TEST_CASE("boot: a whole Debian comes up from its disk, works, and powers off", "[boot][debian]") {
-  const DiskFile data(256 << 20);
+  const TempFile data(256 << 20);
   TestVm vm(debian_kernel() + Words{"--disk", image("DEBIAN", "rootfs.img") + ",ephemeral", "--disk",
                                     data.path() + ",queues=2", "--cpus", "2"});
   vm.wait_for("login: ", seconds(300));

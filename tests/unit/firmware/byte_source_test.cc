@@ -10,7 +10,7 @@
 #include <catch2/catch.hpp>
 
 #include "tests/support/kernel_builder.h"
-#include "tests/support/temp_path.h"
+#include "tests/support/temp_file.h"
 
 using namespace vmm;
 using namespace vmm::test;
@@ -36,7 +36,7 @@ TEST_CASE("byte source: a value is read whole or not at all", "[firmware][bytes]
 }
 
 TEST_CASE("byte source: a file is read up to its end", "[firmware][bytes]") {
-  const TempPath temp;
+  const TempDirectory temp;
   const UniqueFd fd = open_file(temp.file("file", "0123456789"));
   const FileSource source(fd.get(), "file");
   CHECK(source.size() == 10);
@@ -45,7 +45,7 @@ TEST_CASE("byte source: a file is read up to its end", "[firmware][bytes]") {
 }
 
 TEST_CASE("byte source: a file that shrinks while it is loaded is an error (K8)", "[firmware][bytes]") {
-  const TempPath temp;
+  const TempDirectory temp;
   const std::string path = temp.file("file", std::string(8192, 'x'));
   const UniqueFd fd = open_file(path);
   const FileSource source(fd.get(), "file");

@@ -9,7 +9,7 @@
 #include <catch2/catch.hpp>
 
 #include "tests/support/boot_fixture.h"
-#include "tests/support/temp_path.h"
+#include "tests/support/temp_file.h"
 
 using namespace vmm;
 using namespace vmm::test;
@@ -40,13 +40,13 @@ TEST_CASE("kernel file: a Multiboot header without addresses needs a container",
 }
 
 TEST_CASE("kernel file: one that is not there is said so", "[firmware][kernel]") {
-  const TempPath temp;
+  const TempDirectory temp;
   CHECK_THROWS_WITH(KernelFile::open(temp("none")), Contains("cannot open kernel") && Contains("No such file"));
 }
 
 TEST_CASE("kernel file: directories, devices and pipes without a writer are refused at once (K8)",
           "[firmware][kernel]") {
-  const TempPath temp;
+  const TempDirectory temp;
   REQUIRE(::mkfifo(temp("fifo").c_str(), 0600) == 0);
   CHECK_THROWS_WITH(KernelFile::open(temp("fifo")), Contains("a pipe"));
   CHECK_THROWS_WITH(KernelFile::open(temp("")), Contains("a directory"));
@@ -54,7 +54,7 @@ TEST_CASE("kernel file: directories, devices and pipes without a writer are refu
 }
 
 TEST_CASE("kernel file: one that shrinks between looking and loading is an error (K8)", "[firmware][kernel]") {
-  const TempPath temp;
+  const TempDirectory temp;
   const std::string path = temp.file("bzImage", bzimage());
   const KernelFile kernel = KernelFile::open(path);
   REQUIRE(::truncate(path.c_str(), kBzImageSetup + 100) == 0);
@@ -63,7 +63,7 @@ TEST_CASE("kernel file: one that shrinks between looking and loading is an error
 }
 
 TEST_CASE("kernel file: it can be loaded again after its name is gone", "[firmware][kernel]") {
-  const TempPath temp;
+  const TempDirectory temp;
   const std::string path = temp.file("bzImage", bzimage());
   const KernelFile kernel = KernelFile::open(path);
   REQUIRE(::unlink(path.c_str()) == 0);

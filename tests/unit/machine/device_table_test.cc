@@ -11,7 +11,7 @@
 #include "devices/virtio/virtio_pci.h"
 #include "tests/support/fake_device_host.h"
 #include "tests/support/kernel_builder.h"
-#include "tests/support/temp_path.h"
+#include "tests/support/temp_file.h"
 #include "vmm/machine/backends.h"
 
 using namespace vmm;
@@ -110,7 +110,7 @@ class Bench {
     return config_;
   }
 
-  TempPath files_;
+  TempDirectory files_;
   MachineConfig config_;
   FakeDeviceHost host_;
   Backends backends_;

@@ -9,7 +9,7 @@
 
 #include "devices/backends/char_stream.h"
 #include "tests/support/descriptors.h"
-#include "tests/support/temp_path.h"
+#include "tests/support/temp_file.h"
 #include "tests/support/wait_until.h"
 #include "vmm/core/error.h"
 #include "vmm/core/log.h"
@@ -101,7 +101,7 @@ TEST_CASE("char stdio: a socket, which cannot be opened anew, gets its flags bac
 
 TEST_CASE("char stdio: output into a file goes on where the file's position is", "[char]") {
   EventLoop loop;
-  TempPath dir;
+  TempDirectory dir;
   const UniqueFd file(::open(dir("out").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   CHECK(::write(file.get(), "before ", 7) == 7);
   const UniqueFd nothing(::open("/dev/null", O_RDWR | O_CLOEXEC));
@@ -139,7 +139,7 @@ TEST_CASE("char stdio: a closed stream is refused with words", "[char]") {
 
 TEST_CASE("char file: is created or emptied, and gets the output", "[char]") {
   EventLoop loop;
-  TempPath dir;
+  TempDirectory dir;
   std::ofstream(dir("console")) << "what was there before";
   const auto stream = open_char_stream(loop, {.kind = CharConfig::Kind::kFile, .path = dir("console")});
   write(*stream, "output");
@@ -149,7 +149,7 @@ TEST_CASE("char file: is created or emptied, and gets the output", "[char]") {
 
 TEST_CASE("char file: one that cannot be written is refused with words, at once", "[char]") {
   EventLoop loop;
-  TempPath dir;
+  TempDirectory dir;
   const std::string fifo = dir("fifo");
   ::mkfifo(fifo.c_str(), 0600);
   const std::string path = GENERATE_COPY(std::string("/nowhere/x"), std::string("/"), fifo);

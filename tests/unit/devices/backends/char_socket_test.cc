@@ -11,7 +11,7 @@
 
 #include "devices/backends/char_stream.h"
 #include "tests/support/descriptors.h"
-#include "tests/support/temp_path.h"
+#include "tests/support/temp_file.h"
 #include "tests/support/wait_until.h"
 #include "vmm/core/error.h"
 
@@ -53,7 +53,7 @@ struct Fixture {
     return wait_until(loop, [&] { return (got += read_available(client)).size() >= text.size(); }) && got == text;
   }
 
-  TempPath dir;
+  TempDirectory dir;
   std::string path = dir("console");
   EventLoop loop;
   std::unique_ptr<CharStream> stream;

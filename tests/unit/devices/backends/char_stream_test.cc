@@ -7,7 +7,7 @@
 #include <csignal>
 
 #include "tests/support/descriptors.h"
-#include "tests/support/temp_path.h"
+#include "tests/support/temp_file.h"
 #include "tests/support/wait_until.h"
 #include "vmm/core/error.h"
 
@@ -108,7 +108,7 @@ TEST_CASE("char stream: a slow reader holds the guest up, and gets everything (C
 TEST_CASE("char stream: a reader stuck for a second no longer holds the guest up, and finds the newest (C2, S4)",
           "[char]") {
   Pipe pipe;
-  TempPath dir;
+  TempDirectory dir;
   Fixture f({-1, pipe.write.get()}, {.log_path = dir("log")});
   const size_t before = f.write_until_stuck();
   CHECK(f.write_all(kMost));
@@ -182,7 +182,7 @@ TEST_CASE("char stream: time stamps lose nothing when the reader is slow", "[cha
 }
 
 TEST_CASE("char stream: a log gets a copy, after what it held before", "[char]") {
-  TempPath dir;
+  TempDirectory dir;
   const std::string path = dir("log");
   std::ofstream(path) << "before\n";
   Fixture f({}, {.log_path = path});
@@ -230,7 +230,7 @@ TEST_CASE("char stream: flush brings everything to a reader without the loop", "
 
 TEST_CASE("char stream: flush gives a stuck reader up at its limit, and the log has the last words (F11)", "[char]") {
   Pipe pipe;
-  TempPath dir;
+  TempDirectory dir;
   Fixture f({-1, pipe.write.get()}, {.log_path = dir("log")});
   f.write_until_stuck();
   f.stream->flush(std::chrono::milliseconds(10));
@@ -240,7 +240,7 @@ TEST_CASE("char stream: flush gives a stuck reader up at its limit, and the log 
 }
 
 TEST_CASE("char stream: flush with nobody there does not wait", "[char]") {
-  TempPath dir;
+  TempDirectory dir;
   Fixture f({}, {.log_path = dir("log")});
   f.write("the end");
   const auto start = std::chrono::steady_clock::now();

@@ -59,15 +59,15 @@ TEST_CASE("image file: a directory is refused by name (B22)", "[backends][image-
 
 TEST_CASE("image file: a FIFO without a writer is refused without waiting (B22)", "[backends][image-file]") {
   const TempDirectory directory;
-  const std::string path = directory.file("fifo");
+  const std::string path = directory("fifo");
   REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
   CHECK_THROWS_WITH(open_image(path), Contains("it is a FIFO"));
 }
 
 TEST_CASE("image file: a socket is refused by name (B22)", "[backends][image-file]") {
   const TempDirectory directory;
-  make_socket(directory.file("socket"));
-  CHECK_THROWS_WITH(open_image(directory.file("socket")), Contains("it is a socket"));
+  make_socket(directory("socket"));
+  CHECK_THROWS_WITH(open_image(directory("socket")), Contains("it is a socket"));
 }
 
 TEST_CASE("image file: a character device is refused by name (B22)", "[backends][image-file]") {
@@ -77,8 +77,8 @@ TEST_CASE("image file: a character device is refused by name (B22)", "[backends]
 TEST_CASE("image file: a symbolic link to a disk is followed", "[backends][image-file]") {
   const TempFile file(4096);
   const TempDirectory directory;
-  std::filesystem::create_symlink(file.path(), directory.file("link"));
-  CHECK(open_image(directory.file("link")).size == 4096);
+  std::filesystem::create_symlink(file.path(), directory("link"));
+  CHECK(open_image(directory("link")).size == 4096);
 }
 
 TEST_CASE("image file: what is not there is named", "[backends][image-file]") {

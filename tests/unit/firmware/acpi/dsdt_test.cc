@@ -12,7 +12,7 @@
 
 #include "firmware/acpi/acpi.h"
 #include "firmware/acpi/tables.h"
-#include "tests/support/temp_path.h"
+#include "tests/support/temp_file.h"
 #include "tests/support/test_platform.h"
 
 using namespace vmm;
@@ -55,7 +55,7 @@ struct Compiled {
     std::ifstream file(temp("source.dsl"));
     source = {std::istreambuf_iterator<char>(file), {}};
   }
-  TempPath temp;
+  TempDirectory temp;
   std::string decompilation, compilation, source;
 };
 

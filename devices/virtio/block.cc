@@ -24,8 +24,6 @@ constexpr size_t kMinInFlight = 8;             // of one queue
 constexpr uint32_t kMaxSegments = 64;          // of one discard or write-zeroes
 constexpr uint32_t kMaxZeroSectors = 1 << 21;  // 1 GiB: where the host can do no better, it is written out
 
-constexpr uint64_t feature(unsigned bit) { return uint64_t{1} << bit; }
-
 uint32_t block_size_of(const DiskConfig& config, const BlockBackend& backend) {
   return config.block_size != 0 ? config.block_size : backend.topology().logical_block;
 }

@@ -19,8 +19,6 @@ constexpr size_t kControlOut = 3;  // from the driver
 // A driver that asks and asks but offers no buffer for the answers gets no further ones.
 constexpr size_t kMaxControl = 256;
 
-constexpr uint64_t feature(unsigned bit) { return uint64_t{1} << bit; }
-
 }  // namespace
 
 VirtioConsole::VirtioConsole(const std::vector<PortConfig>& ports) {

@@ -28,7 +28,6 @@ constexpr uint32_t kNotifyMultiplier = 4;
 constexpr uint8_t kIsrQueue = 1;
 constexpr uint8_t kIsrConfig = 2;
 
-constexpr uint64_t feature(unsigned bit) { return uint64_t{1} << bit; }
 constexpr uint64_t kTransportFeatures =
     feature(VIRTIO_F_VERSION_1) | feature(VIRTIO_RING_F_INDIRECT_DESC) | feature(VIRTIO_RING_F_EVENT_IDX);
 

@@ -18,8 +18,8 @@ namespace {
 using Kind = MemoryBackend::Kind;
 
 constexpr uint64_t kSectors = 2048;
-constexpr uint64_t kFlush = uint64_t{1} << VIRTIO_BLK_F_FLUSH;
-constexpr uint64_t kConfigWce = uint64_t{1} << VIRTIO_BLK_F_CONFIG_WCE;
+constexpr uint64_t kFlush = feature(VIRTIO_BLK_F_FLUSH);
+constexpr uint64_t kConfigWce = feature(VIRTIO_BLK_F_CONFIG_WCE);
 
 virtio_blk_outhdr header(uint32_t type, uint64_t sector = 0) { return {.type = type, .ioprio = 0, .sector = sector}; }
 
@@ -503,8 +503,8 @@ TEST_CASE("virtio-blk: a reset forgets the cache mode", "[virtio][block]") {
 TEST_CASE("virtio-blk: flush is offered always, changes only where they are possible (D1)", "[virtio][block]") {
   Fixture writable;
   Fixture fixed(read_only_disk(), {}, kFlush);
-  const uint64_t changes = uint64_t{1} << VIRTIO_BLK_F_DISCARD | uint64_t{1} << VIRTIO_BLK_F_WRITE_ZEROES;
-  const uint64_t read_only = uint64_t{1} << VIRTIO_BLK_F_RO;
+  const uint64_t changes = feature(VIRTIO_BLK_F_DISCARD) | feature(VIRTIO_BLK_F_WRITE_ZEROES);
+  const uint64_t read_only = feature(VIRTIO_BLK_F_RO);
   const uint64_t caches = kFlush | kConfigWce;
   CHECK((writable.block.traits().features & (caches | changes | read_only)) == (caches | changes));
   CHECK((fixed.block.traits().features & (caches | changes | read_only)) == (caches | read_only));

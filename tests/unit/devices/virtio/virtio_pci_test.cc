@@ -140,7 +140,7 @@ struct Fixture {
   }
   uint64_t msix_capability() { return capability(PCI_CAP_ID_MSIX); }
 
-  static constexpr uint64_t kVersion1 = uint64_t{1} << VIRTIO_F_VERSION_1;
+  static constexpr uint64_t kVersion1 = feature(VIRTIO_F_VERSION_1);
   FakeDeviceHost host;
   Bus bus;
   bool wire = false;

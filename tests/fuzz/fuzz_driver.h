@@ -5,23 +5,23 @@
 #include <memory>
 #include <utility>
 
-#include "devices/bus.h"
 #include "devices/virtio/spec.h"
 #include "devices/virtio/virtio_pci.h"
 #include "tests/fuzz/fake_ends.h"
 #include "tests/fuzz/fuzz_input.h"
 #include "tests/support/fake_device_host.h"
+#include "tests/support/transport_driver.h"
 
 namespace vmm::test {
 
-class FuzzDriver {
+class FuzzDriver : private TransportDriver {
  public:
   FuzzDriver(FakeDeviceHost& host, std::unique_ptr<VirtioDevice> device)
       : host_(host),
         queues_(device->traits().queue_sizes.size()),
         features_(device->traits().features),
         transport_(std::make_unique<VirtioPci>(host_, std::move(device))) {
-    transport_->plug(bus_, kBar, std::make_unique<LooseWire>(), 11);
+    transport_->plug(bus, kBar, std::make_unique<LooseWire>(), 11);
     start();
   }
   ~FuzzDriver() {
@@ -44,63 +44,35 @@ class FuzzDriver {
         return write_memory(input);
       case 6:
       case 7:
-        write<uint16_t>(kNotify + 4 * input.take_below(queues_), 0);
+        ring_doorbell(static_cast<uint16_t>(input.take_below(queues_)));
         host_.loop().run_ready();
         return;
       case 8:
-        return access(input, bus_, kBar, kBarSize);
+        return access(input, bus, kBar, kBarSize);
       default:
-        write<uint8_t>(VIRTIO_PCI_COMMON_STATUS, 0);
+        set_status(0);
         host_.loop().run_ready();
-        require(read<uint8_t>(VIRTIO_PCI_COMMON_STATUS) == 0);  // whatever happened, a reset mends it
+        require(status() == 0);  // whatever happened, a reset mends it
         return start();
     }
   }
 
  private:
-  static constexpr uint32_t kBar = 0xc0000000;
   static constexpr size_t kBarSize = 0x8000;
-  static constexpr uint64_t kNotify = 0x3000;
   static constexpr uint16_t kQueueSize = 16;
-  static constexpr uint64_t kAvailable = 0x1000, kUsed = 0x2000;
   static constexpr uint64_t kBuffers = 2 << 20;
 
   static uint64_t ring_of(size_t queue) { return 0x10000 * (queue + 1); }
 
-  template <typename T>
-  T read(uint64_t offset) {
-    T value{};
-    bus_.read(kBar + offset, std::as_writable_bytes(std::span(&value, 1)));
-    return value;
-  }
-  template <typename T>
-  void write(uint64_t offset, T value) {
-    bus_.write(kBar + offset, std::as_bytes(std::span(&value, 1)));
-  }
-
   // Everything as it should be. The guest's memory is left as it is, but for the indices.
   void start() {
-    constexpr uint8_t kFound = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER;
-    constexpr uint8_t kAgreed = kFound | VIRTIO_CONFIG_S_FEATURES_OK;
-    write<uint8_t>(VIRTIO_PCI_COMMON_STATUS, kFound);
-    const uint64_t features =
-        features_ | uint64_t{1} << VIRTIO_F_VERSION_1 | uint64_t{1} << VIRTIO_RING_F_INDIRECT_DESC;
-    for (uint32_t half : {0u, 1u}) {
-      write<uint32_t>(VIRTIO_PCI_COMMON_GFSELECT, half);
-      write<uint32_t>(VIRTIO_PCI_COMMON_GF, static_cast<uint32_t>(features >> (32 * half)));
-    }
-    write<uint8_t>(VIRTIO_PCI_COMMON_STATUS, kAgreed);
+    negotiate(features_ | feature(VIRTIO_F_VERSION_1) | feature(VIRTIO_RING_F_INDIRECT_DESC));
     for (size_t queue = 0; queue < queues_; ++queue) {
       const uint64_t ring = ring_of(queue);
-      write<uint16_t>(VIRTIO_PCI_COMMON_Q_SELECT, static_cast<uint16_t>(queue));
-      write<uint16_t>(VIRTIO_PCI_COMMON_Q_SIZE, kQueueSize);
-      write<uint64_t>(VIRTIO_PCI_COMMON_Q_DESCLO, ring);
-      write<uint64_t>(VIRTIO_PCI_COMMON_Q_AVAILLO, ring + kAvailable);
-      write<uint64_t>(VIRTIO_PCI_COMMON_Q_USEDLO, ring + kUsed);
-      write<uint16_t>(VIRTIO_PCI_COMMON_Q_ENABLE, 1);
+      set_queue(static_cast<uint16_t>(queue), kQueueSize, ring);
       set_available_index(ring, 0);
     }
-    write<uint8_t>(VIRTIO_PCI_COMMON_STATUS, kAgreed | VIRTIO_CONFIG_S_DRIVER_OK);
+    set_status(kAgreed | VIRTIO_CONFIG_S_DRIVER_OK);
     host_.loop().run_ready();
   }
 
@@ -134,7 +106,6 @@ class FuzzDriver {
   }
 
   FakeDeviceHost& host_;
-  Bus bus_;
   size_t queues_;
   uint64_t features_;
   std::unique_ptr<VirtioPci> transport_;

@@ -12,6 +12,7 @@
 #include "tests/support/fake_device_host.h"
 #include "tests/support/kernel_builder.h"
 #include "tests/support/temp_file.h"
+#include "tests/support/transport_driver.h"
 #include "vmm/machine/backends.h"
 
 using namespace vmm;
@@ -19,21 +20,17 @@ using namespace vmm::test;
 
 namespace {
 
-constexpr uint32_t kBar = 0xc0000000;
-constexpr uint64_t kNotify = 0x3000;
 constexpr uint64_t kRings = 0x10000;  // in guest memory, 64 KiB for each queue
 constexpr uint16_t kSize = 8;
 
-constexpr uint8_t kNegotiated = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK;
-
 // A machine with one of everything, but for the machine: only the devices of one kind, on a bus.
-class Bench {
+class Bench : public TransportDriver {
  public:
   explicit Bench(const DeviceKind& kind) : backends_(host_.loop(), config()) {
     auto devices = kind.make(config_, backends_);
     REQUIRE(devices.size() == 1);
     transport_ = std::make_unique<VirtioPci>(host_, std::move(devices.front()));
-    transport_->plug(bus_, kBar, nullptr, 0);
+    transport_->plug(bus, kBar, nullptr, 0);
   }
   ~Bench() {
     transport_->stop([] {});
@@ -48,37 +45,13 @@ class Bench {
     }
   }
 
-  template <typename T>
-  T read(uint64_t offset) {
-    T value{};
-    bus_.read(kBar + offset, std::as_writable_bytes(std::span(&value, 1)));
-    return value;
-  }
-  template <typename T>
-  void write(uint64_t offset, T value) {
-    bus_.write(kBar + offset, std::as_bytes(std::span(&value, 1)));
-  }
-  uint8_t status() { return read<uint8_t>(VIRTIO_PCI_COMMON_STATUS); }
   uint16_t queues() { return read<uint16_t>(VIRTIO_PCI_COMMON_NUMQ); }
 
   // Accepts all features, or only VERSION_1, and starts every queue.
   void start(bool all_features) {
-    for (uint32_t half = 0; half < 2; ++half) {
-      write<uint32_t>(VIRTIO_PCI_COMMON_DFSELECT, half);
-      write<uint32_t>(VIRTIO_PCI_COMMON_GFSELECT, half);
-      const auto offered = read<uint32_t>(VIRTIO_PCI_COMMON_DF);
-      write<uint32_t>(VIRTIO_PCI_COMMON_GF, all_features ? offered : half);
-    }
-    write<uint8_t>(VIRTIO_PCI_COMMON_STATUS, kNegotiated);
-    for (uint16_t queue = 0; queue < queues(); ++queue) {
-      write<uint16_t>(VIRTIO_PCI_COMMON_Q_SELECT, queue);
-      write<uint16_t>(VIRTIO_PCI_COMMON_Q_SIZE, kSize);
-      write<uint32_t>(VIRTIO_PCI_COMMON_Q_DESCLO, static_cast<uint32_t>(ring(queue)));
-      write<uint32_t>(VIRTIO_PCI_COMMON_Q_AVAILLO, static_cast<uint32_t>(ring(queue) + 0x1000));
-      write<uint32_t>(VIRTIO_PCI_COMMON_Q_USEDLO, static_cast<uint32_t>(ring(queue) + 0x2000));
-      write<uint16_t>(VIRTIO_PCI_COMMON_Q_ENABLE, 1);
-    }
-    write<uint8_t>(VIRTIO_PCI_COMMON_STATUS, kNegotiated | VIRTIO_CONFIG_S_DRIVER_OK);
+    negotiate(all_features ? offered_features() : feature(VIRTIO_F_VERSION_1));
+    for (uint16_t queue = 0; queue < queues(); ++queue) set_queue(queue, kSize, ring(queue));
+    set_status(kAgreed | VIRTIO_CONFIG_S_DRIVER_OK);
     settle();
   }
   void reset() {
@@ -97,7 +70,6 @@ class Bench {
     host_.memory().write_value(GuestAddress{ring(queue) + 0x1002}, count);
     ring_doorbell(queue);
   }
-  void ring_doorbell(uint16_t queue) { write<uint16_t>(kNotify + 4u * queue, queue); }
 
   FakeDeviceHost& host() { return host_; }
 
@@ -114,7 +86,6 @@ class Bench {
   MachineConfig config_;
   FakeDeviceHost host_;
   Backends backends_;
-  Bus bus_;
   std::unique_ptr<VirtioPci> transport_;
 };
 
@@ -131,7 +102,7 @@ TEST_CASE("every device: a driver gets it going, with all features and with none
   CAPTURE(kind.name, all_features);
   Bench bench(kind);
   bench.start(all_features);
-  CHECK(bench.status() == (kNegotiated | VIRTIO_CONFIG_S_DRIVER_OK));
+  CHECK(bench.status() == (TransportDriver::kAgreed | VIRTIO_CONFIG_S_DRIVER_OK));
 }
 
 TEST_CASE("every device: reset forgets everything, again and again", "[conformance]") {

@@ -11,15 +11,16 @@
 #include "devices/virtio/rng.h"
 #include "devices/virtio/spec.h"
 #include "tests/support/fake_device_host.h"
+#include "tests/support/transport_driver.h"
 
 using namespace vmm;
 using namespace vmm::test;
 
 namespace {
 
-constexpr uint32_t kBar = 0xc0000000;
-constexpr uint64_t kNotify = 0x3000;
-constexpr uint64_t kMsixTable = 0x4000;
+constexpr uint32_t kBar = TransportDriver::kBar;
+constexpr uint64_t kNotify = TransportDriver::kNotify;
+constexpr uint64_t kMsixTable = TransportDriver::kMsixTable;
 
 struct FakeLine : IrqLine {
   explicit FakeLine(bool& wire) : wire_(wire) {}
@@ -62,7 +63,7 @@ class SlowDevice : public VirtioDevice {
   std::optional<uint64_t> agreed;
 };
 
-struct Fixture {
+struct Fixture : TransportDriver {
   explicit Fixture(std::unique_ptr<VirtioDevice> device = std::make_unique<VirtioRng>())
       : transport(std::make_unique<VirtioPci>(host, std::move(device))) {
     transport->plug(bus, kBar, std::make_unique<FakeLine>(wire), 11);
@@ -72,35 +73,7 @@ struct Fixture {
     host.loop().run_ready();
   }
 
-  template <typename T>
-  T read(uint64_t offset) {
-    T value{};
-    bus.read(kBar + offset, std::as_writable_bytes(std::span(&value, 1)));
-    return value;
-  }
-  template <typename T>
-  void write(uint64_t offset, T value) {
-    bus.write(kBar + offset, std::as_bytes(std::span(&value, 1)));
-  }
-  uint8_t status() { return read<uint8_t>(VIRTIO_PCI_COMMON_STATUS); }
-  void set_status(unsigned value) { write<uint8_t>(VIRTIO_PCI_COMMON_STATUS, static_cast<uint8_t>(value)); }
-
-  void negotiate(uint64_t features) {
-    set_status(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
-    for (uint32_t half : {0u, 1u}) {
-      write<uint32_t>(VIRTIO_PCI_COMMON_GFSELECT, half);
-      write<uint32_t>(VIRTIO_PCI_COMMON_GF, static_cast<uint32_t>(features >> (32 * half)));
-    }
-    set_status(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK);
-  }
-  void set_queue(uint16_t index, uint16_t size = 8, uint64_t base = 0x10000) {
-    write<uint16_t>(VIRTIO_PCI_COMMON_Q_SELECT, index);
-    write<uint16_t>(VIRTIO_PCI_COMMON_Q_SIZE, size);
-    write<uint64_t>(VIRTIO_PCI_COMMON_Q_DESCLO, base);
-    write<uint64_t>(VIRTIO_PCI_COMMON_Q_AVAILLO, base + 0x1000);
-    write<uint64_t>(VIRTIO_PCI_COMMON_Q_USEDLO, base + 0x2000);
-    write<uint16_t>(VIRTIO_PCI_COMMON_Q_ENABLE, 1);
-  }
+  void set_queue(uint16_t index, uint16_t size = 8) { TransportDriver::set_queue(index, size, 0x10000); }
   void drive(uint64_t features = kVersion1) {
     negotiate(features);
     set_queue(0);
@@ -142,7 +115,6 @@ struct Fixture {
 
   static constexpr uint64_t kVersion1 = feature(VIRTIO_F_VERSION_1);
   FakeDeviceHost host;
-  Bus bus;
   bool wire = false;
   uint16_t available = 0;
   std::unique_ptr<VirtioPci> transport;

@@ -36,10 +36,10 @@ Backends::Backends(EventLoop& loop, const MachineConfig& config)
     }
   };
   if (!config.disks.empty()) {
-    io_engine_ = IoEngine::create(loop, config.io_engine);
-    log_debug("disks are read and written by {}", io_engine_->name());
+    io_engine = IoEngine::create(loop, config.io_engine);
+    log_debug("disks are read and written by {}", io_engine->name());
   }
-  for (const DiskConfig& disk : config.disks) disks.push_back(open_disk(disk, *io_engine_));
+  for (const DiskConfig& disk : config.disks) disks.push_back(open_disk(disk, *io_engine));
   open_consoles(config.serial, serial);
   open_consoles(config.consoles, consoles);
 }

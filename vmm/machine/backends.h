@@ -20,8 +20,6 @@
 namespace vmm {
 
 class Backends {
-  std::unique_ptr<IoEngine> io_engine_;  // null: no disks
-
  public:
   // Throws Error when the host refuses any of them.
   Backends(EventLoop& loop, const MachineConfig& config);
@@ -32,6 +30,7 @@ class Backends {
   // In the order of the configuration.
   std::vector<std::unique_ptr<CharStream>> serial;
   std::vector<std::unique_ptr<CharStream>> consoles;
+  std::unique_ptr<IoEngine> io_engine;               // null: no disks
   std::vector<std::unique_ptr<BlockBackend>> disks;  // they end before the engine that serves them
 
   // The console on the standard streams, if there is one.

@@ -4,13 +4,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cstddef>
 #include <string>
 #include <string_view>
 
 #include "firmware/bytes.h"
+#include "firmware/decompress.h"
 #include "firmware/layout_x86_64.h"
 #include "vmm/core/check.h"
 #include "vmm/core/error.h"
@@ -41,28 +41,6 @@ setup_header read_header(const ByteSource& file) {
 std::string printable_word(std::string_view text) {
   const auto end = std::find_if(text.begin(), text.end(), [](char c) { return c <= ' ' || c > '~'; });
   return {text.begin(), end};
-}
-
-std::string compression_of(std::string_view payload) {
-  struct Magic {
-    std::string_view bytes, name;
-  };
-  using namespace std::string_view_literals;
-  // As written by scripts/Makefile.lib of the kernel.
-  constexpr std::array<Magic, 8> kMagics = {{{"\x1f\x8b"sv, "gzip"},
-                                             {"\xfd\x37zXZ\0"sv, "xz"},
-                                             {"\x28\xb5\x2f\xfd"sv, "zstd"},
-                                             {"\x02\x21\x4c\x18"sv, "lz4"},
-                                             {"BZh"sv, "bzip2"},
-                                             {"\x5d\0\0"sv, "lzma"},
-                                             {"\x89LZO"sv, "lzo"},
-                                             {"\x7f"
-                                              "ELF"sv,
-                                              "uncompressed"}}};
-  for (const auto& [bytes, name] : kMagics) {
-    if (payload.starts_with(bytes)) return std::string(name);
-  }
-  return {};
 }
 
 std::string summary_of(const KernelInfo& info) {

@@ -152,6 +152,11 @@ uint64_t physical_entry(const Elf& elf) {
 
 bool is_elf(const ByteSource& file) { return file.read_text(0, SELFMAG) == std::string_view(ELFMAG, SELFMAG); }
 
+ElfContents read_elf_contents(const ByteSource& file) {
+  const Elf elf = read_elf(file);
+  return {find_pvh_entry(elf, file), load_segments_of(elf)};
+}
+
 SegmentedKernel parse_elf_kernel(const ByteSource& file) {
   const Elf elf = read_elf(file);
   SegmentedKernel kernel;

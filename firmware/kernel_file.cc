@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -39,6 +40,30 @@ UniqueFd open_kernel(const std::string& path) {
               built_here ? fmt::format("did you mean {}?", kUsualPlace) : std::string());
 }
 
+using Rows = std::vector<std::pair<std::string, std::string>>;
+
+std::string yes_no(bool value) { return value ? "yes" : "no"; }
+
+// What is seen only inside. That nothing can be seen there does not keep a kernel from booting.
+void describe_inside(Rows& rows, const KernelFile& kernel) {
+  const bool pvh = kernel.info().kind == KernelKind::kPvh;
+  try {
+    const KernelFacts facts = kernel.facts();
+    if (pvh) rows.emplace_back("version", facts.release);
+    rows.emplace_back("PVH entry", facts.pvh_entry ? fmt::format("{:#x}", *facts.pvh_entry) : "no");
+    rows.emplace_back("built in",
+                      fmt::format("{} ({})",
+                                  facts.built_in.empty() ? "no driver or file system for a root disk"
+                                                         : fmt::format("{}", fmt::join(facts.built_in, ", ")),
+                                  facts.from_config ? "by its configuration" : "by names in it"));
+    rows.emplace_back("needs initrd", needs_initrd(facts));
+  } catch (const Error& error) {
+    rows.emplace_back("PVH entry", pvh ? "yes" : "unknown");
+    rows.emplace_back("needs initrd", "unknown");
+    rows.emplace_back("inside", error.what());
+  }
+}
+
 }  // namespace
 
 KernelFile::KernelFile(std::string name, UniqueFd fd, std::unique_ptr<ByteSource> source)
@@ -64,6 +89,14 @@ const KernelInfo& KernelFile::info() const {
   return std::visit([](const auto& kernel) -> const KernelInfo& { return kernel.info; }, kernel_);
 }
 
+KernelFacts KernelFile::facts() const {
+  const auto* bzimage = std::get_if<BzImage>(&kernel_);
+  if (bzimage == nullptr && info().kind != KernelKind::kPvh) throw Error("it is no Linux kernel");
+  if (bzimage == nullptr) return facts_of_vmlinux(*source_);
+  const Bytes vmlinux = unpack_payload(*bzimage, *source_);
+  return facts_of_vmlinux(MemorySource(std::as_bytes(std::span(vmlinux))));
+}
+
 CpuEntry KernelFile::load(const GuestMemory& memory, const Platform& platform, const UniqueFd* initrd) const {
   if (initrd == nullptr || !*initrd) return load_with(memory, platform, nullptr);
   const FileSource source(initrd->get(), "initrd");
@@ -83,11 +116,9 @@ CpuEntry KernelFile::load_with(const GuestMemory& memory, const Platform& platfo
   }
 }
 
-std::vector<std::pair<std::string, std::string>> describe(const KernelFile& kernel) {
+Rows describe(const KernelFile& kernel) {
   const KernelInfo& info = kernel.info();
-  const auto yes_no = [](bool value) { return std::string(value ? "yes" : "no"); };
-  std::vector<std::pair<std::string, std::string>> rows = {{"kind", std::string(kernel_kind_name(info.kind))},
-                                                           {"summary", info.summary}};
+  Rows rows = {{"kind", std::string(kernel_kind_name(info.kind))}, {"summary", info.summary}};
   if (info.kind == KernelKind::kBzImage) {
     rows.emplace_back("version", info.version);
     rows.emplace_back("boot protocol", fmt::format("{}.{:02}", info.protocol >> 8, info.protocol & 0xff));
@@ -98,8 +129,11 @@ std::vector<std::pair<std::string, std::string>> describe(const KernelFile& kern
   }
   rows.emplace_back("entry point", fmt::format("{:#x} ({}-bit)", info.entry, info.entry64 ? 64 : 32));
   rows.emplace_back("64-bit entry", yes_no(info.entry64));
-  rows.emplace_back("PVH entry", info.kind == KernelKind::kBzImage ? "not visible (compressed)"
-                                                                   : yes_no(info.kind == KernelKind::kPvh));
+  if (info.kind == KernelKind::kMultiboot) {
+    rows.emplace_back("PVH entry", "no");
+  } else {
+    describe_inside(rows, kernel);
+  }
   rows.emplace_back("command line", fmt::format("at most {} bytes", info.command_line_limit));
   for (const std::string& warning : info.warnings) rows.emplace_back("warning", warning);
   return rows;

@@ -12,6 +12,7 @@
 #include "firmware/boot.h"
 #include "firmware/byte_source.h"
 #include "firmware/bzimage.h"
+#include "firmware/kernel_payload.h"
 #include "firmware/platform.h"
 #include "firmware/segments.h"
 #include "vmm/core/fd.h"
@@ -29,6 +30,10 @@ class KernelFile {
 
   const KernelInfo& info() const;
   const std::string& name() const { return name_; }
+
+  // What a Linux kernel says of itself only when it is looked into, which takes a good part of a second. Throws Error
+  // saying why nothing can be seen.
+  KernelFacts facts() const;
 
   // Puts kernel, initrd (if any), command line and boot structures into guest memory, and says where the first vCPU
   // starts. Throws Error when they do not fit. ACPI and SMBIOS tables are written by write_acpi() and write_smbios().

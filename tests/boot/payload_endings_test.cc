@@ -95,7 +95,7 @@ TEST_CASE("payload: a guest that ended by a reset cannot go on, and the key says
 
 TEST_CASE("payload: a reset that somebody asks for is none of the panic before it", "[payload][terminal]") {
   TestVm vm(payload("case=panic"), {.terminal = true});
-  vm.wait_for("not syncing");
+  vm.wait_for("payload: still here");
   vm.send("\x01r");
   vm.wait_for("payload: panic");
   vm.send("\x01x");

@@ -16,7 +16,8 @@ payload = image[setup + offset:setup + offset + length]
 open(sys.argv[2], "wb").write(lzma.LZMADecompressor().decompress(payload))
 PY
   mkdir -p initrd/dev initrd/root
-  cc -std=gnu17 -O2 -Wall -Wextra -Wno-unused-result -static -s -o initrd/init "$here/../tools/lab-agent.c"
+  cc -std=gnu17 -O2 -Wall -Wextra -Wno-unused-result -static -s -I "$here/.." -o initrd/init \
+    "$here/../tools/lab-agent.c" "$here/../firmware/guest/command.c"
   copy_modules package initrd order virtio_pci virtio_blk virtio_console ext4 9pnet_virtio 9p overlay \
     kvm_amd tun loop fuse msr
   pack_initramfs initrd "$out/initrd.img"

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstdlib>
 
+#include "devices/backends/standard_stream.h"
 #include "vmm/core/error.h"
 #include "vmm/core/fd.h"
 #include "vmm/core/log.h"
@@ -22,29 +23,6 @@ namespace {
 [[noreturn]] void refuse(const std::string& what, int error) {
   throw Error(fmt::format("cannot open console {}: {}", what, errno_text(error)));
 }
-
-// One of our standard streams, non-blocking, leaving the flags that others see alone.
-class StandardStream {
- public:
-  StandardStream(int fd, int access) : fd_(reopen_nonblocking(fd, access)) {
-    if (fd_) return;
-    fd_ = UniqueFd(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
-    if (!fd_) refuse(fmt::format("stdio (descriptor {})", fd), errno);
-    shared_flags_ = ::fcntl(fd, F_GETFL);
-    ::fcntl(fd_.get(), F_SETFL, shared_flags_ | O_NONBLOCK);
-  }
-  StandardStream(const StandardStream&) = delete;
-  StandardStream& operator=(const StandardStream&) = delete;
-  ~StandardStream() {
-    if (shared_flags_ >= 0) ::fcntl(fd_.get(), F_SETFL, shared_flags_);
-  }
-
-  int fd() const { return fd_.get(); }
-
- private:
-  UniqueFd fd_;
-  int shared_flags_ = -1;  // to be put back
-};
 
 class StdioEndpoint : public CharEndpoint {
  public:

@@ -228,6 +228,7 @@ Bytes run_lz4(std::span<const uint8_t> in, size_t limit) {
 }
 
 Bytes run_named(std::string_view name, std::span<const uint8_t> stream, size_t limit) {
+  if (name == "gzip") return run(Gzip(), stream, limit);
   if (name == "xz") return run(Lzma(Lzma::Format::kXz), stream, limit);
   if (name == "lzma") return run(Lzma(Lzma::Format::kAlone), stream, limit);
   if (name == "zstd") return run(Zstd(), stream, limit);
@@ -235,6 +236,10 @@ Bytes run_named(std::string_view name, std::span<const uint8_t> stream, size_t l
   if (name == "bzip2") return run(Bzip2(), stream, limit);
   if (name.empty()) throw Error("it is compressed in no way that is known");
   throw Error(fmt::format("not supported: {}", name));
+}
+
+std::string_view name_of(std::span<const uint8_t> stream) {
+  return compression_of({reinterpret_cast<const char*>(stream.data()), stream.size()});
 }
 
 }  // namespace
@@ -245,13 +250,17 @@ std::string_view compression_of(std::string_view start) {
   return found == kMagics.end() ? std::string_view() : found->name;
 }
 
+Bytes decompress_stream(std::span<const uint8_t> stream, size_t limit) {
+  return run_named(name_of(stream), stream, limit);
+}
+
 Bytes decompress(std::span<const uint8_t> payload, size_t limit) {
-  const std::string_view name = compression_of({reinterpret_cast<const char*>(payload.data()), payload.size()});
+  const std::string_view name = name_of(payload);
   if (name == "uncompressed") {
     if (payload.size() > limit) throw too_long(limit);
     return {payload.begin(), payload.end()};
   }
-  if (name == "gzip") return run(Gzip(), payload, limit);
+  if (name == "gzip") return run_named(name, payload, limit);
 
   uint32_t expected = 0;
   if (payload.size() < sizeof expected) throw cut_short();

@@ -18,8 +18,12 @@ namespace vmm {
 // "gzip", "xz", "zstd", "lz4", "bzip2", "lzma", "lzo", "uncompressed" (an ELF file), by the first bytes; or nothing.
 std::string_view compression_of(std::string_view start);
 
-// `payload` is a stream and, but for gzip, which has it already, the four bytes of its length that the kernel's
-// Makefile appends. Throws Error when it is of no format that we know, damaged, or makes more than `limit` bytes.
+// The content of a compressed stream. Throws Error when it is of no format that we know, damaged, or makes more than
+// `limit` bytes.
+Bytes decompress_stream(std::span<const uint8_t> stream, size_t limit);
+
+// The same of a kernel. `payload` is a stream and, but for gzip, which has it already, the four bytes of its length
+// that the kernel's Makefile appends. An uncompressed one is returned as it is.
 Bytes decompress(std::span<const uint8_t> payload, size_t limit);
 
 }  // namespace vmm

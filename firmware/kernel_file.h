@@ -29,6 +29,8 @@ class KernelFile {
   static KernelFile from_bytes(std::span<const std::byte> bytes, std::string name);
 
   const KernelInfo& info() const;
+  // What `uname -r` will say, as far as the file tells without being looked into (facts()); else empty.
+  std::string release() const { return info().version; }
   const std::string& name() const { return name_; }
 
   // What a Linux kernel says of itself only when it is looked into, which takes a good part of a second. Throws Error

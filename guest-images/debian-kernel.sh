@@ -10,6 +10,8 @@ build_debian_kernel() { # leaves the unpacked package in ./package as well
   need cpio cpio; need depmod kmod
   fetch "$(resolve linux-image-cloud-amd64)" package
   cp package/boot/vmlinuz-* "$out/vmlinuz"
+  /sbin/depmod -b package "$(ls package/lib/modules)"
+  cp -r package/lib "$out/lib"  # its modules, for `vmm --modules`
   fill_tiny initrd
   copy_modules package initrd order virtio_pci virtio_blk nvme ext4 virtio_console
   copy_modules package initrd order-extra virtio_net virtio_rng virtio_balloon virtiofs \

@@ -8,8 +8,8 @@
 //   queue 2, 3          control messages, only with VIRTIO_CONSOLE_F_MULTIPORT
 //   queue 2 + 2n, ...   port n > 0
 //
-// A device with one port does not offer F_MULTIPORT. It needs none of it: the port is the console, and its size is in
-// the configuration space, where drivers agree about the order of columns and rows. They do not in the RESIZE message:
+// A device with one port, a console, does not offer F_MULTIPORT. It needs none of it: its size is in the configuration
+// space, where drivers agree about the order of columns and rows. They do not in the RESIZE message:
 // Linux before 6.15 reads it the wrong way round. But Linux looks at the configuration only when told of a change, and
 // not before its port stands; so a size from before then is told with the first input, when somebody is at the
 // terminal.
@@ -52,7 +52,7 @@ class VirtioConsole : public VirtioDevice {
     CharBackend& backend;
   };
 
-  // At least one port; port 0 should be a console. Built and destroyed on the loop's thread.
+  // At least one port. Built and destroyed on the loop's thread.
   explicit VirtioConsole(const std::vector<PortConfig>& ports);
   VirtioConsole(const VirtioConsole&) = delete;
   VirtioConsole& operator=(const VirtioConsole&) = delete;
@@ -79,7 +79,7 @@ class VirtioConsole : public VirtioDevice {
     bool ready = false;  // the driver has set it up (F_MULTIPORT only)
   };
 
-  bool multiport() const { return ports_.size() > 1; }
+  bool multiport() const { return ports_.size() > 1 || !ports_.front().config.is_console; }
   size_t take_input(Port& port, std::span<const std::byte> bytes);
   Task<void> receive(Port& port, Virtqueue& queue);
   Task<void> transmit(Port& port, Virtqueue& queue);

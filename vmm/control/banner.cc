@@ -90,7 +90,7 @@ std::string describe_machine(const MachineConfig& config, const Backends& backen
   };
   const KernelInfo& kernel = backends.kernel.info();
   row("kernel", fmt::format("{} ({})", config.kernel, kernel_text(backends.kernel)));
-  if (!config.initrd.empty()) row("initrd", config.initrd);
+  if (backends.initrd) row("initrd", config.initrd.empty() ? "made by vmm" : config.initrd);
   row("command line", kernel_command_line(config, kernel.kind));
   row("cpus", fmt::format("{} ({})", config.cpus, config.cpu));
   row("memory", size_text(config.memory));

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstdlib>
+#include <iterator>
 #include <utility>
 
 #include "vmm/control/foreign_flags.h"
@@ -27,9 +29,13 @@ constexpr std::string_view kHelp =
 
 What boots
   --kernel F           bzImage, vmlinux (PVH) or Multiboot kernel; found by content [./bzImage]
-  --initrd F|none      initial RAM file system
+  --initrd F|auto|none initial RAM file system; auto makes one from the kernel's modules
+  --modules DIR        where those are [/lib/modules/RELEASE]
   --append S           add to the kernel's command line (repeat)
   --cmdline-only S     replace the command line altogether
+A command in the guest: vmm ... -- CMD ARGS returns its status
+  --env NAME[=VALUE]   a variable for it (repeat)
+  --cwd DIR            where it starts [/]
 The machine
   --cpus N             virtual CPUs, 1 to 254 [1]
   --mem SIZE           memory: 512M, 1G, ... [1G]
@@ -109,10 +115,48 @@ CharConfig parse_console(std::string_view text) {
 // Where the console is when nothing was said about it.
 void default_consoles(MachineConfig& machine) {
   if (!machine.serial.empty()) return;
+  if (machine.command) return machine.serial.push_back(CharConfig::parse("null"));
   const bool taken = std::ranges::any_of(
       machine.consoles, [](const CharConfig& console) { return console.kind == CharConfig::Kind::kStdio; });
   // With a virtio console at the terminal the serial line stays, so that early messages and panics are seen.
   machine.serial.push_back(CharConfig::parse(taken ? "null" : "stdio"));
+}
+
+// "NAME=VALUE" as it is, "NAME" with our own value.
+std::string variable(const std::string& text) {
+  if (text.find('=') != std::string::npos && !text.starts_with('=')) return text;
+  const char* value = text.empty() ? nullptr : std::getenv(text.c_str());
+  if (value != nullptr) return text + "=" + value;
+  throw Error(fmt::format("--env: there is no variable '{}' here", text), "--env NAME=VALUE");
+}
+
+// What a login would have set; later ones win.
+std::vector<std::string> default_environment() {
+  std::vector<std::string> variables = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                                        "HOME=/root", "USER=root", "LOGNAME=root", "SHELL=/bin/sh"};
+  if (const char* terminal = std::getenv("TERM")) variables.push_back(std::string("TERM=") + terminal);
+  return variables;
+}
+
+// What stands after `--`.
+void take_command(CommandLine& line, bool has_command, std::vector<std::string> words) {
+  MachineConfig& machine = line.machine;
+  if (!has_command) {
+    if (!line.environment.empty()) throw Error("--env is for a command", "vmm ... --env NAME=VALUE -- CMD");
+    if (!line.directory.empty()) throw Error("--cwd is for a command", "vmm ... --cwd DIR -- CMD");
+    return;
+  }
+  if (words.empty()) throw Error("there is no command after '--'", "vmm ... -- uname -a");
+  if (machine.initrd_kind == InitrdKind::kFile || machine.initrd_kind == InitrdKind::kNone) {
+    throw Error("a command is run by an initrd that vmm makes, not by one of yours", "leave --initrd out");
+  }
+  if (machine.disks.empty()) throw Error("a command needs a root file system", "--disk rootfs.img");
+  machine.initrd_kind = InitrdKind::kMade;
+  std::vector<std::string> environment = default_environment();
+  std::ranges::move(line.environment, std::back_inserter(environment));
+  machine.command = CommandConfig{.words = std::move(words),
+                                  .environment = std::move(environment),
+                                  .directory = line.directory.empty() ? "/" : line.directory};
 }
 
 // The flags of a run. CLI11 calls back in the order in which they were typed; what is refused throws Error.
@@ -129,9 +173,12 @@ void add_run_flags(CLI::App& app, CommandLine& line) {
   };
   flag("--kernel", [&](const std::string& value) { machine.kernel = value; });
   flag("--initrd", [&](const std::string& value) {
-    if (value == "auto") throw Error("--initrd auto is not built yet", "make one, and pass its name");
-    machine.initrd = value == "none" ? std::string() : value;
+    machine.initrd_kind = value == "none" ? InitrdKind::kNone : value == "auto" ? InitrdKind::kMade : InitrdKind::kFile;
+    machine.initrd = machine.initrd_kind == InitrdKind::kFile ? value : std::string();
   });
+  flag("--modules", [&](const std::string& value) { machine.modules = value; });
+  flag("--env", [&](const std::string& value) { line.environment.push_back(variable(value)); });
+  flag("--cwd", [&](const std::string& value) { line.directory = value; });
   flag("--append", [&](const std::string& value) { machine.append.push_back(value); });
   flag("--cmdline-only", [&](const std::string& value) { machine.command_line = value; });
   flag("--cpus", [&](const std::string& value) { machine.cpus = parse_number<unsigned>("--cpus", value, "2"); });
@@ -172,10 +219,10 @@ void add_run_flags(CLI::App& app, CommandLine& line) {
 }
 
 void parse_run(CommandLine& line, std::vector<std::string> arguments) {
-  if (std::ranges::find(arguments, "--") != arguments.end()) {
-    throw Error("running a command in the guest ('-- CMD') is not built yet",
-                "leave it out, and log in on the console");
-  }
+  const auto separator = std::ranges::find(arguments, "--");
+  const bool has_command = separator != arguments.end();
+  std::vector<std::string> command(has_command ? separator + 1 : separator, arguments.end());
+  arguments.erase(separator, arguments.end());
   CLI::App app;
   app.set_help_flag();
   app.allow_extras();
@@ -190,6 +237,7 @@ void parse_run(CommandLine& line, std::vector<std::string> arguments) {
   if (!unknown.empty())
     throw unknown.front().starts_with('-') ? refuse_flag(unknown.front()) : refuse_verb(unknown.front());
   if (line.machine.kernel.empty()) line.machine.kernel = find_kernel();
+  take_command(line, has_command, std::move(command));
   default_consoles(line.machine);
   validate(line.machine);
 }

@@ -15,10 +15,12 @@ struct CommandLine {
   enum class Verb { kRun, kInspect, kDoctor, kHelp, kVersion };
 
   Verb verb = Verb::kRun;
-  MachineConfig machine;      // kRun
-  std::string image;          // kInspect
-  std::string escape = "^A";  // control/escape_keys.h
-  std::string log_file;       // empty: standard error
+  MachineConfig machine;                 // kRun
+  std::string image;                     // kInspect
+  std::string escape = "^A";             // control/escape_keys.h
+  std::vector<std::string> environment;  // of --env; what comes of them is in machine.command
+  std::string directory;                 // of --cwd
+  std::string log_file;                  // empty: standard error
   bool verbose = false;
   bool dry_run = false;
 };

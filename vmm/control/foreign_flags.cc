@@ -58,9 +58,24 @@ constexpr auto kEquivalents = std::to_array<Equivalent>({
 
 // Of the interface, and refused until they do what they say.
 constexpr auto kUnbuiltFlags = std::to_array<std::string_view>({
-    "--net",    "--share",        "--rootfs",     "--fail-on", "--allow",  "--timeout", "--boot-timeout",
-    "--result", "--idle-timeout", "--exit-style", "--gdb",     "--vmcore", "--vmlinux", "--ctl",
-    "--junit",  "--tap",          "--github",     "--trace",   "--env",    "--modules",
+    "--net",
+    "--share",
+    "--rootfs",
+    "--fail-on",
+    "--allow",
+    "--timeout",
+    "--boot-timeout",
+    "--result",
+    "--idle-timeout",
+    "--exit-style",
+    "--gdb",
+    "--vmcore",
+    "--vmlinux",
+    "--ctl",
+    "--junit",
+    "--tap",
+    "--github",
+    "--trace",
 });
 constexpr auto kUnbuiltVerbs = std::to_array<std::string_view>({
     "test",

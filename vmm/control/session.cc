@@ -32,6 +32,11 @@ UniqueFd open_signals() {
   return fd;
 }
 
+std::string signal_name(int number) {
+  const char* name = ::sigabbrev_np(number);
+  return name != nullptr ? fmt::format("SIG{}", name) : fmt::format("signal {}", number);
+}
+
 }  // namespace
 
 Session::Session(EventLoop& loop, const MachineConfig& config, Backends& backends, EscapeKeys keys)
@@ -40,20 +45,27 @@ Session::Session(EventLoop& loop, const MachineConfig& config, Backends& backend
       backends_(backends),
       keys_(keys),
       signals_(open_signals()),
+      // A command whose output goes elsewhere is no affair of the terminal's: it stays as it is, Ctrl-C included.
+      terminal_(backends.stdio() != nullptr || (backends.command && ::isatty(STDOUT_FILENO) != 0)),
       signal_watch_(loop, signals_.get(), FdWatch::Event::kReadable, [this] { on_signal(); }),
       deadline_(loop, [this] { stuck(); }),
       started_(Clock::now()) {
   signal_watch_.arm();
-  if (backends_.stdio() != nullptr && terminal_.raw()) listen_to_keys();
+  if (backends_.stdio() != nullptr && terminal_.raw()) backends_.stdio()->set_filter(key_filter());
+  if (backends_.command) begin_command();
 }
 
 int Session::run() {
-  print_banner(config_, backends_, terminal_.raw() ? keys_.name() : std::string());
+  // With a command, what is on the terminal is the command's.
+  if (!backends_.command || log_enabled(LogLevel::kDebug)) {
+    print_banner(config_, backends_, terminal_.raw() ? keys_.name() : std::string());
+  }
   do {
     boot();
     loop_.run();
     deadline_.cancel();
     for (CharStream* stream : backends_.streams()) stream->flush(kDrainLimit);
+    if (backends_.command) backends_.command->drain(signals_.get());
     // The console's last words are known only now; a kernel that panics and reboots by itself has still panicked.
     *outcome_ = final_outcome();
   } while (std::exchange(restarting_, false) && outcome_->kind != Outcome::Kind::kPanic);
@@ -66,8 +78,9 @@ void Session::boot() {
   outcome_.reset();
   started_ = Clock::now();
   watch_consoles();
+  if (backends_.command) backends_.command->restart();
   machine_.emplace(loop_, config_, backends_, [this](const Outcome& outcome) { guest_ended(outcome); });
-  if (const auto size = Terminal::size()) machine_->set_window_size(size->columns, size->rows);
+  tell_window_size();
   machine_->start();
 }
 
@@ -92,8 +105,15 @@ void Session::watch_consoles() {
 
 // ---- the person at the terminal
 
-void Session::listen_to_keys() {
-  backends_.stdio()->set_filter([this](std::span<const std::byte> typed, const CharStream::Receiver& to_guest) {
+void Session::tell_window_size() {
+  const auto size = Terminal::size();
+  if (!size) return;
+  machine_->set_window_size(size->columns, size->rows);
+  if (backends_.command) backends_.command->set_window_size(size->columns, size->rows);
+}
+
+CharStream::Filter Session::key_filter() {
+  return [this](std::span<const std::byte> typed, const CharStream::Receiver& to_guest) {
     keys_.feed(typed, {.to_guest = to_guest,
                        .command = [this](EscapeKeys::Command command) { obey(command); },
                        .unknown =
@@ -101,7 +121,12 @@ void Session::listen_to_keys() {
                              log_info("{} {} means nothing; {} h lists the keys", keys_.name(),
                                       letter >= ' ' && letter <= '~' ? letter : '?', keys_.name());
                            }});
-  });
+  };
+}
+
+void Session::begin_command() {
+  backends_.command->begin(terminal_.raw(), terminal_.raw() ? key_filter() : nullptr,
+                           [this](const GuestCommand::Result& result) { command_ended(result); });
 }
 
 void Session::obey(EscapeKeys::Command command) {
@@ -113,10 +138,13 @@ void Session::obey(EscapeKeys::Command command) {
     case EscapeKeys::Command::kQuit:
       return finish({Outcome::Kind::kQuit, exit_code::kQuit, "quit"});
     case EscapeKeys::Command::kBreak:
-      if (!machine_->send_break(*backends_.stdio())) log_info("this console is no serial line: it has no BREAK");
+      if (backends_.stdio() == nullptr || !machine_->send_break(*backends_.stdio())) {
+        log_info("this console is no serial line: it has no BREAK");
+      }
       return;
     case EscapeKeys::Command::kTimestamps:
-      return backends_.stdio()->set_timestamps(!backends_.stdio()->timestamps());
+      if (backends_.stdio() != nullptr) backends_.stdio()->set_timestamps(!backends_.stdio()->timestamps());
+      return;
     case EscapeKeys::Command::kPause:
       if (outcome_) return;
       if (machine_->ended()) {
@@ -141,7 +169,7 @@ void Session::on_signal() {
   while (::read(signals_.get(), &info, sizeof info) == sizeof info) {
     switch (static_cast<int>(info.ssi_signo)) {
       case SIGWINCH:
-        if (const auto size = Terminal::size()) machine_->set_window_size(size->columns, size->rows);
+        tell_window_size();
         break;
       case SIGCONT:
         terminal_.enter_raw_mode();
@@ -155,7 +183,7 @@ void Session::on_signal() {
         break;
       default:
         finish({Outcome::Kind::kTerminated, exit_code::kTerminated,
-                fmt::format("ended by SIG{}", ::sigabbrev_np(static_cast<int>(info.ssi_signo)))});
+                "ended by " + signal_name(static_cast<int>(info.ssi_signo))});
     }
   }
   signal_watch_.arm();
@@ -163,7 +191,32 @@ void Session::on_signal() {
 
 // ---- the end
 
+void Session::command_ended(const GuestCommand::Result& result) {
+  using How = GuestCommand::Result::How;
+  Outcome outcome{Outcome::Kind::kCommand, result.value, {}};
+  switch (result.how) {
+    case How::kExited:
+      if (result.value <= exit_code::kLastOfCommand) break;
+      outcome.exit_code = exit_code::kLastOfCommand;
+      outcome.what = fmt::format("the command ended with status {}, which is reported as {}", result.value,
+                                 exit_code::kLastOfCommand);
+      break;
+    case How::kSignalled:
+      outcome.exit_code = exit_code::kLastOfCommand;
+      outcome.what = fmt::format("the command was killed by {}", signal_name(result.value));
+      break;
+    case How::kNotStarted:
+      outcome.exit_code = result.value == exit_code::kNotFound ? exit_code::kNotFound : exit_code::kNotExecutable;
+      outcome.what = result.why + " in the guest";
+  }
+  finish(outcome);
+}
+
 void Session::guest_ended(const Outcome& outcome) {
+  if (outcome.kind == Outcome::Kind::kPoweroff && backends_.command) {
+    return finish({Outcome::Kind::kNoVerdict, exit_code::kNoVerdict,
+                   "guest powered off without a verdict: the command never said how it ended"});
+  }
   if (outcome.kind != Outcome::Kind::kReset) return finish(outcome);
   switch (config_.on_reset) {
     case OnReset::kExit:
@@ -238,8 +291,7 @@ Outcome Session::final_outcome() const {
   if (panic.exit_code == exit_code::kNoRoot && !backends_.disks.empty() && !machine_->disks_were_driven()) {
     panic.details =
         "  no driver took the disk: this kernel has no built-in virtio_blk and virtio_pci\n"
-        "  fix: pass an initrd that has them with --initrd, or a kernel with CONFIG_VIRTIO_BLK=y and "
-        "CONFIG_VIRTIO_PCI=y";
+        "  fix: name the folder of its modules with --modules, or pass an initrd with --initrd";
   } else if (panic.exit_code == exit_code::kNoRoot && backends_.disks.empty()) {
     panic.details = "  fix: pass a root disk with --disk, or an initramfs with --initrd";
   }
@@ -247,8 +299,13 @@ Outcome Session::final_outcome() const {
 }
 
 void Session::report(const Outcome& outcome) const {
-  if (outcome.kind == Outcome::Kind::kPanic && backends_.stdio() == nullptr) {
-    for (const std::string& line : panicked_console()->watch.tail()) print_lines("  | " + line);
+  if (outcome.kind == Outcome::Kind::kCommand && outcome.what.empty()) return;
+  // Where nobody has seen the console, its last lines say what led to the end.
+  if (outcome.is_failure_of_guest() && backends_.stdio() == nullptr && !consoles_.empty()) {
+    const WatchedConsole* panicked = panicked_console();
+    for (const std::string& line : (panicked != nullptr ? *panicked : consoles_.front()).watch.tail()) {
+      print_lines("  | " + line);
+    }
   }
   print_outcome(outcome, elapsed(), machine_->exits());
 }

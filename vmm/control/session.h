@@ -44,7 +44,10 @@ class Session {
   void boot();
   void watch_consoles();
   void stop_watching();
-  void listen_to_keys();
+  CharStream::Filter key_filter();
+  void tell_window_size();
+  void begin_command();
+  void command_ended(const GuestCommand::Result& result);
   void obey(EscapeKeys::Command command);
   void on_signal();
   void guest_ended(const Outcome& outcome);

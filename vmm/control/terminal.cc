@@ -49,8 +49,8 @@ void restore_mode_on_death() {
 
 }  // namespace
 
-Terminal::Terminal() {
-  if (::isatty(STDIN_FILENO) == 0 || !in_foreground()) return;
+Terminal::Terminal(bool wanted) {
+  if (!wanted || ::isatty(STDIN_FILENO) == 0 || !in_foreground()) return;
   if (::tcgetattr(STDIN_FILENO, &original_mode) < 0) return;
   restore_mode_on_death();
   raw_ = true;

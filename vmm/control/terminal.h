@@ -12,8 +12,8 @@ namespace vmm {
 
 class Terminal {
  public:
-  // Does nothing unless standard input is a terminal and this process is in its foreground.
-  Terminal();
+  // Does nothing unless `wanted`, standard input is a terminal and this process is in its foreground.
+  explicit Terminal(bool wanted);
   Terminal(const Terminal&) = delete;
   Terminal& operator=(const Terminal&) = delete;
   ~Terminal();

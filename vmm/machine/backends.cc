@@ -9,13 +9,21 @@
 #include "devices/backends/disk.h"
 #include "vmm/core/error.h"
 #include "vmm/core/log.h"
+#include "vmm/machine/auto_initrd.h"
 
 namespace vmm {
 
 namespace {
 
-UniqueFd open_initrd(const std::string& path) {
-  if (path.empty()) return UniqueFd();
+UniqueFd open_initrd(const MachineConfig& config, const KernelFile& kernel) {
+  const bool makes = config.initrd_kind == InitrdKind::kMade ||
+                     (config.initrd_kind == InitrdKind::kAsNeeded && needs_initrd(config, kernel.release()));
+  if (makes) {
+    log_debug("making an initrd for kernel {}", kernel.release());
+    return make_initrd(config, kernel.release());
+  }
+  if (config.initrd_kind != InitrdKind::kFile) return UniqueFd();
+  const std::string& path = config.initrd;
   // O_NONBLOCK: a FIFO must not keep us waiting; the loader refuses it.
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (!fd) {
@@ -28,7 +36,7 @@ UniqueFd open_initrd(const std::string& path) {
 }  // namespace
 
 Backends::Backends(EventLoop& loop, const MachineConfig& config)
-    : kernel(KernelFile::open(config.kernel)), initrd(open_initrd(config.initrd)) {
+    : kernel(KernelFile::open(config.kernel)), initrd(open_initrd(config, kernel)) {
   const auto open_consoles = [&](const std::vector<CharConfig>& wanted, auto& opened) {
     for (const CharConfig& console : wanted) {
       opened.push_back(open_char_stream(loop, console));
@@ -42,6 +50,7 @@ Backends::Backends(EventLoop& loop, const MachineConfig& config)
   for (const DiskConfig& disk : config.disks) disks.push_back(open_disk(disk, *io_engine));
   open_consoles(config.serial, serial);
   open_consoles(config.consoles, consoles);
+  if (config.command) command = std::make_unique<GuestCommand>(loop, *config.command, GuestCommand::Streams());
 }
 
 std::vector<CharStream*> Backends::streams() const {

@@ -16,6 +16,7 @@
 #include "vmm/core/event_loop.h"
 #include "vmm/core/fd.h"
 #include "vmm/machine/config.h"
+#include "vmm/machine/guest_command.h"
 
 namespace vmm {
 
@@ -30,6 +31,7 @@ class Backends {
   // In the order of the configuration.
   std::vector<std::unique_ptr<CharStream>> serial;
   std::vector<std::unique_ptr<CharStream>> consoles;
+  std::unique_ptr<GuestCommand> command;             // null: none
   std::unique_ptr<IoEngine> io_engine;               // null: no disks
   std::vector<std::unique_ptr<BlockBackend>> disks;  // they end before the engine that serves them
 

@@ -13,7 +13,13 @@ namespace {
 
 void require_one_stdio(const MachineConfig& config) {
   const auto is_stdio = [](const CharConfig& console) { return console.kind == CharConfig::Kind::kStdio; };
-  if (std::ranges::count_if(config.serial, is_stdio) + std::ranges::count_if(config.consoles, is_stdio) > 1) {
+  const auto consoles =
+      std::ranges::count_if(config.serial, is_stdio) + std::ranges::count_if(config.consoles, is_stdio);
+  if (consoles > 0 && config.command) {
+    throw Error("the command in the guest has the standard streams, a console cannot share them",
+                "give the console pty, unix=PATH, file=PATH or null");
+  }
+  if (consoles > 1) {
     throw Error("two consoles cannot share the standard streams", "give one of them pty, unix=PATH, file=PATH or null");
   }
 }

@@ -17,9 +17,20 @@ namespace vmm {
 
 enum class OnReset { kExit, kReboot, kPause };
 
+// kMade is one that vmm makes (auto_initrd.h), which kAsNeeded does when the kernel cannot reach its root disk without.
+enum class InitrdKind { kAsNeeded, kNone, kFile, kMade };
+
+struct CommandConfig {
+  std::vector<std::string> words;        // the command and its arguments
+  std::vector<std::string> environment;  // NAME=VALUE
+  std::string directory = "/";           // where it starts
+};
+
 struct MachineConfig {
   std::string kernel;
-  std::string initrd;                       // empty: none
+  InitrdKind initrd_kind = InitrdKind::kAsNeeded;
+  std::string initrd;                       // of kFile
+  std::string modules;                      // where it finds the kernel's; empty: /lib/modules/RELEASE
   std::vector<std::string> append;          // added to the default command line
   std::optional<std::string> command_line;  // replaces it altogether
   unsigned cpus = 1;
@@ -32,6 +43,7 @@ struct MachineConfig {
   OnReset on_reset = OnReset::kExit;
   bool paused = false;
   bool rng = true;
+  std::optional<CommandConfig> command;  // to be run in the guest, on our standard streams
   std::optional<uint16_t> debug_exit_port;
   std::string name;           // shown to people: in the lock message and by SMBIOS
   std::string serial_number;  // SMBIOS

@@ -21,14 +21,17 @@ Devices make_disks(const MachineConfig& config, const Backends& backends) {
   return devices;
 }
 
-// One device with a port for each console.
+// One device with a port for each console, and one for a command.
 Devices make_consoles(const MachineConfig& config, const Backends& backends) {
   std::vector<VirtioConsole::PortConfig> ports;
   for (const auto& stream : backends.consoles) {
     ports.push_back({.name = "hvc" + std::to_string(ports.size()), .is_console = true, .backend = *stream});
   }
+  if (config.command) {
+    ports.push_back({.name = GuestCommand::kPortName, .is_console = false, .backend = *backends.command});
+  }
   Devices devices;
-  if (!config.consoles.empty()) devices.push_back(std::make_unique<VirtioConsole>(ports));
+  if (!ports.empty()) devices.push_back(std::make_unique<VirtioConsole>(ports));
   return devices;
 }
 

@@ -8,24 +8,46 @@ namespace vmm {
 // The exit codes; everything below 96 belongs to the guest.
 namespace exit_code {
 constexpr int kClean = 0;
+constexpr int kLastOfCommand = 95;  // statuses above it are reported as this one
 constexpr int kPanic = 96;
 constexpr int kTripleFault = 98;
 constexpr int kKvmError = 99;
 constexpr int kNoRoot = 100;
 constexpr int kInitDied = 101;
+constexpr int kNoVerdict = 103;
 constexpr int kReset = 104;
 constexpr int kHostTrouble = 125;
+constexpr int kNotExecutable = 126;
+constexpr int kNotFound = 127;
 constexpr int kQuit = 130;
 constexpr int kTerminated = 143;
 }  // namespace exit_code
 
 struct Outcome {
-  enum class Kind { kPoweroff, kReset, kDebugExit, kPanic, kTripleFault, kKvmError, kQuit, kTerminated, kHostTrouble };
+  enum class Kind {
+    kPoweroff,
+    kReset,
+    kDebugExit,
+    kCommand,    // `-- CMD` has ended in the guest
+    kNoVerdict,  // the guest ended before it
+    kPanic,
+    kTripleFault,
+    kKvmError,
+    kQuit,
+    kTerminated,
+    kHostTrouble,
+  };
 
   Kind kind = Kind::kPoweroff;
   int exit_code = exit_code::kClean;
   std::string what;          // "guest powered off"
   std::string details = {};  // further lines, such as registers
+
+  // Did the guest come to an end that its console may explain?
+  bool is_failure_of_guest() const {
+    return kind == Kind::kPanic || kind == Kind::kNoVerdict || kind == Kind::kReset || kind == Kind::kTripleFault ||
+           kind == Kind::kKvmError;
+  }
 };
 
 }  // namespace vmm

@@ -12,6 +12,8 @@ namespace vmm {
 namespace {
 
 constexpr std::string_view kPanic = "Kernel panic - not syncing: ";
+// The kernel's words, which vmm's own init (firmware/guest/init.c) uses as well, before it gives up and ends.
+constexpr std::string_view kNoRoot = "VFS: Unable to mount root fs";
 constexpr std::string_view kLastWords = "---[ end Kernel panic";
 constexpr size_t kMaxLine = 1024;
 
@@ -48,8 +50,10 @@ void PanicWatch::line(const std::string& text) {
   if (tail_.size() > kTailLines) tail_.pop_front();
 
   const std::string_view words = kernel_text(text);
+  if (words.starts_with(kNoRoot)) no_root_ = std::string(words);
   if (words.starts_with(kPanic)) {
     reason_ = std::string(words.substr(kPanic.size()));
+    if (no_root_ && panic_exit_code(*reason_) == exit_code::kInitDied) reason_ = no_root_;
     ended_ = false;
   } else if (reason_ && words.starts_with(kLastWords)) {
     ended_ = true;

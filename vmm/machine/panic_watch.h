@@ -38,7 +38,8 @@ class PanicWatch {
   std::string partial_;
   std::deque<std::string> tail_;
   std::optional<std::string> reason_;
-  bool ended_ = false;  // its last words are out
+  std::optional<std::string> no_root_;  // an init's complaint that there is no root file system
+  bool ended_ = false;                  // its last words are out
 };
 
 // The exit code of a panic with this reason: 100 and 101 are panics with a known cause.

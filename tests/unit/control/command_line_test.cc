@@ -118,10 +118,33 @@ TEST_CASE("command line: QEMU's options are answered with their equivalents", "[
 
 TEST_CASE("command line: what is not built yet is refused, never ignored", "[cli]") {
   const std::string flag = GENERATE("--net user", "--share .", "--gdb unix:x", "--timeout 5", "--result r.json",
-                                    "--initrd auto", "--on-panic gdb", "--vmcore v", "-- true");
+                                    "--on-panic gdb", "--vmcore v");
   CHECK_THAT(refusal("--kernel k " + flag).what, Contains("not built yet"));
   const std::string verb = GENERATE("test", "debug", "why x", "snapshot x", "dmesg x");
   CHECK_THAT(refusal(verb).what, Contains("not built yet"));
+}
+
+TEST_CASE("command line: what stands behind -- is the command, whatever it looks like", "[cli]") {
+  const MachineConfig machine = parse_command_line({"--kernel", "k", "--disk", "d", "--env", "A=1", "--cwd", "/tmp",
+                                                    "--", "ls", "--help", "--", "x"})
+                                    .machine;
+  REQUIRE(machine.command);
+  CHECK(machine.command->words == std::vector<std::string>{"ls", "--help", "--", "x"});
+  CHECK(machine.command->environment.back() == "A=1");
+  CHECK(machine.command->directory == "/tmp");
+  CHECK(machine.initrd_kind == InitrdKind::kMade);
+  CHECK(machine.serial.at(0).kind == CharConfig::Kind::kNull);
+}
+
+TEST_CASE("command line: what does not go with a command, or without one, is refused", "[cli]") {
+  CHECK_THAT(refusal("--kernel k --disk d --").what, Contains("no command"));
+  CHECK_THAT(refusal("--kernel k --disk d --initrd i -- true").what, Contains("initrd"));
+  CHECK_THAT(refusal("--kernel k --disk d --serial stdio -- true").what, Contains("standard streams"));
+  CHECK_THAT(refusal("--kernel k -- true").what, Contains("root file system"));
+  CHECK_THAT(refusal("--kernel k --env A=1").what, Contains("--env"));
+  CHECK_THAT(refusal("--kernel k --cwd /").what, Contains("--cwd"));
+  CHECK_THAT(refusal("--kernel k --disk d --env NO_SUCH_VARIABLE_HERE -- true").what,
+             Contains("NO_SUCH_VARIABLE_HERE"));
 }
 
 TEST_CASE("command line: unknown words are refused with what may be meant", "[cli]") {

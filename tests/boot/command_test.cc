@@ -1,0 +1,101 @@
+// `vmm ... -- CMD` with real kernels: streams, statuses, and ends that are no verdict.
+#include <catch2/catch.hpp>
+
+#include "tests/support/guests.h"
+#include "tests/support/temp_file.h"
+
+using namespace vmm::test;
+using Catch::Matchers::Contains;
+
+namespace {
+
+// A command in the tiny guest's root disk.
+Words tiny_command(const Words& command) {
+  return small_kernel() + Words{"--disk", tiny_disk() + ",ephemeral"} + Words{"--"} + command;
+}
+Words in_shell(const std::string& script) { return tiny_command({"sh", "-c", script}); }
+
+}  // namespace
+
+TEST_CASE("command: output, errors, input, variables and status are its own", "[boot][command]") {
+  TestVm vm(small_kernel() + Words{"--disk", tiny_disk() + ",ephemeral", "--env", "COLOUR=blue and green", "--cwd",
+                                   "/root", "--", "sh", "-c", "cat; echo $COLOUR; pwd; echo oops >&2; exit 7"});
+  vm.send("typed\n");
+  vm.close_input();
+  CHECK(vm.wait_exit() == 7);
+  CHECK(vm.output() == "typed\nblue and green\n/root\n");
+  CHECK(vm.messages() == "oops\n");
+}
+
+TEST_CASE("command: a megabyte through the guest comes back unchanged, whoever is slow", "[boot][command]") {
+  TestVm vm(in_shell("head -c 1000000 /dev/zero | tr '\\0' x"));
+  CHECK(vm.wait_exit() == 0);
+  CHECK(vm.output() == std::string(1'000'000, 'x'));
+}
+
+TEST_CASE("command: what cannot be run has the status of a shell, and is named", "[boot][command]") {
+  TestVm missing(tiny_command({"no-such-command"}));
+  CHECK(missing.wait_exit() == 127);
+  CHECK_THAT(missing.messages(), Contains("vmm: cannot run 'no-such-command': No such file or directory in the guest"));
+  TestVm unfit(tiny_command({"/etc/passwd"}));
+  CHECK(unfit.wait_exit() == 126);
+}
+
+TEST_CASE("command: a status that is one of vmm's own is reported as 95", "[boot][command]") {
+  TestVm vm(in_shell("exit 100"));
+  CHECK(vm.wait_exit() == 95);
+  CHECK_THAT(vm.messages(), Contains("status 100"));
+  TestVm killed(in_shell("kill -SEGV $$"));
+  CHECK(killed.wait_exit() == 95);
+  CHECK_THAT(killed.messages(), Contains("SIGSEGV"));
+}
+
+TEST_CASE("command: a guest that ends before its command is never a pass", "[boot][command]") {
+  TestVm off(in_shell("echo out; poweroff -f"));
+  CHECK(off.wait_exit() == 103);
+  CHECK_THAT(off.messages(), Contains("without a verdict"));
+  TestVm panicked(in_shell("echo c >/proc/sysrq-trigger"));
+  CHECK(panicked.wait_exit() == 96);
+  CHECK_THAT(panicked.messages(), Contains("  | ") && Contains("sysrq triggered crash"));
+  TestVm forged(in_shell("echo 'vmm: guest powered off' >/dev/ttyS0; echo X >/dev/hvc0; reboot -f"));
+  CHECK(forged.wait_exit() == 104);
+}
+
+TEST_CASE("command: on a terminal it has one, of the same size", "[boot][command]") {
+  TestVm vm(in_shell("test -t 0 && test -t 1 && stty size; read line; echo got $line; exit 3"), {.terminal = true});
+  vm.wait_for("24 80\r\n");
+  vm.send("word\n");
+  vm.wait_for("got word\r\n");
+  CHECK(vm.wait_exit() == 3);
+}
+
+TEST_CASE("command: what it wrote is on the disk when it is over", "[boot][command]") {
+  const TempFile disk(tiny_disk());
+  TestVm writer(small_kernel() + Words{"--disk", disk.path(), "--", "sh", "-c", "echo kept >/root/kept"});
+  CHECK(writer.wait_exit() == 0);
+  TestVm reader(small_kernel() + Words{"--disk", disk.path() + ",ro", "--", "cat", "/root/kept"});
+  CHECK(reader.wait_exit() == 0);
+  CHECK(reader.output() == "kept\n");
+}
+
+TEST_CASE("command: Debian's stock kernel runs it with its own modules", "[boot][command]") {
+  TestVm vm({"--kernel", image("DEBIAN_KERNEL", "vmlinuz"), "--modules", image("DEBIAN_KERNEL", ""), "--disk",
+             tiny_disk() + ",ephemeral", "--", "uname", "-r"});
+  CHECK(vm.wait_exit() == 0);
+  CHECK_THAT(vm.output(), Contains("cloud-amd64"));
+}
+
+TEST_CASE("initrd auto: Debian's stock kernel boots a disk that it has no driver for", "[boot][command]") {
+  TestVm vm({"--kernel", image("DEBIAN_KERNEL", "vmlinuz"), "--modules", image("DEBIAN_KERNEL", ""), "--disk",
+             tiny_disk() + ",ephemeral", "--append", "quiet"});
+  vm.wait_for("tiny: ready");
+  vm.send("poweroff\n");
+  CHECK(vm.wait_exit() == 0);
+}
+
+TEST_CASE("initrd auto: a disk without a file system ends with 100 and says so", "[boot][command]") {
+  const TempFile disk(1 << 20);
+  TestVm vm(small_kernel() + Words{"--disk", disk.path(), "--initrd", "auto"});
+  CHECK(vm.wait_exit() == 100);
+  CHECK_THAT(vm.messages(), Contains("Unable to mount root fs"));
+}

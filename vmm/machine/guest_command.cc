@@ -1,0 +1,232 @@
+// Streams, frames and the result; see guest_command.h.
+#include "vmm/machine/guest_command.h"
+
+#include <poll.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace vmm {
+
+namespace {
+
+// A terminal whose foreground is somebody else's must not be read: that would stop us.
+bool may_read(int fd) { return ::isatty(fd) == 0 || ::tcgetpgrp(fd) == ::getpgrp(); }
+
+std::string printable(std::span<const std::byte> bytes) {
+  std::string text;
+  for (const std::byte byte : bytes) {
+    const auto c = static_cast<unsigned char>(byte);
+    text += std::isprint(c) != 0 ? static_cast<char>(c) : '?';
+  }
+  return text;
+}
+
+template <typename T>
+void append(std::vector<std::byte>& to, const T& value) {
+  const auto bytes = std::as_bytes(std::span(&value, 1));
+  to.insert(to.end(), bytes.begin(), bytes.end());
+}
+
+void append_text(std::vector<std::byte>& to, const std::string& text) {
+  const auto bytes = std::as_bytes(std::span(text.c_str(), text.size() + 1));  // with its NUL
+  to.insert(to.end(), bytes.begin(), bytes.end());
+}
+
+}  // namespace
+
+GuestCommand::Output::Output(GuestCommand& owner, int fd)
+    : stream(fd, O_WRONLY), writable(owner.loop_, stream.fd(), FdWatch::Event::kWritable, [this, &owner] {
+        send();
+        if (owner.on_writable_) owner.on_writable_();
+      }) {}
+
+size_t GuestCommand::Output::push(Bytes bytes, bool last) {
+  if (broken) return bytes.size();
+  size_t taken = rest.empty() ? ring.push(bytes) : 0;
+  if (last) {
+    const Bytes more = bytes.subspan(taken, std::min(bytes.size() - taken, kLastSize - rest.size()));
+    rest.insert(rest.end(), more.begin(), more.end());
+    taken += more.size();
+  }
+  send();
+  return taken;
+}
+
+bool GuestCommand::Output::send() {
+  while (!broken) {
+    rest.erase(rest.begin(), rest.begin() + static_cast<std::ptrdiff_t>(ring.push(rest)));
+    if (ring.empty()) return true;
+    const auto part = ring.front();
+    const ssize_t written = ::write(stream.fd(), part.data(), part.size());
+    if (written >= 0) {
+      ring.pop(static_cast<size_t>(written));
+    } else if (errno == EAGAIN) {
+      writable.arm();
+      return false;
+    } else if (errno != EINTR) {
+      broken = true;
+      ring.pop(ring.size());
+      rest.clear();
+    }
+  }
+  return true;
+}
+
+GuestCommand::GuestCommand(EventLoop& loop, const CommandConfig& config, const Streams& streams)
+    : loop_(loop),
+      config_(config),
+      output_(*this, streams.output),
+      errors_(*this, streams.errors),
+      input_(streams.input, O_RDONLY),
+      readable_(loop, input_.fd(), FdWatch::Event::kReadable, [this] { read_input(); }),
+      self_(std::make_shared<GuestCommand*>(this)) {}
+
+GuestCommand::~GuestCommand() = default;
+
+void GuestCommand::begin(bool terminal, Filter filter, std::function<void(const Result&)> on_result) {
+  terminal_ = terminal;
+  filter_ = std::move(filter);
+  on_result_ = std::move(on_result);
+  watch_input();
+}
+
+void GuestCommand::restart() {
+  frames_.reset();
+  started_ = false;
+  result_.reset();
+  to_guest_.clear();
+  early_.clear();
+  credit_ = kInputWindow;
+}
+
+void GuestCommand::set_window_size(uint16_t columns, uint16_t rows) {
+  columns_ = columns;
+  rows_ = rows;
+  const std::array<uint16_t, 2> size = {rows, columns};
+  if (started_ && terminal_) send('W', std::as_bytes(std::span(size)));
+}
+
+// ---- from the guest
+
+size_t GuestCommand::write(Bytes bytes) { return frames_.feed(bytes, *this); }
+
+size_t GuestCommand::write_last(Bytes bytes) {
+  last_ = true;
+  const size_t taken = frames_.feed(bytes, *this);
+  last_ = false;
+  return taken;
+}
+
+size_t GuestCommand::on_output(bool is_error, Bytes bytes) { return (is_error ? errors_ : output_).push(bytes, last_); }
+
+void GuestCommand::on_control(char kind, Bytes payload) {
+  switch (kind) {
+    case 'B':
+      // Its first sign of life: before, the port was not open in the guest, and a start would have been lost.
+      if (!started_) start_command();
+      break;
+    case 'A': {
+      uint32_t taken = 0;
+      if (payload.size() < sizeof taken) break;
+      std::memcpy(&taken, payload.data(), sizeof taken);
+      credit_ = std::min(kInputWindow, credit_ + taken);
+      watch_input();
+      break;
+    }
+    case 'X':
+      if (!started_ || result_ || payload.size() < 2) break;
+      result_ = Result{.how = payload[0] == std::byte{0}   ? Result::How::kExited
+                              : payload[0] == std::byte{1} ? Result::How::kSignalled
+                                                           : Result::How::kNotStarted,
+                       .value = static_cast<int>(payload[1]),
+                       .why = printable(payload.subspan(2))};
+      on_result_(*result_);
+      break;
+    default:  // 'R', and what later versions of the guest's side may add
+      break;
+  }
+}
+
+void GuestCommand::start_command() {
+  started_ = true;
+  std::vector<std::byte> payload;
+  append(payload, rows_);
+  append(payload, columns_);
+  append(payload, static_cast<uint8_t>(terminal_));
+  append(payload, static_cast<uint32_t>(config_.words.size()));
+  append_text(payload, config_.directory);
+  for (const std::string& word : config_.words) append_text(payload, word);
+  for (const std::string& variable : config_.environment) append_text(payload, variable);
+  send('S', payload);
+  if (!early_.empty()) send('I', std::exchange(early_, {}));
+  if (!may_read(input_.fd())) input_ended_ = true;
+  if (input_ended_) send('I', {});
+  watch_input();
+}
+
+// ---- to the guest
+
+// Before the command runs, only a terminal is read: there may be keys for us among what is typed.
+void GuestCommand::watch_input() {
+  const bool wanted = started_ || filter_ != nullptr;
+  if (wanted && !input_ended_ && credit_ > 0) readable_.arm();
+}
+
+void GuestCommand::read_input() {
+  std::array<std::byte, kReadSize> part;
+  const ssize_t got = ::read(input_.fd(), part.data(), std::min(part.size(), credit_));
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return watch_input();
+  if (got <= 0) {
+    input_ended_ = true;
+    if (started_) send('I', {});
+    return;
+  }
+  const auto to_guest = [this](Bytes bytes) {
+    credit_ -= std::min(credit_, bytes.size());
+    if (bytes.empty()) return;
+    if (started_) return send('I', bytes);
+    early_.insert(early_.end(), bytes.begin(), bytes.end());
+  };
+  const Bytes arrived = std::span(part).first(static_cast<size_t>(got));
+  filter_ ? filter_(arrived, to_guest) : to_guest(arrived);
+  watch_input();
+}
+
+void GuestCommand::send(char kind, Bytes payload) {
+  const auto frame = CommandFrames::frame(kind, payload);
+  to_guest_.insert(to_guest_.end(), frame.begin(), frame.end());
+  deliver();
+}
+
+void GuestCommand::deliver() {
+  if (!on_input_ || to_guest_.empty()) return;
+  const size_t taken = on_input_(to_guest_);
+  to_guest_.erase(to_guest_.begin(), to_guest_.begin() + static_cast<std::ptrdiff_t>(taken));
+}
+
+void GuestCommand::set_input(std::function<size_t(Bytes)> on_input) {
+  on_input_ = std::move(on_input);
+  deliver();
+}
+
+void GuestCommand::resume_input() {
+  loop_.post([weak = std::weak_ptr(self_)] {
+    if (const auto self = weak.lock()) (*self)->deliver();
+  });
+}
+
+void GuestCommand::drain(int interrupt) {
+  while (!output_.send() || !errors_.send()) {
+    pollfd waiting[] = {{interrupt, POLLIN, 0},
+                        {output_.ring.empty() ? -1 : output_.stream.fd(), POLLOUT, 0},
+                        {errors_.ring.empty() ? -1 : errors_.stream.fd(), POLLOUT, 0}};
+    if (::poll(waiting, 3, -1) > 0 && waiting[0].revents != 0) return;
+  }
+}
+
+}  // namespace vmm

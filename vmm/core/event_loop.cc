@@ -24,6 +24,8 @@ using Clock = std::chrono::steady_clock;
 
 // Handlers of one turn. What keeps becoming ready, at a guest's will perhaps, must not keep the turn from ending.
 constexpr size_t kTurn = 64;
+// Turns in a row whose work pollers found, and then descriptors are asked as well: that is a system call.
+constexpr unsigned kPolledTurns = 8;
 // About what it costs to fall asleep and be woken.
 constexpr std::chrono::microseconds kMaxLook{32};
 constexpr std::chrono::microseconds kFirstLook{4};
@@ -32,7 +34,8 @@ constexpr std::chrono::microseconds kFirstLook{4};
 
 struct EventLoop::Impl {
   size_t run_handlers();
-  void wait();
+  bool wait();
+  bool poll();
   bool look(Clock::time_point until);
   bool rest();
   void post(std::function<void()> fn);
@@ -52,28 +55,35 @@ size_t EventLoop::Impl::run_handlers() {
   return ran;
 }
 
-// Until there is something to do, or some of it has been done.
-void EventLoop::Impl::wait() {
+// Until there is something to do, or some of it has been done. True when that was pollers' work.
+bool EventLoop::Impl::wait() {
   if (posted != 0 || pollers.empty()) {
     context.run_one();
-    return;
+    return false;
   }
+  if (poll()) return true;  // before the time is asked for: that costs as much as a good part of a request
   const auto began = Clock::now();
-  if (!look(began + look_for) && (posted != 0 || !rest())) context.run_one();
+  const bool found = look(began + look_for);
+  if (!found && (posted != 0 || !rest())) context.run_one();
   const auto waited = Clock::now() - began;
   if (waited > kMaxLook) {
     look_for = {};
   } else if (waited > look_for) {
     look_for = std::clamp<Clock::duration>(2 * look_for, kFirstLook, kMaxLook);
   }
+  return found;
 }
 
-// Every one in each round: none may wait for another that never rests.
+// Every one: none may wait for another that never rests.
+bool EventLoop::Impl::poll() {
+  return std::ranges::count_if(pollers, [](Poller* poller) { return poller->poll(); }) > 0;
+}
+
 bool EventLoop::Impl::look(Clock::time_point until) {
-  do {
-    if (std::ranges::count_if(pollers, [](Poller* poller) { return poller->poll(); }) > 0) return true;
+  while (posted == 0 && Clock::now() < until) {
     __builtin_ia32_pause();
-  } while (posted == 0 && Clock::now() < until);
+    if (poll()) return true;
+  }
   return false;
 }
 
@@ -93,9 +103,12 @@ EventLoop::EventLoop() : impl_(std::make_unique<Impl>()) {}
 EventLoop::~EventLoop() = default;
 
 void EventLoop::run() {
+  unsigned polled = 0;  // turns in a row
   while (!impl_->stopped) {
-    impl_->wait();
-    impl_->run_handlers();
+    if (!impl_->wait() || impl_->posted != 0 || ++polled == kPolledTurns) {
+      impl_->run_handlers();
+      polled = 0;
+    }
     end_turn();
   }
   impl_->stopped = false;
@@ -113,7 +126,7 @@ size_t EventLoop::run_ready() {
     const bool ends = !impl_->end_of_turn.empty();
     end_turn();
     ran += now;
-    if (now == 0 && !ends && !impl_->look({}) && !impl_->rest()) return ran;
+    if (now == 0 && !ends && !impl_->poll() && !impl_->rest()) return ran;
   }
 }
 

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <climits>
 #include <functional>
 #include <optional>
 #include <string>
@@ -65,6 +66,18 @@ TEST_CASE("event loop: everything is polled until all have nothing to do, and on
   loop.run_ready();
   CHECK(much.left_at_rest == 0);
   CHECK(little.left_at_rest == 0);
+}
+
+TEST_CASE("event loop: descriptors have their turn although pollers always find work", "[core]") {
+  EventLoop loop;
+  CountedWork endless(INT_MAX);
+  loop.add_poller(endless);
+  const EventFd event;
+  FdWatch watch(loop, event.fd(), FdWatch::Event::kReadable, [&] { loop.stop(); });
+  watch.arm();
+  event.signal();
+  loop.run();
+  CHECK(INT_MAX - endless.left < 100);
 }
 
 TEST_CASE("event loop: a task awaits another and reports its end", "[core]") {

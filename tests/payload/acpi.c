@@ -3,7 +3,7 @@
 #include "runtime.h"
 
 static bool same(uint32_t address, const char* text) {
-  const char* bytes = (const char*)address;
+  const char* bytes = (const char*)(uintptr_t)address;
   while (*text)
     if (*bytes++ != *text++) return false;
   return true;

@@ -43,11 +43,11 @@ static void prepare(unsigned n) {
   struct vring_desc* descriptor = &ring.descriptors[3 * n];
   requests[n].header.type = type;
   descriptor[0] =
-      (struct vring_desc){(uint32_t)&requests[n].header, 16, VRING_DESC_F_NEXT, (uint16_t)(3 * n + (flush ? 2 : 1))};
-  descriptor[1] = (struct vring_desc){(uint32_t)data[n], size,
+      (struct vring_desc){(uintptr_t)&requests[n].header, 16, VRING_DESC_F_NEXT, (uint16_t)(3 * n + (flush ? 2 : 1))};
+  descriptor[1] = (struct vring_desc){(uintptr_t)data[n], size,
                                       VRING_DESC_F_NEXT | (type == VIRTIO_BLK_T_IN ? VRING_DESC_F_WRITE : 0),
                                       (uint16_t)(3 * n + 2)};
-  descriptor[2] = (struct vring_desc){(uint32_t)&requests[n].status, 1, VRING_DESC_F_WRITE, 0};
+  descriptor[2] = (struct vring_desc){(uintptr_t)&requests[n].status, 1, VRING_DESC_F_WRITE, 0};
 }
 
 static void submit(unsigned n) {

@@ -30,9 +30,9 @@ static inline uint32_t in32(uint16_t port) {
 }
 
 // Memory of devices, at any width.
-static inline volatile uint8_t* at8(uint32_t address) { return (volatile uint8_t*)address; }
-static inline volatile uint16_t* at16(uint32_t address) { return (volatile uint16_t*)address; }
-static inline volatile uint32_t* at32(uint32_t address) { return (volatile uint32_t*)address; }
+static inline volatile uint8_t* at8(uint32_t address) { return (volatile uint8_t*)(uintptr_t)address; }
+static inline volatile uint16_t* at16(uint32_t address) { return (volatile uint16_t*)(uintptr_t)address; }
+static inline volatile uint32_t* at32(uint32_t address) { return (volatile uint32_t*)(uintptr_t)address; }
 
 static inline uint64_t ticks(void) {
   uint32_t low, high;

@@ -66,8 +66,8 @@ bool virtio_negotiate(struct virtio* device, uint32_t wanted) {
   return virtio_status(device) & STATUS_FEATURES_OK;
 }
 
-static void write64(uint32_t address, uint32_t value) {
-  *at32(address) = value;
+static void write64(uint32_t address, const volatile void* value) {
+  *at32(address) = (uint32_t)(uintptr_t)value;
   *at32(address + 4) = 0;
 }
 
@@ -83,9 +83,9 @@ void virtio_set_queue(struct virtio* device, volatile struct vring* ring, uint16
   ring->available.flags = VRING_AVAIL_F_NO_INTERRUPT;
   ring->available.ring[device->size] = 0x8000;
   *at16(common + COMMON_Q_SIZE) = device->size;
-  write64(common + COMMON_Q_DESC, (uint32_t)ring->descriptors);
-  write64(common + COMMON_Q_AVAIL, (uint32_t)&ring->available);
-  write64(common + COMMON_Q_USED, (uint32_t)&ring->used);
+  write64(common + COMMON_Q_DESC, ring->descriptors);
+  write64(common + COMMON_Q_AVAIL, &ring->available);
+  write64(common + COMMON_Q_USED, &ring->used);
   device->doorbell = device->notify + device->notify_multiplier * *at16(common + COMMON_Q_NOFF);
 }
 

@@ -1,8 +1,8 @@
 """disk: fio in a guest with the small kernel, in the lab, vmm's virtio-blk against QEMU's with io_uring and an I/O thread.
 
-The guest is the tiny one with fio added; the disk it measures is a file in memory, without holes. Each round boots both
-monitors, one after the other, and each guest runs all jobs, so a pair is some seconds apart. Times are emulated: only
-the ratios mean something. What fio writes with checksums and reads back is a row of its own, of errors.
+The guest is the tiny one with fio added; the disk it measures is a file in memory, without holes. The monitors take
+turns, and each guest runs all jobs, so a pair is some seconds apart. Times are emulated: only the ratios mean
+something. What fio writes with checksums and reads back is a row of its own, of errors.
 """
 
 import os
@@ -11,13 +11,16 @@ import shutil
 import subprocess
 import tempfile
 
-from measure import Failure, Run, row
+from measure import Failure, Run, row, say, turns
 from monitors import qemu, vmm
+from payloads import OUT
 
 IN_LAB = True
+SECONDS = 200  # for all rounds
+LIMIT = 120  # for one guest; 35 where nothing else runs
 MEM = 512
-SIZE = 192 << 20
-SECONDS = 4
+SIZE = 64 << 20
+JOB_SECONDS = 3
 JOBS = {
     "random read 4 KiB, depth 1": "--rw=randread --bs=4k --iodepth=1",
     "random read 4 KiB, depth 32": "--rw=randread --bs=4k --iodepth=32",
@@ -26,20 +29,24 @@ JOBS = {
     "sequential read 1 MiB": "--rw=read --bs=1M --iodepth=2",
     "sequential write 1 MiB": "--rw=write --bs=1M --iodepth=2",
 }
-FIO = "fio --minimal --terse-version=3 --filename=/dev/vdb --direct=1 --ioengine=io_uring --stonewall"
-VERIFY = "--rw=randwrite --bs=4k --iodepth=32 --size=8M --verify=crc32c --do_verify=1 --verify_fatal=1"
+FIO = ("fio --minimal --terse-version=3 --filename=/dev/vdb --direct=1 --ioengine=io_uring --stonewall --thread "
+       "--clocksource=clock_gettime")
+VERIFY = "--rw=randwrite --bs=4k --iodepth=32 --size=4M --verify=crc32c --do_verify=1 --verify_fatal=1"
 READ_IOPS, WRITE_IOPS, ERROR = 5, 46, 2  # fields of terse version 3, after the name
+ROOT_DISK = f"{OUT}/fio-root.img"
 
 
-def guest_disk(path, tiny):
-    """A root disk: the tiny guest, this host's fio with its libraries, and the script that runs the jobs."""
+def prepare():
+    """The root disk, made outside the lab: the tiny guest, this host's fio with its libraries, and a script of jobs."""
     fio = shutil.which("fio")
     if not fio:
         raise Failure("no fio here\n  fix: apt-get install fio")
     needed = subprocess.run(["ldd", fio], stdout=subprocess.PIPE, text=True, check=True).stdout
     libraries = re.findall(r"(/\S+)", needed)
+    os.makedirs(OUT, exist_ok=True)
     with tempfile.TemporaryDirectory() as root:
-        subprocess.run(f"zcat {tiny}/initramfs.cpio.gz | cpio -idm --quiet", shell=True, cwd=root, check=True)
+        archive = f"{os.environ['VMM_IMAGES_TINY']}/initramfs.cpio.gz"
+        subprocess.run(f"zcat {archive} | cpio -idm --quiet", shell=True, cwd=root, check=True)
         for file in [fio, *libraries]:
             os.makedirs(os.path.dirname(root + file), exist_ok=True)
             shutil.copy(file, root + file)
@@ -47,18 +54,18 @@ def guest_disk(path, tiny):
         if os.path.lexists(f"{root}/sbin/init"):
             os.unlink(f"{root}/sbin/init")
         os.symlink("../init", f"{root}/sbin/init")
-        jobs = [f"--name=job{i} {job} --time_based --runtime={SECONDS}" for i, job in enumerate(JOBS.values())]
+        jobs = [f"--name=job{i} {job} --time_based --runtime={JOB_SECONDS}" for i, job in enumerate(JOBS.values())]
         with open(f"{root}/jobs.sh", "w") as script:  # one fio: it takes long to load
             script.write(" ".join([FIO, *jobs, "--name=verify", VERIFY]) + "\n")
-        subprocess.run(["/sbin/mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-d", root, path, "128M"],
-                       check=True)
+        subprocess.run(["/sbin/mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d", root,
+                        ROOT_DISK, "192M"], check=True)
 
 
-def results(command):
+def results(name, command):
     """Requests per second of each job, and fio's error of the one that verifies."""
-    run = Run(command, {"done": r"tiny: exit \d+"})
-    if not run.watch(300, "done"):
-        run.fail("fio did not come to its end")
+    run = Run(command, {"ready": r"tiny: ready", "done": r"tiny: exit \d+"})
+    if not run.watch(LIMIT, "done"):
+        run.fail(f"fio did not come to its end within {LIMIT} s")
     run.finish(5)
     run.kill()
     lines = dict(re.findall(r"^3;[^;]*;(\w+)(;.*?)\r?$", run.output.decode(errors="replace"), re.M))
@@ -70,20 +77,24 @@ def results(command):
         if fields[ERROR] != "0":
             run.fail("fio failed")
         rates.append(float(fields[READ_IOPS]) + float(fields[WRITE_IOPS]))
+    say(f"{name}: ready after {run.times['ready']:.1f} s, fio done after {run.times['done']:.1f} s: requests per second "
+        + ", ".join(f"{rate:.0f}" for rate in rates))
     return rates, float(lines["verify"].split(";")[ERROR])
 
 
 def measure(rounds):
-    kernel = f"{os.environ['VMM_IMAGES_KERNEL']}/vmlinux"
-    root, data = "/dev/shm/fio-root.img", "/dev/shm/fio-data.img"
-    guest_disk(root, os.environ["VMM_IMAGES_TINY"])
+    kernel, root, data = "/dev/shm/vmlinux", "/dev/shm/fio-root.img", "/dev/shm/fio-data.img"
+    shutil.copyfile(f"{os.environ['VMM_IMAGES_KERNEL']}/vmlinux", kernel)
+    shutil.copyfile(ROOT_DISK, root)
     with open(data, "wb") as file:
         for _ in range(SIZE >> 20):
             file.write(b"\xa5" * (1 << 20))
     append = 'quiet tiny.run="sh /jobs.sh"'
-    commands = [vmm(kernel, MEM, disks=[root, data], append=append),
-                qemu("q35", MEM, disks=[root, data], kernel=kernel, append=f"console=ttyS0 root=/dev/vda rw {append}")]
-    pairs = [[results(command) for command in commands] for _ in range(rounds)]
+    commands = {"vmm": vmm(kernel, MEM, disks=[root, data], append=append),
+                "QEMU": qemu("q35", MEM, disks=[root, data], kernel=kernel,
+                             append=f"console=ttyS0 root=/dev/vda rw {append}")}
+    pairs = [[results(f"disk, round {turn + 1}: {name}", command) for name, command in commands.items()]
+             for turn in turns(rounds, SECONDS)]
     rows = [row(job, "1/s", *[[pair[which][0][i] for pair in pairs] for which in (0, 1)], ratio_at_least=1)
             for i, job in enumerate(JOBS)]
     errors = [[pair[which][1] for pair in pairs] for which in (0, 1)]

@@ -1,6 +1,6 @@
 """growth: start-up time and memory with more vCPUs and more disks, which should grow by a constant for each.
 
-The payload of `start` on this machine's own /dev/kvm, vmm alone, the sizes taking turns. Printed are the values at each
+The payload of `start`, where `start` runs it, vmm alone, the sizes taking turns. Printed are the values at each
 count and, fitted by least squares, the increment for one more, overall and for each step.
 """
 
@@ -8,9 +8,10 @@ import os
 
 import payloads
 import start
-from measure import row
+from measure import row, say, turns
 from monitors import vmm
 
+SECONDS = 60  # for each of the two
 CPUS = (1, 2, 4, 8)
 DISKS = (1, 8, 24)
 
@@ -28,13 +29,15 @@ def sweep(what, counts, command, rounds):
     times = {count: [] for count in counts}
     cpu = {count: [] for count in counts}
     held = {count: [] for count in counts}
-    for turn in range(rounds + 1):
+    for turn in turns(rounds + 1, SECONDS, 2):
         for count in counts:
             run, memory = start.one(command(count, elf)), start.held(command(count, hold))[0]
             if turn > 0:
                 times[count].append(run.times["first"] * 1e3)
                 cpu[count].append(run.cpu * 1e3)
                 held[count].append(memory / (1 << 20))
+    rounds = len(times[counts[0]])
+    say(f"growth: {what}: {rounds} rounds done")
     rows = []
     for name, unit, values in (("exec to first instruction", "ms", times), ("CPU time", "ms", cpu),
                                ("resident beside the guest's RAM", "MiB", held)):

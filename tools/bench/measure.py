@@ -5,6 +5,7 @@ import re
 import select
 import signal
 import statistics
+import sys
 import time
 
 
@@ -71,6 +72,10 @@ class Run:
         os.close(self.reader)
 
     @property
+    def age(self):
+        return time.monotonic() - self.start
+
+    @property
     def cpu(self):
         """Seconds of CPU that the whole run took, guest included."""
         return self.usage.ru_utime + self.usage.ru_stime
@@ -85,16 +90,33 @@ class Failure(Exception):
     """A benchmark that could not be taken."""
 
 
+def say(text):
+    print(f"tools/bench: {text}", file=sys.stderr, flush=True)
+
+
+def turns(count, seconds, least=1):
+    """Counts up to `count`, but from `least` on begins no turn that seems to end past `seconds`."""
+    start = time.monotonic()
+    for turn in range(count):
+        spent = time.monotonic() - start
+        if turn >= least and spent * (turn + 1) / turn > seconds:
+            say(f"{turn} of {count} rounds, which took {spent:.0f} s: there is time for no more")
+            return
+        yield turn
+
+
 def thread_cpu(pid, name):
-    """Seconds of CPU of the threads of a process whose name matches, by the scheduler's own count."""
-    total = 0
+    """Seconds of CPU of each thread of a process whose name matches, by the scheduler's own count."""
+    seconds = {}
     for task in os.listdir(f"/proc/{pid}/task"):
         folder = f"/proc/{pid}/task/{task}"
-        with open(f"{folder}/comm") as comm:
-            if re.search(name, comm.read()):
-                with open(f"{folder}/schedstat") as schedstat:
-                    total += int(schedstat.read().split()[0])
-    return total / 1e9
+        try:
+            with open(f"{folder}/comm") as comm, open(f"{folder}/schedstat") as schedstat:
+                if re.search(name, comm.read()):
+                    seconds[task] = int(schedstat.read().split()[0]) / 1e9
+        except OSError:
+            continue  # it has ended
+    return seconds
 
 
 def memory(pid, guest_bytes):

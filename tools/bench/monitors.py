@@ -8,7 +8,8 @@ VMM = os.environ.get("VMM", f"{ROOT}/build/vmm/vmm")
 QEMU = shutil.which("qemu-system-x86_64") or "/usr/bin/qemu-system-x86_64"
 
 # KVM that interprets kernel code knows too little of the host's CPU for `-cpu host`.
-CPU = "host" if os.environ.get("VMM_IN_LAB") else "qemu64,-pni,-svm"
+INSIDE_LAB = bool(os.environ.get("VMM_IN_LAB"))
+CPU = "host" if INSIDE_LAB else "qemu64,-pni,-svm"
 MICROVM = "microvm,x-option-roms=off,pit=off,pic=off,rtc=off,isa-serial=on"
 DEBUG_EXIT = ["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
 

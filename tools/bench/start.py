@@ -1,4 +1,4 @@
-"""start: from exec to the guest's first instruction with a tiny payload, on this machine's own /dev/kvm.
+"""start: from exec to the guest's first instruction with a tiny payload, on this machine's own /dev/kvm, or in the lab.
 
 The payload's first instructions write a byte to COM1, and the clock stops when that byte arrives here. Of QEMU's
 microvm that is taken twice: with the payload as its firmware, whose reset vector is its very first instruction, and
@@ -6,9 +6,10 @@ as its kernel, behind the firmware that QEMU brings. Memory is looked at while t
 """
 
 import payloads
-from measure import Run, memory, row
+from measure import Run, memory, row, say, turns
 from monitors import MICROVM, qemu, vmm
 
+SECONDS = 120  # for all rounds
 MEM = 256
 SAID = {"first": "!"}
 
@@ -38,11 +39,12 @@ def commands(hold=False):
 def measure(rounds):
     monitors = commands()
     runs = {name: [] for name in monitors}
-    for turn in range(rounds + 1):
+    for turn in turns(rounds + 1, SECONDS, 2):
         for name, command in monitors.items():
             run = one(command)
             if turn > 0:  # the first round warms the page cache
                 runs[name].append(run)
+    say(f"start: {len(runs['vmm'])} rounds done")
 
     def times(name, mark="first"):
         return [run.times[mark] * 1e3 for run in runs[name]]

@@ -1,13 +1,16 @@
 // Guest RAM from anonymous mappings; see guest_memory.h.
 #include "vmm/core/guest_memory.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 
 #include "vmm/core/error.h"
+#include "vmm/core/fd.h"
 
 namespace vmm {
 
@@ -63,6 +66,28 @@ std::optional<GuestSlice> GuestMemory::slice(GuestAddress address, uint64_t leng
     return GuestSlice(region.host + offset, length);
   }
   return std::nullopt;
+}
+
+// Documentation/admin-guide/mm/pagemap.rst: 64 bits for each page, of which bit 63 says present, and bit 62 swapped.
+void GuestMemory::for_each_touched_page(const std::function<bool(GuestAddress)>& visit) const {
+  constexpr uint64_t kTouched = uint64_t{3} << 62;
+  constexpr size_t kChunk = 8192;
+  const UniqueFd pagemap(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+  std::vector<uint64_t> pages(kChunk);
+  for (const Region& region : regions_) {
+    const uint64_t count = region.size / kPageSize;
+    const uint64_t first = reinterpret_cast<uintptr_t>(region.host) / kPageSize;
+    for (uint64_t done = 0; done < count; done += kChunk) {
+      const size_t part = std::min<uint64_t>(kChunk, count - done);
+      const size_t bytes = part * sizeof(uint64_t);
+      const auto place = static_cast<off_t>((first + done) * sizeof(uint64_t));
+      const ssize_t got = pagemap ? ::pread(pagemap.get(), pages.data(), bytes, place) : -1;
+      if (got != static_cast<ssize_t>(bytes)) std::ranges::fill(pages, kTouched);
+      for (size_t i = 0; i < part; ++i) {
+        if ((pages[i] & kTouched) != 0 && !visit({region.start.value + (done + i) * kPageSize})) return;
+      }
+    }
+  }
 }
 
 bool GuestMemory::read(GuestAddress address, std::span<std::byte> to) const {

@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <optional>
 #include <span>
 #include <type_traits>
@@ -113,6 +114,12 @@ class GuestMemory {
 
   bool read(GuestAddress address, std::span<std::byte> to) const;
   bool write(GuestAddress address, std::span<const std::byte> from) const;
+
+  // Calls `visit` with the start of every page that was ever written or read, in ascending order, until it says false.
+  // All others are zeroes: whoever looks for something saves time, and does not make them cost memory. Where the host
+  // does not tell, every page counts.
+  void for_each_touched_page(const std::function<bool(GuestAddress)>& visit) const;
+  static constexpr uint64_t kPageSize = 4096;
 
   template <typename T>
   std::optional<T> read(GuestAddress address) const {

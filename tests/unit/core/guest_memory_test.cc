@@ -1,6 +1,7 @@
 // The only door to guest memory stays shut where there is none.
 #include "vmm/core/guest_memory.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 
 #include "vmm/core/error.h"
@@ -46,4 +47,29 @@ TEST_CASE("guest memory: a tebibyte is reserved without being paid for", "[core]
 TEST_CASE("guest memory: more than the address space is refused with words", "[core]") {
   const GuestMemory::Range absurd[] = {{{0}, uint64_t{1} << 50}};
   CHECK_THROWS_AS(GuestMemory(absurd), Error);
+}
+
+TEST_CASE("guest memory: pages that nobody touched are not visited, and stay untouched", "[core]") {
+  constexpr uint64_t kPage = GuestMemory::kPageSize;
+  const GuestMemory memory(
+      std::array{GuestMemory::Range{{0}, uint64_t{64} << 20}, GuestMemory::Range{{uint64_t{1} << 32}, 4 * kPage}});
+  memory.write_value(GuestAddress{5 * kPage + 100}, uint8_t{1});
+  memory.write_value(GuestAddress{(uint64_t{40} << 20) + kPage}, uint8_t{1});
+  memory.write_value(GuestAddress{(uint64_t{1} << 32) + 3 * kPage}, uint8_t{1});
+  for (int round = 0; round < 2; ++round) {
+    std::vector<uint64_t> seen;
+    memory.for_each_touched_page([&](GuestAddress page) {
+      seen.push_back(page.value);
+      return true;
+    });
+    // A large page of the host is touched as a whole.
+    CHECK(seen.size() <= 3 * 512);
+    CHECK(std::ranges::is_sorted(seen));
+    for (const uint64_t page : {5 * kPage, (uint64_t{40} << 20) + kPage, (uint64_t{1} << 32) + 3 * kPage}) {
+      CHECK(std::ranges::count(seen, page) == 1);
+    }
+  }
+  int visits = 0;
+  memory.for_each_touched_page([&](GuestAddress) { return ++visits < 2; });
+  CHECK(visits == 2);
 }

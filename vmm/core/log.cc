@@ -69,6 +69,26 @@ void log_line(LogLevel level, std::string_view line) {
   }
 }
 
+void log_text(std::string_view lines) {
+  constexpr std::chrono::seconds kPatience{2};
+  std::string text;
+  for (const char c : lines) {
+    if (c == '\n' && raw_terminal && log_fd == STDERR_FILENO) text += '\r';
+    text += c;
+  }
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    pollfd writable{log_fd, POLLOUT, 0};
+    if (left.count() <= 0 || ::poll(&writable, 1, static_cast<int>(left.count())) != 1) break;
+    const ssize_t written = ::write(log_fd, rest.data(), std::min<size_t>(rest.size(), PIPE_BUF));
+    if (written < 0) break;
+    rest.remove_prefix(static_cast<size_t>(written));
+  }
+  if (!rest.empty()) ++lines_dropped;
+}
+
 bool LogLimit::allow(uint64_t& suppressed) {
   constexpr unsigned kLinesPerWindow = 3;
   constexpr std::chrono::seconds kWindow{1};

@@ -27,6 +27,9 @@ void set_log_raw_terminal(bool raw);
 // One line without its newline; "vmm: " is put in front unless it begins with a blank ("  fix: ...").
 void log_line(LogLevel level, std::string_view line);
 
+// Many lines that a person asked for. Unlike a log line it waits for a slow reader, though not for ever.
+void log_text(std::string_view lines);
+
 template <typename... Args>
 void log_error(fmt::format_string<Args...> format, Args&&... args) {
   log_line(LogLevel::kError, fmt::format(format, std::forward<Args>(args)...));

@@ -130,6 +130,22 @@ TEST_CASE("log: a reader that has gone, a full disk and a closed descriptor are 
   CHECK(read_available(pipe.read) == "vmm: here (3 log lines were lost before this one)\n");
 }
 
+TEST_CASE("log: text that was asked for waits for its reader, and not for ever", "[core]") {
+  Fixture f;
+  const std::string text = std::string(300'000, 'x') + "\n";
+  std::string read;
+  std::thread reader([&] {
+    while (read.size() < text.size()) read += f.lines();
+  });
+  log_text(text);
+  reader.join();
+  CHECK(read == text);
+  log_text(text);  // nobody reads
+  f.lines();
+  log_info("here");
+  CHECK(f.lines() == "vmm: here (1 log lines were lost before this one)\n");
+}
+
 TEST_CASE("log: a guest's lines are limited, and what was held back is told (P19)", "[core]") {
   Fixture f;
   LogLimit limit;

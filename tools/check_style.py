@@ -18,7 +18,7 @@ UNTESTED = {
     "devices/pci/pci_device.cc": "pci_root_test and virtio_pci_test drive it as a guest does",
     "devices/virtio/descriptor_chain.cc": "virtqueue_test",
 }
-TESTED_FOLDERS = ("vmm/core/", "devices/", "firmware/")
+TESTED_FOLDERS = ("vmm/core/", "vmm/blackbox/", "devices/", "firmware/")
 
 # A name that no specification gave would be kName: `constexpr int MAX_SIZE`, `#define LIMIT`, `enum { FIRST_ONE }`.
 OUR_CONSTANT = re.compile(r"^\s*(?:static |inline )*constexpr\s[\w:<>, ]*?\b([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)\s*[={\[]")

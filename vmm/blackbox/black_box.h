@@ -1,0 +1,66 @@
+// BlackBox: what a Linux guest was doing, told from its memory and its CPUs' registers alone: no help from the guest,
+// no symbol file, no console. It works on a live guest that stands still and on one that has died.
+//
+//   VMCOREINFO in a page of memory -> where the kernel is -> its page tables -> its log, its symbols, its stacks.
+//
+// Everything read is the guest's to forge, so all of it is copied once and checked, every loop has a bound, and text is
+// made fit for a terminal. What is not found or not understood is said in words, never guessed, but for stack frames
+// that were found by looking: those are marked. Knows x86-64 Linux from 5.10 (log), 6.0 (symbols).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "vmm/blackbox/address_space.h"
+#include "vmm/blackbox/cpu_state.h"
+#include "vmm/blackbox/kallsyms.h"
+#include "vmm/blackbox/orc.h"
+#include "vmm/blackbox/printk_ring.h"
+#include "vmm/blackbox/vmcoreinfo.h"
+#include "vmm/core/guest_memory.h"
+
+namespace vmm {
+
+struct Frame {
+  uint64_t address = 0;
+  std::string symbol;   // empty: none known, as in a module
+  uint64_t offset = 0;  // from the symbol
+  bool sure = true;     // false: a return address that lies on the stack, perhaps an old one
+};
+
+class BlackBox {
+ public:
+  // Reads everything but the stacks. The guest must stand still. `memory` outlives it.
+  BlackBox(const GuestMemory& memory, std::span<const CpuState> cpus);
+  BlackBox(const BlackBox&) = delete;
+  BlackBox& operator=(const BlackBox&) = delete;
+
+  // Why something is missing: the kernel altogether, the log, the symbols. Empty when all is there.
+  const std::vector<std::string>& troubles() const { return troubles_; }
+  const std::string& release() const { return release_; }  // empty when no kernel was found
+  std::optional<uint64_t> kaslr_offset() const { return kaslr_offset_; }
+  const std::vector<LogLine>& log() const { return log_.lines; }
+
+  // The innermost first; empty when the CPU is in user space, does not run, or no kernel was found.
+  std::vector<Frame> stack(const CpuState& cpu) const;
+
+ private:
+  bool accept(const GuestMemory& memory, std::span<const CpuState> cpus, const VmcoreInfo& info);
+  Frame frame(const Orc::State& state, bool sure) const;
+  bool follows_call(uint64_t address) const;
+  // The next word of the stack that may be a return address.
+  bool scan(Orc::State& state) const;
+
+  std::vector<std::string> troubles_;
+  std::string release_;
+  std::optional<uint64_t> kaslr_offset_;
+  std::optional<AddressSpace> kernel_;
+  KernelLog log_;
+  Kallsyms symbols_;
+  std::optional<Orc> orc_;
+};
+
+}  // namespace vmm

@@ -1,0 +1,87 @@
+// Reading and finding VMCOREINFO; see vmcoreinfo.h.
+#include "vmm/blackbox/vmcoreinfo.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <charconv>
+#include <cstring>
+#include <span>
+
+namespace vmm {
+
+namespace {
+
+constexpr std::string_view kFirstKey = "OSRELEASE=";
+constexpr std::string_view kNoteName = "VMCOREINFO";
+constexpr size_t kNameInNote = 12;       // after the three words of an Elf64_Nhdr
+constexpr size_t kTextInNote = 12 + 12;  // and after the name, padded
+constexpr unsigned kMaxCandidates = 1024;
+
+template <typename T>
+std::optional<T> parse_number(std::string_view text, int base) {
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+}  // namespace
+
+std::optional<VmcoreInfo> VmcoreInfo::parse(std::string_view text) {
+  if (!text.starts_with(kFirstKey)) return std::nullopt;
+  text = text.substr(0, text.find('\0'));
+  VmcoreInfo info;
+  while (!text.empty()) {
+    const std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(text.size(), line.size() + 1));
+    const size_t equals = line.find('=');
+    if (equals == std::string_view::npos) continue;
+    info.lines_.emplace(line.substr(0, equals), line.substr(equals + 1));
+  }
+  return info;
+}
+
+std::string VmcoreInfo::release() const {
+  const auto found = lines_.find("OSRELEASE");
+  return found == lines_.end() ? std::string() : found->second;
+}
+
+std::optional<uint64_t> VmcoreInfo::value(std::string_view kind, std::string_view name, int base) const {
+  const auto found = lines_.find(fmt::format("{}({})", kind, name));
+  return found == lines_.end() ? std::nullopt : parse_number<uint64_t>(found->second, base);
+}
+
+std::optional<uint64_t> VmcoreInfo::symbol(std::string_view name) const { return value("SYMBOL", name, 16); }
+std::optional<uint64_t> VmcoreInfo::size(std::string_view name) const { return value("SIZE", name, 10); }
+std::optional<uint64_t> VmcoreInfo::offset(std::string_view name) const { return value("OFFSET", name, 10); }
+
+std::optional<int64_t> VmcoreInfo::number(std::string_view name) const {
+  const auto found = lines_.find(fmt::format("NUMBER({})", name));
+  return found == lines_.end() ? std::nullopt : parse_number<int64_t>(found->second, 10);
+}
+
+std::optional<uint64_t> VmcoreInfo::kernel_offset() const {
+  const auto found = lines_.find("KERNELOFFSET");
+  return found == lines_.end() ? std::nullopt : parse_number<uint64_t>(found->second, 16);
+}
+
+bool find_vmcoreinfo(const GuestMemory& memory, const std::function<bool(const VmcoreInfo&)>& accept) {
+  unsigned candidates = 0;
+  bool accepted = false;
+  memory.for_each_touched_page([&](GuestAddress page) {
+    const auto head = memory.read<std::array<char, kTextInNote>>(page);
+    if (!head) return true;
+    const std::string_view start(head->data(), head->size());
+    const bool bare = start.starts_with(kFirstKey);
+    if (!bare && !start.substr(kNameInNote).starts_with(kNoteName)) return true;
+    std::array<char, GuestMemory::kPageSize> text;
+    if (!memory.read(page, std::as_writable_bytes(std::span(text)))) return true;
+    const auto info = VmcoreInfo::parse(std::string_view(text.data(), text.size()).substr(bare ? 0 : kTextInNote));
+    accepted = info && accept(*info);
+    return !accepted && ++candidates < kMaxCandidates;
+  });
+  return accepted;
+}
+
+}  // namespace vmm

@@ -43,6 +43,12 @@ kvm_sregs Vcpu::sregs() const {
   return sregs;
 }
 
+uint32_t Vcpu::mp_state() const {
+  kvm_mp_state state{};
+  kvm_ioctl(fd_.get(), KVM_GET_MP_STATE, &state);
+  return state.mp_state;
+}
+
 void Vcpu::set_regs(const kvm_regs& regs) const { set(KVM_SET_REGS, &regs); }
 void Vcpu::set_sregs(const kvm_sregs& sregs) const { set(KVM_SET_SREGS, &sregs); }
 

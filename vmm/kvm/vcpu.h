@@ -1,5 +1,5 @@
-// Vcpu: one virtual CPU: run it, look at it, make it come back. All calls but request_exit() belong to the thread that
-// runs it.
+// Vcpu: one virtual CPU: run it, look at it, make it come back. All calls but request_exit() belong to the
+// thread that runs it, or to anybody while that one rests.
 #pragma once
 
 #include <cstdint>
@@ -34,6 +34,7 @@ class Vcpu {
 
   kvm_regs regs() const;
   kvm_sregs sregs() const;
+  uint32_t mp_state() const;  // KVM_MP_STATE_*: whether it runs, is halted or was never started
   // Both throw Error when KVM refuses.
   void set_regs(const kvm_regs& regs) const;
   void set_sregs(const kvm_sregs& sregs) const;

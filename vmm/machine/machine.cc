@@ -276,6 +276,18 @@ Task<void> Machine::flush_disks(std::function<void(bool)> done) {
   loop_.post([done, flushed] { done(flushed); });
 }
 
+void Machine::look_inside(const std::function<void(const GuestMemory&, std::span<const CpuState>)>& look) {
+  const bool running = !paused_ && !ended_;
+  if (running) pause();
+  std::vector<CpuState> cpus;
+  for (const auto& vcpu : vcpus_) {
+    vcpu->wait_at_rest();
+    cpus.push_back(vcpu->cpu_state());
+  }
+  look(memory_, cpus);
+  if (running) resume();
+}
+
 uint64_t Machine::exits() const {
   uint64_t sum = 0;
   for (const auto& vcpu : vcpus_) sum += vcpu->exits();

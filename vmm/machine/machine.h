@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,7 @@
 #include "devices/pci/pci_root.h"
 #include "devices/virtio/virtio_pci.h"
 #include "firmware/platform.h"
+#include "vmm/blackbox/cpu_state.h"
 #include "vmm/core/event_loop.h"
 #include "vmm/core/guest_memory.h"
 #include "vmm/kvm/kvm.h"
@@ -67,6 +69,9 @@ class Machine {
   // Stops the vCPUs for good, brings all devices to rest and flushes the disks, then calls `done`, with false when
   // something that was written may be lost. The machine may be destroyed after that.
   void stop(std::function<void(bool flushed)> done);
+
+  // Shows memory and the vCPUs' registers while nothing runs: a running machine stands still for that long.
+  void look_inside(const std::function<void(const GuestMemory&, std::span<const CpuState>)>& look);
 
   uint64_t exits() const;  // of all vCPUs to this process so far
 

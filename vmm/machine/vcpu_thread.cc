@@ -86,14 +86,55 @@ void VcpuThread::command(Command wanted) {
 
 bool VcpuThread::wait_for_command() {
   std::unique_lock lock(mutex_);
+  at_rest_ = true;
+  changed_.notify_all();
   changed_.wait(lock, [this] { return wanted_ != Command::kPause; });
+  at_rest_ = false;
   return wanted_ == Command::kRun;
+}
+
+void VcpuThread::wait_at_rest() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return at_rest_; });
+}
+
+CpuState VcpuThread::cpu_state() const {
+  const kvm_regs regs = vcpu_.regs();
+  const kvm_sregs sregs = vcpu_.sregs();
+  CpuState state;
+  state.id = vcpu_.id();
+  switch (vcpu_.mp_state()) {
+    case KVM_MP_STATE_HALTED:
+      state.activity = CpuState::Activity::kHalted;
+      break;
+    case KVM_MP_STATE_UNINITIALIZED:
+    case KVM_MP_STATE_INIT_RECEIVED:
+      state.activity = CpuState::Activity::kNotStarted;
+      break;
+    default:
+      break;
+  }
+  state.privilege = sregs.ss.dpl;
+  state.rip = regs.rip;
+  state.rsp = regs.rsp;
+  state.rbp = regs.rbp;
+  state.rdx = regs.rdx;
+  state.rdi = regs.rdi;
+  state.r10 = regs.r10;
+  state.r13 = regs.r13;
+  state.cr0 = sregs.cr0;
+  state.cr3 = sregs.cr3;
+  state.cr4 = sregs.cr4;
+  state.efer = sregs.efer;
+  return state;
 }
 
 void VcpuThread::run() {
   const auto set_running = [this](std::optional<pthread_t> thread) {
     const std::lock_guard lock(mutex_);
     running_ = thread;
+    at_rest_ = !thread;
+    changed_.notify_all();
   };
   ::pthread_setname_np(::pthread_self(), fmt::format("vcpu{}", vcpu_.id()).c_str());
   set_running(::pthread_self());

@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "devices/bus.h"
+#include "vmm/blackbox/cpu_state.h"
 #include "vmm/core/guest_memory.h"
 #include "vmm/core/log.h"
 #include "vmm/kvm/vcpu.h"
@@ -41,6 +42,9 @@ class VcpuThread {
   void resume() { command(Command::kRun); }
   void request_stop() { command(Command::kStop); }  // for good
   void join();                                      // waits for the thread after that
+  // After a command to pause or stop: waits until the thread does not touch the guest any more.
+  void wait_at_rest();
+  CpuState cpu_state() const;  // at rest
 
   uint64_t exits() const { return exits_.load(std::memory_order_relaxed); }
 
@@ -65,6 +69,7 @@ class VcpuThread {
   std::atomic<Command> wanted_{Command::kPause};
   std::mutex mutex_;
   std::condition_variable changed_;
+  bool at_rest_ = true;               // under mutex_
   std::optional<pthread_t> running_;  // while run() does; under mutex_, because a thread that was joined has no handle
   std::atomic<uint64_t> exits_{0};
   // The last device accesses, for the report of a guest that died: the slot of number n is n % size.

@@ -119,6 +119,21 @@ TEST_CASE("payload: in the background it goes on, though a terminal may stop wha
   CHECK(vm.wait_exit() == debug_status(3));
 }
 
+TEST_CASE("payload: a timeout ends a guest that spins, and says where", "[payload]") {
+  TestVm vm(payload("case=spin", {"--timeout", "8"}));
+  CHECK(vm.wait_exit() == 124);
+  CHECK_THAT(vm.messages(), Contains("  | payload: spinning") && Contains("vmm: timed out after ") &&
+                                Contains("  vCPU 0: in user space at 0x") && Contains("no VMCOREINFO in guest memory"));
+}
+
+TEST_CASE("payload: the idle timeout counts from the last output", "[payload]") {
+  TestVm silent(payload("case=spin", {"--idle-timeout", "0.5"}));
+  CHECK(silent.wait_exit() == 124);
+  CHECK_THAT(silent.messages(), Contains("vmm: no console output any more: timed out after "));
+  TestVm talking(payload("case=flood kilobytes=16 status=3", {"--idle-timeout", "20"}));
+  CHECK(talking.wait_exit() == debug_status(3));
+}
+
 TEST_CASE("payload: signals end a guest that spins with interrupts off", "[payload]") {
   const auto [number, status] =
       GENERATE(table<int, int>({{SIGTERM, 143}, {SIGHUP, 143}, {SIGINT, 130}, {SIGQUIT, 130}}));

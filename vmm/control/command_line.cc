@@ -50,6 +50,8 @@ Consoles
 How it ends
   --on-reset WHAT      exit (104), reboot or pause [exit]
   --on-panic exit      a kernel panic ends the run (96; 100 no root, 101 init died)
+  --timeout S          ends the run after S seconds (124), with the log's end and every vCPU's stack
+  --idle-timeout S     the same after S seconds without console output
 This program
   --name N             what others call it: in lock messages and SMBIOS
   --io-engine E        auto, io_uring or threads [auto]
@@ -58,7 +60,7 @@ This program
   --log F, -v          our own messages to a file; more of them
   --version, --help
 
-Exit status: 0 power-off, 96-104 how the guest died, 125 vmm or the host failed, 130 quit, 143 SIGTERM.
+Exit status: 0 power-off, 96-104 the guest died, 124 timeout, 125 vmm failed, 130 quit, 143 SIGTERM.
 )";
 
 // "1G", "512M", "1.5G", "65536K"; a plain number is MiB, as everywhere in this field.
@@ -86,6 +88,16 @@ T parse_number(std::string_view flag, const std::string& text, std::string_view 
   const auto [end, error] = std::from_chars(begin, text.data() + text.size(), value, hex ? 16 : 10);
   if (error == std::errc() && end == text.data() + text.size() && end != begin) return value;
   throw Error(fmt::format("{}: '{}' is no number that fits", flag, text), fmt::format("{} {}", flag, example));
+}
+
+std::chrono::milliseconds parse_seconds(std::string_view flag, const std::string& text) {
+  constexpr double kMost = 1e9;
+  double seconds = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (error != std::errc() || end != text.data() + text.size() || !(seconds >= 0.001) || seconds > kMost) {
+    throw Error(fmt::format("{}: '{}' is no number of seconds", flag, text), fmt::format("{} 60", flag));
+  }
+  return std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
 }
 
 template <typename T, size_t N>
@@ -203,6 +215,9 @@ void add_run_flags(CLI::App& app, CommandLine& line) {
   flag("--on-panic", [&](const std::string& value) {
     if (value != "exit") throw Error(fmt::format("--on-panic {} is not built yet", value), "--on-panic exit");
   });
+  flag("--timeout", [&](const std::string& value) { machine.timeout = parse_seconds("--timeout", value); });
+  flag("--idle-timeout",
+       [&](const std::string& value) { machine.idle_timeout = parse_seconds("--idle-timeout", value); });
   flag("--io-engine", [&](const std::string& value) {
     using Kind = IoEngine::Kind;
     machine.io_engine =

@@ -25,6 +25,8 @@ constexpr std::array kKeys{
     Key{'x', Command::kQuit, "quit: flush the disks and end the machine"},
     Key{'b', Command::kBreak, "BREAK on the serial line; the next key is then the guest's sysrq letter"},
     Key{'t', Command::kTimestamps, "time stamps in front of lines, on and off"},
+    Key{'w', Command::kWhy, "why: what every vCPU is doing, told from its memory"},
+    Key{'m', Command::kLog, "the kernel's log, out of its memory"},
     Key{'p', Command::kPause, "pause, and go on"},
     Key{'r', Command::kReset, "reset the machine"},
     Key{'n', Command::kNmi, "send an NMI to every vCPU"},

@@ -49,6 +49,14 @@ Session::Session(EventLoop& loop, const MachineConfig& config, Backends& backend
       terminal_(backends.stdio() != nullptr || (backends.command && ::isatty(STDOUT_FILENO) != 0)),
       signal_watch_(loop, signals_.get(), FdWatch::Event::kReadable, [this] { on_signal(); }),
       deadline_(loop, [this] { stuck(); }),
+      timeout_(loop,
+               [this] {
+                 finish({Outcome::Kind::kTimeout, exit_code::kTimeout, "timed out"});
+               }),
+      idle_timeout_(loop,
+                    [this] {
+                      finish({Outcome::Kind::kTimeout, exit_code::kTimeout, "no console output any more: timed out"});
+                    }),
       started_(Clock::now()) {
   signal_watch_.arm();
   if (backends_.stdio() != nullptr && terminal_.raw()) backends_.stdio()->set_filter(key_filter());
@@ -60,12 +68,14 @@ int Session::run() {
   if (!backends_.command || log_enabled(LogLevel::kDebug)) {
     print_banner(config_, backends_, terminal_.raw() ? keys_.name() : std::string());
   }
+  if (config_.timeout.count() > 0) timeout_.start(config_.timeout);
   do {
     boot();
     loop_.run();
     deadline_.cancel();
     for (CharStream* stream : backends_.streams()) stream->flush(kDrainLimit);
     if (backends_.command) backends_.command->drain(signals_.get());
+    look_for_causes();
     // The console's last words are known only now; a kernel that panics and reboots by itself has still panicked.
     *outcome_ = final_outcome();
   } while (std::exchange(restarting_, false) && outcome_->kind != Outcome::Kind::kPanic);
@@ -76,12 +86,14 @@ int Session::run() {
 void Session::boot() {
   machine_.reset();
   outcome_.reset();
+  findings_.reset();
   started_ = Clock::now();
   watch_consoles();
   if (backends_.command) backends_.command->restart();
   machine_.emplace(loop_, config_, backends_, [this](const Outcome& outcome) { guest_ended(outcome); });
   tell_window_size();
   machine_->start();
+  if (config_.idle_timeout.count() > 0) idle_timeout_.start(config_.idle_timeout);
 }
 
 void Session::stop_watching() {
@@ -98,6 +110,7 @@ void Session::watch_consoles() {
       console.watch.feed(output);
       const bool now = console.watch.reason().has_value();
       if (now && !before) console.panicked_at = elapsed();
+      if (config_.idle_timeout.count() > 0) idle_timeout_.start(config_.idle_timeout);
       now ? console.silence.start(console.watch.silence_needed()) : console.silence.cancel();
     });
   }
@@ -145,6 +158,17 @@ void Session::obey(EscapeKeys::Command command) {
     case EscapeKeys::Command::kTimestamps:
       if (backends_.stdio() != nullptr) backends_.stdio()->set_timestamps(!backends_.stdio()->timestamps());
       return;
+    case EscapeKeys::Command::kWhy: {
+      const Findings findings = look_inside();
+      log_info("{}", findings.kernel.empty() ? "no kernel that is understood" : findings.kernel);
+      return log_text(findings.stacks());
+    }
+    case EscapeKeys::Command::kLog: {
+      const Findings findings = look_inside();
+      log_info("{}: {} lines of log", findings.kernel.empty() ? "no kernel that is understood" : findings.kernel,
+               findings.log.size());
+      return log_text(findings.log.empty() ? findings.stacks() : findings.log_tail(findings.log.size()));
+    }
     case EscapeKeys::Command::kPause:
       if (outcome_) return;
       if (machine_->ended()) {
@@ -268,6 +292,32 @@ void Session::stuck() {
   ::_exit(exit_code::kHostTrouble);
 }
 
+// ---- what memory tells
+
+Findings Session::look_inside() {
+  Findings findings;
+  machine_->look_inside([&findings](const GuestMemory& memory, std::span<const CpuState> cpus) {
+    findings = Findings::of(memory, cpus);
+  });
+  return findings;
+}
+
+// After the end, when everything has come to rest. A power-off and what a person decided need no explanation.
+void Session::look_for_causes() {
+  switch (outcome_->kind) {
+    case Outcome::Kind::kPanic:
+    case Outcome::Kind::kNoVerdict:
+    case Outcome::Kind::kReset:
+    case Outcome::Kind::kTripleFault:
+    case Outcome::Kind::kKvmError:
+    case Outcome::Kind::kTimeout:
+      findings_ = look_inside();
+      return;
+    default:
+      return;
+  }
+}
+
 const Session::WatchedConsole* Session::panicked_console() const {
   for (const WatchedConsole& console : consoles_) {
     if (console.watch.reason()) return &console;
@@ -275,19 +325,19 @@ const Session::WatchedConsole* Session::panicked_console() const {
   return nullptr;
 }
 
-// A panic explains a reset or a triple fault that came after it. Somebody's decision to end the run stays what it is.
+// A panic, on a console or only in the log in memory, explains a reset, a triple fault or a silence that came after it.
+// Somebody's decision to end the run stays what it is.
 Outcome Session::final_outcome() const {
   const WatchedConsole* console = panicked_console();
-  const auto kind = outcome_->kind;
-  const bool explained = kind == Outcome::Kind::kPanic || kind == Outcome::Kind::kReset ||
-                         kind == Outcome::Kind::kTripleFault || kind == Outcome::Kind::kKvmError;
-  if (console == nullptr || !explained) {
+  const bool in_memory = findings_ && findings_->panic;
+  if (!findings_ || (console == nullptr && !in_memory)) {
     if (flushed_ || outcome_->exit_code != exit_code::kClean) return *outcome_;
     return {Outcome::Kind::kHostTrouble, exit_code::kHostTrouble, outcome_->what + ", but not all of its data is safe"};
   }
-  const std::string& reason = *console->watch.reason();
+  const std::string& reason = console != nullptr ? *console->watch.reason() : findings_->panic->reason;
+  const double seconds = console != nullptr ? console->panicked_at.count() : findings_->panic->seconds;
   Outcome panic{Outcome::Kind::kPanic, panic_exit_code(reason),
-                fmt::format("kernel panic at {:.2f} s: {}", console->panicked_at.count(), reason)};
+                fmt::format("kernel panic at {:.2f} s: {}", seconds, reason)};
   if (panic.exit_code == exit_code::kNoRoot && !backends_.disks.empty() && !machine_->disks_were_driven()) {
     panic.details =
         "  no driver took the disk: this kernel has no built-in virtio_blk and virtio_pci\n"
@@ -299,15 +349,27 @@ Outcome Session::final_outcome() const {
 }
 
 void Session::report(const Outcome& outcome) const {
-  if (outcome.kind == Outcome::Kind::kCommand && outcome.what.empty()) return;
-  // Where nobody has seen the console, its last lines say what led to the end.
-  if (outcome.is_failure_of_guest() && backends_.stdio() == nullptr && !consoles_.empty()) {
-    const WatchedConsole* panicked = panicked_console();
-    for (const std::string& line : (panicked != nullptr ? *panicked : consoles_.front()).watch.tail()) {
-      print_lines("  | " + line);
-    }
+  using Kind = Outcome::Kind;
+  if (outcome.kind == Kind::kCommand && outcome.what.empty()) return;
+  // What was not on the terminal anyway. A panic makes even a quiet kernel talk.
+  if (outcome.kind == Kind::kTimeout || (outcome.is_failure_of_guest() && backends_.stdio() == nullptr)) {
+    print_last_words();
   }
   print_outcome(outcome, elapsed(), machine_->exits());
+  if (!findings_ || outcome.kind == Kind::kReset) return;
+  // Before Linux runs there is nothing of it to be found, and nothing to say about that.
+  const bool expected = outcome.kind == Kind::kPanic || outcome.kind == Kind::kTimeout;
+  if (!expected && findings_->kernel.empty()) return;
+  if (!findings_->kernel.empty()) print_lines("  " + findings_->kernel);
+  print_lines(findings_->stacks());
+}
+
+void Session::print_last_words() const {
+  if (findings_ && !findings_->log.empty()) return print_lines(findings_->log_tail(PanicWatch::kTailLines));
+  const WatchedConsole* console = panicked_console();
+  if (console == nullptr && !consoles_.empty()) console = &consoles_.front();
+  if (console == nullptr) return;
+  for (const std::string& line : console->watch.tail()) print_lines("  | " + line);
 }
 
 }  // namespace vmm

@@ -1,8 +1,9 @@
 // Session: a run from power-on to the exit code: boots, watches, obeys the person at the terminal, and reports.
 //
 // It owns the Machine of the current boot and builds the next one when the guest, or the person, resets it. What may
-// end a run: the guest (power-off, reset, debug exit, a fault), a kernel panic seen on a console, a key, or a signal.
-// The first of them counts; then the machine comes to rest, disks are flushed, consoles drained, and one line says why.
+// end a run: the guest (power-off, reset, debug exit, a fault), a kernel panic seen on a console, a key, a signal, or a
+// timeout. The first of them counts; then the machine comes to rest, disks are flushed, consoles drained, and one line
+// says why, with what the black box found in memory where that helps.
 #pragma once
 
 #include <chrono>
@@ -11,6 +12,7 @@
 #include <optional>
 
 #include "vmm/control/escape_keys.h"
+#include "vmm/control/findings.h"
 #include "vmm/control/terminal.h"
 #include "vmm/core/event_loop.h"
 #include "vmm/core/fd.h"
@@ -56,10 +58,13 @@ class Session {
   void restart();
   void stop_machine();
   void stuck();
+  Findings look_inside();
+  void look_for_causes();
   Outcome final_outcome() const;
   const WatchedConsole* panicked_console() const;
   std::chrono::duration<double> elapsed() const { return Clock::now() - started_; }
   void report(const Outcome& outcome) const;
+  void print_last_words() const;
 
   EventLoop& loop_;
   const MachineConfig& config_;
@@ -69,11 +74,14 @@ class Session {
   Terminal terminal_;
   FdWatch signal_watch_;
   Timer deadline_;
+  Timer timeout_;
+  Timer idle_timeout_;
 
   Clock::time_point started_;
   std::list<WatchedConsole> consoles_;
   std::optional<Machine> machine_;
-  std::optional<Outcome> outcome_;  // of this boot, once it is ending
+  std::optional<Outcome> outcome_;    // of this boot, once it is ending
+  std::optional<Findings> findings_;  // of its end, unless that was somebody's decision
   bool restarting_ = false;
   bool flushed_ = true;
 };

@@ -2,6 +2,7 @@
 // (control/command_line.h); validate() refuses what does not fit together.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -42,6 +43,9 @@ struct MachineConfig {
   IoEngine::Kind io_engine = IoEngine::Kind::kAuto;
   OnReset on_reset = OnReset::kExit;
   bool paused = false;
+  // The run ends then; zero: never.
+  std::chrono::milliseconds timeout{0};       // whatever happens
+  std::chrono::milliseconds idle_timeout{0};  // without console output
   bool rng = true;
   std::optional<CommandConfig> command;  // to be run in the guest, on our standard streams
   std::optional<uint16_t> debug_exit_port;

@@ -16,6 +16,7 @@ constexpr int kNoRoot = 100;
 constexpr int kInitDied = 101;
 constexpr int kNoVerdict = 103;
 constexpr int kReset = 104;
+constexpr int kTimeout = 124;
 constexpr int kHostTrouble = 125;
 constexpr int kNotExecutable = 126;
 constexpr int kNotFound = 127;
@@ -33,6 +34,7 @@ struct Outcome {
     kPanic,
     kTripleFault,
     kKvmError,
+    kTimeout,
     kQuit,
     kTerminated,
     kHostTrouble,

@@ -98,6 +98,15 @@ TEST_CASE("command line: the debug exit port may be hexadecimal", "[cli]") {
   CHECK(parse("--kernel k --debug-exit 0xf4").machine.debug_exit_port == 0xf4);
 }
 
+TEST_CASE("command line: timeouts are seconds, of which parts count", "[cli]") {
+  CHECK(parse("--kernel k").machine.timeout.count() == 0);
+  CHECK(parse("--kernel k --timeout 60").machine.timeout == std::chrono::seconds(60));
+  CHECK(parse("--kernel k --idle-timeout 0.5").machine.idle_timeout == std::chrono::milliseconds(500));
+  const std::string bad = GENERATE("0", "-1", "soon", "5s", "1e300", "nan", "inf");
+  CHECK_THAT(refusal("--kernel k --timeout " + bad).what, Contains("'" + bad + "' is no number of seconds"));
+  CHECK(refusal("--kernel k --idle-timeout " + bad).fix == "--idle-timeout 60");
+}
+
 TEST_CASE("command line: a virtio console on the terminal leaves the serial line without one", "[cli]") {
   const MachineConfig machine = parse("--kernel k --console virtio:stdio").machine;
   CHECK(machine.consoles.at(0).kind == CharConfig::Kind::kStdio);
@@ -117,7 +126,7 @@ TEST_CASE("command line: QEMU's options are answered with their equivalents", "[
 }
 
 TEST_CASE("command line: what is not built yet is refused, never ignored", "[cli]") {
-  const std::string flag = GENERATE("--net user", "--share .", "--gdb unix:x", "--timeout 5", "--result r.json",
+  const std::string flag = GENERATE("--net user", "--share .", "--gdb unix:x", "--boot-timeout 5", "--result r.json",
                                     "--on-panic gdb", "--vmcore v");
   CHECK_THAT(refusal("--kernel k " + flag).what, Contains("not built yet"));
   const std::string verb = GENERATE("test", "debug", "why x", "snapshot x", "dmesg x");

@@ -60,7 +60,7 @@ TEST_CASE("escape keys: after BREAK the next key goes to the guest as its sysrq 
 }
 
 TEST_CASE("escape keys: every letter of the help is a command", "[keys]") {
-  const auto letter = GENERATE('h', 'x', 'b', 't', 'p', 'r', 'n');
+  const auto letter = GENERATE('h', 'x', 'b', 't', 'w', 'm', 'p', 'r', 'n');
   EscapeKeys keys = EscapeKeys::parse("^A");
   CHECK(typed(keys, std::string("\x01") + letter).find('?') == std::string::npos);
   CHECK(keys.help().find(std::string("Ctrl-A ") + letter) != std::string::npos);

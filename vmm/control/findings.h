@@ -1,0 +1,39 @@
+// Findings: what the black box tells of a guest that stands still, as lines for a person.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "vmm/blackbox/cpu_state.h"
+#include "vmm/core/guest_memory.h"
+
+namespace vmm {
+
+struct Findings {
+  struct Cpu {
+    unsigned id = 0;
+    bool panicked = false;
+    std::string doing;  // "halted in default_idle+0xb < ...", or, where it panicked, who called panic()
+  };
+  struct Panic {
+    std::string reason;
+    double seconds = 0;  // on the kernel's clock
+  };
+
+  static Findings of(const GuestMemory& memory, std::span<const CpuState> cpus);
+
+  std::string kernel;            // "Linux 6.1.0-18-cloud-amd64, KASLR offset 0x16c00000"; empty when none was found
+  std::vector<std::string> log;  // as on a console, the oldest first
+  std::optional<Panic> panic;    // that the log ends with
+  std::vector<Cpu> cpus;
+  std::vector<std::string> troubles;  // what is missing, and why
+
+  // The vCPUs' lines and the troubles, each with its newline.
+  std::string stacks() const;
+  // The last `count` lines of the log, each with "  | " before it and a newline behind.
+  std::string log_tail(size_t count) const;
+};
+
+}  // namespace vmm

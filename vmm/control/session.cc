@@ -182,7 +182,7 @@ void Session::obey(EscapeKeys::Command command) {
       if (outcome_) return;
       log_info("reset");
       stop_watching();  // a panic ends a run, but not one that somebody decides to begin anew
-      return restart();
+      return restart(Outcome::Kind::kQuit);
     case EscapeKeys::Command::kNmi:
       return machine_->send_nmi();
   }
@@ -247,7 +247,7 @@ void Session::guest_ended(const Outcome& outcome) {
       return finish(outcome);
     case OnReset::kReboot:
       log_info("{}; rebooting", outcome.what);
-      return restart();
+      return restart(Outcome::Kind::kReset);
     case OnReset::kPause:
       log_info("{}; paused, as --on-reset pause says", outcome.what);
       return;
@@ -266,9 +266,10 @@ void Session::finish(const Outcome& outcome) {
   if (!stopping) stop_machine();
 }
 
-void Session::restart() {
+// `why`: kReset, which the guest asked for and a panic may explain, or kQuit, which a person decided.
+void Session::restart(Outcome::Kind why) {
   if (outcome_) return;
-  outcome_ = {Outcome::Kind::kReset, exit_code::kReset, "reset"};
+  outcome_ = {why, exit_code::kReset, "reset"};
   restarting_ = true;
   stop_machine();
 }

@@ -55,7 +55,7 @@ class Session {
   void guest_ended(const Outcome& outcome);
   void on_panic(const WatchedConsole& console);
   void finish(const Outcome& outcome);
-  void restart();
+  void restart(Outcome::Kind why);
   void stop_machine();
   void stuck();
   Findings look_inside();

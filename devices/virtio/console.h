@@ -16,33 +16,15 @@
 #pragma once
 
 #include <array>
-#include <coroutine>
 #include <deque>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "devices/backends/char_backend.h"
 #include "devices/virtio/virtio_device.h"
+#include "vmm/core/wakeup.h"
 
 namespace vmm {
-
-// A condition that one task on the loop awaits: `co_await wakeup` goes on after notify(), at once when that came first.
-class Wakeup {
- public:
-  void notify() {
-    notified_ = true;
-    if (waiting_) std::exchange(waiting_, nullptr).resume();
-  }
-
-  bool await_ready() const { return notified_; }
-  void await_suspend(std::coroutine_handle<> waiting) { waiting_ = waiting; }
-  void await_resume() { notified_ = false; }
-
- private:
-  bool notified_ = false;
-  std::coroutine_handle<> waiting_;
-};
 
 class VirtioConsole : public VirtioDevice {
  public:

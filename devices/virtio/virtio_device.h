@@ -32,6 +32,10 @@ class VirtioDevice {
   virtual std::string name() const = 0;  // "virtio-rng", "virtio-blk vda": for messages
   virtual VirtioTraits traits() const = 0;
 
+  // Whether these of the offered features go together (§2.2: a device may refuse what depends on what is missing). On a
+  // vCPU thread.
+  virtual bool accepts(uint64_t /*features*/) const { return true; }
+
   // Device configuration, on a vCPU thread; the range has been checked against config_size. Fields the driver may not
   // write ignore it.
   virtual void read_config(size_t, std::span<std::byte>) const {}

@@ -274,7 +274,8 @@ VirtioPci::Queue* VirtioPci::configurable_queue() {
 
 bool VirtioPci::features_acceptable() const {
   const uint64_t offered = traits_.features | kTransportFeatures;
-  return (driver_features_ & ~offered) == 0 && (driver_features_ & feature(VIRTIO_F_VERSION_1)) != 0;
+  return (driver_features_ & ~offered) == 0 && (driver_features_ & feature(VIRTIO_F_VERSION_1)) != 0 &&
+         device_->accepts(driver_features_);
 }
 
 void VirtioPci::write_status(uint8_t value) {

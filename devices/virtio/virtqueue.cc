@@ -204,6 +204,19 @@ void Virtqueue::complete(DescriptorChain& chain) {
   schedule_end_of_turn();
 }
 
+void Virtqueue::put_back(DescriptorChain chain) {
+  const size_t slot = static_cast<uint16_t>(next_available_ - 1) % config_.size;
+  if (available_.load<uint16_t>(kRingOffset + slot * sizeof(uint16_t)) != chain.head_) return;
+  chain.queue_ = nullptr;  // so that it is not returned
+  in_flight_[chain.head_] = false;
+  --in_flight_count_;
+  --stats_.chains;
+  --next_available_;
+  asked_ = false;
+  chain.slices_.clear();
+  spare_slices_.push_back(std::move(chain.slices_));
+}
+
 // Asks for a notification of the next buffer. With an event index nothing has to take this back: an avail_event that
 // lies behind keeps the driver quiet. Without one the driver always notifies, as long as the flags are zero.
 void Virtqueue::want_notification() {

@@ -65,6 +65,9 @@ class Virtqueue : private Poller {
 
   // Hands what the driver has made available by now to those who wait in next(): its notification may be on its way.
   void take_available();
+  // Makes the ring as it was before this chain was taken; nothing has been written to it. Chains are put back in the
+  // reverse order. One after which others were taken and returned cannot be: it is returned too.
+  void put_back(DescriptorChain chain);
 
   // Makes every next() answer with nothing. Chains in flight stay valid and are still returned. Idempotent.
   void stop();

@@ -28,6 +28,13 @@ struct FakeLine : IrqLine {
   bool& wire_;
 };
 
+// A device whose two features exclude each other.
+class PickyDevice : public VirtioRng {
+ public:
+  VirtioTraits traits() const override { return {.device_id = 63, .features = 3, .queue_sizes = {8}}; }
+  bool accepts(uint64_t features) const override { return (features & 3) != 3; }
+};
+
 // A device that keeps the chains it takes until told, and counts lifecycle calls.
 class SlowDevice : public VirtioDevice {
  public:
@@ -143,6 +150,14 @@ TEST_CASE("virtio-pci: the device hears of the features when they are agreed on,
   CHECK_FALSE(device.agreed);
   f.negotiate(Fixture::kVersion1 | 1);
   CHECK(device.agreed == (Fixture::kVersion1 | 1));
+}
+
+TEST_CASE("virtio-pci: features that do not go together keep FEATURES_OK at 0 (P11)", "[virtio][pci]") {
+  Fixture f(std::make_unique<PickyDevice>());
+  f.negotiate(Fixture::kVersion1 | 3);
+  CHECK((f.status() & VIRTIO_CONFIG_S_FEATURES_OK) == 0);
+  f.negotiate(Fixture::kVersion1 | 2);
+  CHECK((f.status() & VIRTIO_CONFIG_S_FEATURES_OK) != 0);
 }
 
 TEST_CASE("virtio-pci: a driver without VERSION_1 is refused", "[virtio][pci]") {

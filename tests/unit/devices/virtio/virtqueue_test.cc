@@ -255,6 +255,44 @@ TEST_CASE("virtqueue: several buffers returned in one turn make one interrupt", 
   CHECK(f.driver.interrupts == 1);
 }
 
+TEST_CASE("virtqueue: chains that are put back are taken again, in order", "[virtio][queue]") {
+  FakeDeviceHost host;
+  std::vector<std::string> seen;
+  DriverQueue driver(host);
+  for (const char* content : {"one", "two", "three"}) driver.chain().readable(std::string(content)).publish();
+  Virtqueue& queue = driver.device_side();
+  std::vector<DescriptorChain> taken;
+  while (auto chain = queue.try_next()) taken.push_back(std::move(*chain));
+  REQUIRE(taken.size() == 3);
+  for (; taken.size() > 1; taken.pop_back()) queue.put_back(std::move(taken.back()));
+  taken.clear();
+  CHECK_FALSE(queue.busy());
+  host.loop().spawn(echo(queue, seen));
+  host.loop().run_ready();
+  CHECK(seen == std::vector<std::string>{"two", "three"});
+  CHECK(driver.next_used()->id == 0);
+  CHECK(driver.next_used()->id == 1);
+  CHECK(driver.next_used()->id == 2);
+  CHECK_FALSE(driver.next_used());
+}
+
+TEST_CASE("virtqueue: a chain after which another was returned is returned, not put back", "[virtio][queue]") {
+  FakeDeviceHost host;
+  DriverQueue driver(host);
+  for (const char* content : {"one", "two", "three"}) driver.chain().readable(std::string(content)).publish();
+  Virtqueue& queue = driver.device_side();
+  auto one = queue.try_next();
+  queue.try_next().reset();
+  auto three = queue.try_next();
+  queue.put_back(std::move(*three));
+  queue.put_back(std::move(*one));
+  CHECK_FALSE(queue.busy());
+  CHECK(driver.next_used()->id == 1);
+  CHECK(driver.next_used()->id == 0);
+  CHECK_FALSE(driver.next_used());
+  CHECK(queue.try_next()->readable_size() == 5);
+}
+
 TEST_CASE("virtqueue: stopping ends the waiting task, and stopping again does nothing", "[virtio][queue]") {
   Fixture f;
   f.driver.device_side().stop();

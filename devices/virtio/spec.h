@@ -8,8 +8,22 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_console.h>
 #include <linux/virtio_ids.h>
+#define VIRTIO_NET_NO_LEGACY
+#define class class_  // a member's name
+#include <linux/virtio_net.h>
+#undef class
 #include <linux/virtio_pci.h>
 #include <linux/virtio_ring.h>
+
+// Younger than the headers of some hosts (§5.1.3, §5.1.6).
+#ifndef VIRTIO_NET_F_GUEST_USO4
+#define VIRTIO_NET_F_GUEST_USO4 54
+#define VIRTIO_NET_F_GUEST_USO6 55
+#define VIRTIO_NET_F_HOST_USO 56
+#endif
+#ifndef VIRTIO_NET_HDR_GSO_UDP_L4
+#define VIRTIO_NET_HDR_GSO_UDP_L4 5
+#endif
 
 #include <cstdint>
 

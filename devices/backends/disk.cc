@@ -12,6 +12,7 @@
 
 #include "devices/backends/image_file.h"
 #include "devices/backends/image_lock.h"
+#include "devices/backends/option_list.h"
 #include "devices/backends/overlay.h"
 #include "devices/backends/raw_file.h"
 #include "vmm/core/error.h"
@@ -21,22 +22,6 @@ namespace vmm {
 namespace {
 
 constexpr unsigned kMaxQueues = 256;
-
-// The parts between single commas; a double comma is a comma.
-std::vector<std::string> split(std::string_view text) {
-  std::vector<std::string> parts(1);
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != ',') {
-      parts.back() += text[i];
-    } else if (text.substr(i, 2) == ",,") {
-      parts.back() += ',';
-      ++i;
-    } else {
-      parts.emplace_back();
-    }
-  }
-  return parts;
-}
 
 [[noreturn]] void refuse(std::string_view option, std::string_view why, std::string fix) {
   throw Error(fmt::format("--disk: '{}': {}", option, why), std::move(fix));
@@ -120,7 +105,7 @@ void apply_option(DiskConfig& config, std::string_view option) {
 }  // namespace
 
 DiskConfig DiskConfig::parse(std::string_view text) {
-  const std::vector<std::string> parts = split(text);
+  const std::vector<std::string> parts = split_options(text);
   DiskConfig config;
   config.path = parts[0];
   if (config.path.empty()) throw Error("--disk: no file given", "--disk FILE[,ro][,ephemeral]...");

@@ -7,6 +7,7 @@
 
 #include "devices/virtio/spec.h"
 #include "tests/support/fake_net_backend.h"
+#include "tests/support/net_end.h"
 #include "tests/support/test_tap.h"
 #include "tests/support/wait_until.h"
 
@@ -18,24 +19,6 @@ namespace {
 const std::string kOne("\x52\x54\0\0\0\x01", 6);
 const std::string kTwo("\x52\x54\0\0\0\x02", 6);
 const std::string kNoHeader(kNetHeader, '\0');
-
-struct Client : NetClient {
-  void frames_arrived(size_t) override { ++arrivals; }
-  void room_made(size_t) override { ++rooms; }
-  void link_changed() override { ++changes; }
-  unsigned arrivals = 0, rooms = 0, changes = 0;
-};
-
-std::string receive(NetBackend& backend, size_t queue = 0) {
-  std::string room(kMaxFrame, '\0');
-  const iovec part{room.data(), room.size()};
-  const auto length = backend.receive(queue, {&part, 1});
-  return length ? room.substr(0, *length) : "nothing";
-}
-bool send(NetBackend& backend, std::string frame, size_t queue = 0) {
-  const iovec part{frame.data(), frame.size()};
-  return backend.send(queue, {&part, 1});
-}
 
 // A tap whose other side is a socket.
 struct Pretended {
@@ -49,7 +32,7 @@ struct Pretended {
     tap->attach(&client);
   }
   EventLoop loop;
-  Client client;
+  CountingClient client;
   UniqueFd wire;
   std::optional<Tap> tap;
 };
@@ -103,7 +86,7 @@ TEST_CASE("tap: a real one passes frames both ways", "[net][tap]") {
     return;
   }
   EventLoop loop;
-  Client client;
+  CountingClient client;
   Tap tap(loop, TapPort::adopt(interface.release()), Tap::OnLoss::kStayDown);
   tap.attach(&client);
   CHECK(tap.link_up());
@@ -145,7 +128,7 @@ TEST_CASE("tap: an interface that goes down takes the link with it, and brings i
     return;
   }
   EventLoop loop;
-  Client client;
+  CountingClient client;
   Tap tap(loop, TapPort::adopt(interface.release()), Tap::OnLoss::kStayDown);
   tap.attach(&client);
   receive(tap);
@@ -187,7 +170,7 @@ TEST_CASE("tap: an interface that is deleted is a link that is down, and nothing
     return;
   }
   EventLoop loop;
-  Client client;
+  CountingClient client;
   Tap tap(loop, TapPort::adopt(interface.release()), Tap::OnLoss::kStayDown);
   tap.attach(&client);
   CHECK(receive(tap) != "");
@@ -207,7 +190,7 @@ TEST_CASE("tap: queues are used as the driver says", "[net][tap]") {
     return;
   }
   EventLoop loop;
-  Client client;
+  CountingClient client;
   Tap tap(loop, TapPort::adopt(interface.release()), Tap::OnLoss::kStayDown);
   tap.attach(&client);
   CHECK(tap.queues() == 2);

@@ -67,11 +67,13 @@ int inspect(const std::string& path) {
   return exit_code::kClean;
 }
 
-// Kernel and disks are opened to see that they can be; consoles are not, as that would empty files and greet clients.
+// Kernel and disks are opened to see that they can be; consoles and networks are not, as that would empty files, greet
+// clients and start helpers.
 int dry_run(EventLoop& loop, const MachineConfig& config) {
   MachineConfig silent = config;
   silent.serial.clear();
   silent.consoles.clear();
+  silent.nets.clear();
   const Backends backends(loop, silent);
   print(describe_machine(config, backends));
   return exit_code::kClean;

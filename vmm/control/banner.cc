@@ -56,6 +56,7 @@ void print_banner(const MachineConfig& config, const Backends& backends, const s
     line += fmt::format(" | /dev/{} {}", disk_name(i), backends.disks[i]->describe());
   }
   if (backends.disks.size() > kDisksNamed) line += fmt::format(" and {} more", backends.disks.size() - kDisksNamed);
+  for (const Network& network : backends.networks) line += fmt::format(" | net {}", network.backend->describe());
   log_info("{}", line);
   for (const std::string& warning : backends.kernel.info().warnings) log_warn("the kernel {}", warning);
   if (backends.stdio() == nullptr) return;
@@ -96,6 +97,12 @@ std::string describe_machine(const MachineConfig& config, const Backends& backen
   row("memory", size_text(config.memory));
   for (size_t i = 0; i < backends.disks.size(); ++i) {
     row("disk", fmt::format("/dev/{} {}", disk_name(i), backends.disks[i]->describe()));
+  }
+  for (size_t i = 0; i < config.nets.size(); ++i) {
+    const NetConfig& net = config.nets[i];
+    const bool random = !net.mac && net.kind != NetConfig::Kind::kUser && net.kind != NetConfig::Kind::kTap;
+    const std::string mac = random ? "chosen at start" : mac_for(net, i).text();
+    row("network", net.kind == NetConfig::Kind::kNone ? "none" : fmt::format("{}, address {}", net.describe(), mac));
   }
   for (size_t i = 0; i < config.serial.size(); ++i)
     row("serial", fmt::format("ttyS{} {}", i, kind_text(config.serial[i])));

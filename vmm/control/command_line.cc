@@ -41,6 +41,8 @@ The machine
   --mem SIZE           memory: 512M, 1G, ... [1G]
   --cpu MODEL          host or baseline (x86-64-v1), then ,+feature ,-feature [host]
   --disk F[,OPTIONS]   a disk (repeat): ro ephemeral direct serial=S queues=N block-size=N sparse=off
+  --net NETWORK        a card (repeat): user[,fwd=2222:22] (no privileges; ssh -p 2222 root@127.0.0.1),
+                       tap=NAME[,queues=N], tap-fd=N, socket=PATH, none; mac=A filter=on pcap=F [none]
   --no-rng             without virtio-rng
   --debug-exit PORT    a port whose write of V ends the run with status (V << 1) | 1
 Consoles
@@ -200,6 +202,7 @@ void add_run_flags(CLI::App& app, CommandLine& line) {
     machine.cpu = value;
   });
   flag("--disk", [&](const std::string& value) { machine.disks.push_back(DiskConfig::parse(value)); });
+  flag("--net", [&](const std::string& value) { machine.nets.push_back(NetConfig::parse(value)); });
   flag("--serial", [&](const std::string& value) { machine.serial.push_back(CharConfig::parse(value)); });
   flag("--console", [&](const std::string& value) { machine.consoles.push_back(parse_console(value)); });
   flag("--escape", [&](const std::string& value) { line.escape = value; });

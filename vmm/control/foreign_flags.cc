@@ -42,7 +42,10 @@ constexpr auto kEquivalents = std::to_array<Equivalent>({
     {"-accel", "leave it out: KVM is the only one"},
     {"-enable-kvm", "leave it out: KVM is the only one"},
     {"-nodefaults", "leave it out: there is nothing you did not ask for, but a serial port and virtio-rng (--no-rng)"},
-    {"-device", "--disk, --console, --debug-exit or --no-rng"},
+    {"-device", "--disk, --net, --console, --debug-exit or --no-rng"},
+    {"-nic", "--net user,fwd=2222:22, or --net tap=NAME"},
+    {"-net", "--net user,fwd=2222:22, or --net tap=NAME"},
+    {"-netdev", "--net user,fwd=2222:22, or --net tap=NAME"},
     {"-k", "--kernel"},
     {"-i", "--initrd"},
     {"-p", "--append"},
@@ -53,12 +56,13 @@ constexpr auto kEquivalents = std::to_array<Equivalent>({
     {"--initramfs", "--initrd"},
     {"--block", "--disk"},
     {"--memory", "--mem"},
+    {"-n", "--net"},
+    {"--network", "--net"},
     {"--smp", "--cpus"},
 });
 
 // Of the interface, and refused until they do what they say.
 constexpr auto kUnbuiltFlags = std::to_array<std::string_view>({
-    "--net",
     "--share",
     "--rootfs",
     "--fail-on",

@@ -48,6 +48,10 @@ Backends::Backends(EventLoop& loop, const MachineConfig& config)
     log_debug("disks are read and written by {}", io_engine->name());
   }
   for (const DiskConfig& disk : config.disks) disks.push_back(open_disk(disk, *io_engine));
+  for (const NetConfig& net : config.nets) {
+    if (net.kind == NetConfig::Kind::kNone) continue;
+    networks.push_back({open_net(loop, net), mac_for(net, networks.size())});
+  }
   open_consoles(config.serial, serial);
   open_consoles(config.consoles, consoles);
   if (config.command) command = std::make_unique<GuestCommand>(loop, *config.command, GuestCommand::Streams());

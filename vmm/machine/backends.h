@@ -1,8 +1,8 @@
 // Backends: the host's side of a machine: everything its configuration names, opened.
 //
 // They outlive the machine they serve. A reboot builds a new Machine over the same Backends: disks stay locked, a
-// throw-away copy keeps what was written to it, console clients stay connected, the clock has the time that the guest
-// set and the bytes it stored, and the kernel is the same file.
+// throw-away copy keeps what was written to it, console clients and networks stay connected, the clock has the time
+// that the guest set and the bytes it stored, and the kernel is the same file.
 #pragma once
 
 #include <memory>
@@ -11,6 +11,8 @@
 #include "devices/backends/block_backend.h"
 #include "devices/backends/char_stream.h"
 #include "devices/backends/io_engine.h"
+#include "devices/backends/mac_address.h"
+#include "devices/backends/net_backend.h"
 #include "devices/legacy/rtc_cmos.h"
 #include "firmware/kernel_file.h"
 #include "vmm/core/event_loop.h"
@@ -19,6 +21,12 @@
 #include "vmm/machine/guest_command.h"
 
 namespace vmm {
+
+// A network, and the address of the guest's card on it: over a reboot it stays what it was.
+struct Network {
+  std::unique_ptr<NetBackend> backend;
+  MacAddress mac;
+};
 
 class Backends {
  public:
@@ -32,6 +40,7 @@ class Backends {
   std::vector<std::unique_ptr<CharStream>> serial;
   std::vector<std::unique_ptr<CharStream>> consoles;
   std::unique_ptr<GuestCommand> command;             // null: none
+  std::vector<Network> networks;                     // without `none`
   std::unique_ptr<IoEngine> io_engine;               // null: no disks
   std::vector<std::unique_ptr<BlockBackend>> disks;  // they end before the engine that serves them
 

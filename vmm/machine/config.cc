@@ -24,6 +24,13 @@ void require_one_stdio(const MachineConfig& config) {
   }
 }
 
+void require_none_alone(const MachineConfig& config) {
+  const auto is_none = [](const NetConfig& net) { return net.kind == NetConfig::Kind::kNone; };
+  if (config.nets.size() > 1 && std::ranges::any_of(config.nets, is_none)) {
+    throw Error("--net none and another network contradict each other", "leave one of them out");
+  }
+}
+
 // Whether one of the words that the user adds is KEY=...
 bool said(const MachineConfig& config, std::string_view key) {
   return std::ranges::any_of(config.append, [key](const std::string& words) {
@@ -50,6 +57,7 @@ void validate(const MachineConfig& config) {
                 "use --console for further ones");
   }
   require_one_stdio(config);
+  require_none_alone(config);
 }
 
 std::string kernel_command_line(const MachineConfig& config, KernelKind kind) {

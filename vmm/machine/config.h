@@ -12,6 +12,7 @@
 #include "devices/backends/char_config.h"
 #include "devices/backends/disk.h"
 #include "devices/backends/io_engine.h"
+#include "devices/backends/net.h"
 #include "firmware/boot.h"
 
 namespace vmm {
@@ -38,6 +39,7 @@ struct MachineConfig {
   uint64_t memory = uint64_t{1} << 30;  // bytes
   std::string cpu = "host";             // kvm/x86_64/cpu_model.h
   std::vector<DiskConfig> disks;
+  std::vector<NetConfig> nets;       // a network card each; one that is `none` stands alone
   std::vector<CharConfig> serial;    // COM1..COM4
   std::vector<CharConfig> consoles;  // virtio consoles: hvc0..
   IoEngine::Kind io_engine = IoEngine::Kind::kAuto;

@@ -3,6 +3,7 @@
 
 #include "devices/virtio/block.h"
 #include "devices/virtio/console.h"
+#include "devices/virtio/net.h"
 #include "devices/virtio/rng.h"
 
 namespace vmm {
@@ -17,6 +18,16 @@ Devices make_disks(const MachineConfig& config, const Backends& backends) {
     const DiskConfig& disk = config.disks[i];
     const auto queues = disk.queues > 0 ? disk.queues : static_cast<uint16_t>(config.cpus);
     devices.push_back(std::make_unique<VirtioBlock>(*backends.disks[i], disk, disk_name(i), queues));
+  }
+  return devices;
+}
+
+Devices make_networks(const MachineConfig& config, const Backends& backends) {
+  Devices devices;
+  for (size_t i = 0; i < backends.networks.size(); ++i) {
+    const auto filter = config.nets[i].filter ? VirtioNet::SourceFilter::kOn : VirtioNet::SourceFilter::kOff;
+    const Network& network = backends.networks[i];
+    devices.push_back(std::make_unique<VirtioNet>(*network.backend, network.mac, filter, std::to_string(i)));
   }
   return devices;
 }
@@ -44,6 +55,7 @@ Devices make_rng(const MachineConfig& config, const Backends&) {
 constexpr DeviceKind kTable[] = {
     {"virtio-blk", make_disks},
     {"virtio-console", make_consoles},
+    {"virtio-net", make_networks},
     {"virtio-rng", make_rng},
 };
 

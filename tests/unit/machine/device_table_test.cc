@@ -77,6 +77,7 @@ class Bench : public TransportDriver {
   const MachineConfig& config() {
     config_.kernel = files_.file("kernel", flat_multiboot({.load_addr = 1 << 20}, "code"));
     config_.disks.push_back(DiskConfig::parse(files_.file("disk", std::string(1 << 20, 'd'))));
+    config_.nets.push_back(NetConfig::parse("socket=" + files_("net")));
     config_.serial.push_back(CharConfig::parse("null"));
     config_.consoles = {CharConfig::parse("null"), CharConfig::parse("null")};
     return config_;

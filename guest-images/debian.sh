@@ -17,7 +17,7 @@ masked=(
 
 # What is ours in the tree, as files in ./overlay.
 fill_overlay() {
-  mkdir -p overlay/etc/systemd/network overlay/etc/systemd/journald.conf.d overlay/etc/systemd/system.conf.d
+  mkdir -p overlay/etc/ssh/sshd_config.d overlay/etc/systemd/network overlay/etc/systemd/journald.conf.d overlay/etc/systemd/system.conf.d
   echo debian >overlay/etc/hostname
   printf '127.0.0.1 localhost debian\n::1 localhost debian\n' >overlay/etc/hosts
   echo 'LABEL=root / ext4 defaults 0 0' >overlay/etc/fstab
@@ -25,6 +25,8 @@ fill_overlay() {
   echo 'nameserver 10.0.2.3' >overlay/etc/resolv.conf
   printf 'Debian GNU/Linux 12 \\n \\l\n\nThis guest is for trying things out: log in as root, no password. poweroff ends it.\n\n' \
     >overlay/etc/issue
+  # As on the consoles: through a user network only this host gets here.
+  printf 'PermitRootLogin yes\nPermitEmptyPasswords yes\n' >overlay/etc/ssh/sshd_config.d/guest.conf
   printf '[Match]\nName=en* eth*\n[Network]\nDHCP=yes\n[DHCPv4]\nUseDNS=no\n' >overlay/etc/systemd/network/ether.network
   printf '[Journal]\nStorage=volatile\n' >overlay/etc/systemd/journald.conf.d/volatile.conf
   printf '[Manager]\nDefaultTimeoutStopSec=10s\n' >overlay/etc/systemd/system.conf.d/stop.conf

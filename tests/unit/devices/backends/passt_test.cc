@@ -115,3 +115,21 @@ TEST_CASE("passt: one that cannot be started again leaves the link down, and is 
   std::filesystem::remove(folder("broken"));
   CHECK(wait_until(loop, [&] { return net.link_up(); }));
 }
+
+TEST_CASE("passt: the real one, where it is installed, answers for the host's address", "[net][passt]") {
+  if (std::system("command -v passt >/dev/null") != 0) {
+    WARN("skipped: passt is not installed");
+    return;
+  }
+  EventLoop loop;
+  StreamNet net(loop, start_passt(loop, {}));
+  CHECK(net.link_up());
+  // Who has 10.0.2.2, asked by 10.0.2.15 (RFC 826).
+  const std::string own("\x52\x54\0\0\0\x01", 6), anybody(6, '\xff');
+  const std::string question = std::string("\x08\x06\0\x01\x08\0\x06\x04\0\x01", 10) + own + "\x0a" +
+                               std::string("\0\x02\x0f", 3) + std::string(6, '\0') + "\x0a" +
+                               std::string("\0\x02\x02", 3) + std::string(18, '\0');
+  CHECK(send(net, std::string(kNetHeader, '\0') + anybody + own + question));
+  const std::string answer = std::string("\0\x02", 2) + "\x52\x55\x0a" + std::string("\0\x02\x02", 3);
+  CHECK(wait_until(loop, [&] { return receive(net).find(answer) != std::string::npos; }));
+}

@@ -29,13 +29,12 @@ constexpr std::string_view kHelp =
 
 What boots
   --kernel F           bzImage, vmlinux (PVH) or Multiboot kernel; found by content [./bzImage]
-  --initrd F|auto|none initial RAM file system; auto makes one from the kernel's modules
-  --modules DIR        where those are [/lib/modules/RELEASE]
+  --initrd F|auto|none initial RAM file system; auto makes one of the modules in --modules DIR
+                       [auto when the kernel needs it, DIR: /lib/modules/RELEASE]
   --append S           add to the kernel's command line (repeat)
   --cmdline-only S     replace the command line altogether
 A command in the guest: vmm ... -- CMD ARGS returns its status
-  --env NAME[=VALUE]   a variable for it (repeat)
-  --cwd DIR            where it starts [/]
+  --env NAME[=V], --cwd DIR   a variable for it (repeat); where it starts [/]
 The machine
   --cpus N             virtual CPUs, 1 to 254 [1]
   --mem SIZE           memory: 512M, 1G, ... [1G]
@@ -52,13 +51,12 @@ Consoles
 How it ends
   --on-reset WHAT      exit (104), reboot or pause [exit]
   --on-panic exit      a kernel panic ends the run (96; 100 no root, 101 init died)
-  --timeout S          ends the run after S seconds (124), with the log's end and every vCPU's stack
-  --idle-timeout S     the same after S seconds without console output
+  --timeout S          ends the run after S seconds (124), with the log's end and every vCPU's stack;
+  --idle-timeout S     after S seconds without console output
 This program
   --name N             what others call it: in lock messages and SMBIOS
   --io-engine E        auto, io_uring or threads [auto]
-  --paused             start paused; Ctrl-A p goes on
-  --dry-run            print the resolved configuration and memory map, run nothing
+  --paused, --dry-run  start paused; print the configuration and memory map, and run nothing
   --log F, -v          our own messages to a file; more of them
   --version, --help
 

@@ -84,9 +84,23 @@ int run(const CommandLine& line) {
   EscapeKeys keys = EscapeKeys::parse(line.escape);
   EventLoop loop;
   if (line.dry_run) return dry_run(loop, line.machine);
-  Backends backends(loop, line.machine);
-  Session session(loop, line.machine, backends, keys);
-  return session.run();
+  try {
+    Backends backends(loop, line.machine);
+    Session session(loop, line, backends, keys);
+    const Outcome outcome = session.run();
+    line.report.write(session.result());
+    return line.report.exit_code(outcome);
+  } catch (const Error& error) {
+    // A harness that waits for a result gets one.
+    RunResult result;
+    result.verdict = verdict_name({.kind = Outcome::Kind::kHostTrouble});
+    result.reason = error.what();
+    result.exit_code = exit_code::kHostTrouble;
+    result.kernel = line.machine.kernel;
+    result.reproduce = "vmm " + shell_line(line.report.words);
+    line.report.write(result);
+    throw;
+  }
 }
 
 int obey(const CommandLine& line) {

@@ -24,41 +24,40 @@ constexpr std::string_view kHelp =
     R"(vmm: run a virtual machine, and say why it ended
 
   vmm --kernel bzImage --disk rootfs.img          boot it, console on this terminal
-  vmm inspect IMAGE                               what kind of kernel is this
-  vmm doctor                                      can this host run it; every fix as one line
+  vmm --kernel bzImage --disk rootfs.img -- CMD   run CMD in it, and return CMD's status
+  vmm inspect IMAGE | vmm doctor                  what is this kernel; can this host run it
 
 What boots
   --kernel F           bzImage, vmlinux (PVH) or Multiboot kernel; found by content [./bzImage]
-  --initrd F|auto|none initial RAM file system; auto makes one of the modules in --modules DIR
-                       [auto when the kernel needs it, DIR: /lib/modules/RELEASE]
-  --append S           add to the kernel's command line (repeat)
-  --cmdline-only S     replace the command line altogether
-A command in the guest: vmm ... -- CMD ARGS returns its status
-  --env NAME[=V], --cwd DIR   a variable for it (repeat); where it starts [/]
+  --initrd F|auto|none initial RAM file system; auto makes one of the kernel's modules [auto if needed]
+  --modules DIR        where those are [/lib/modules/RELEASE]
+  --append S           add to the kernel's command line (repeat); --cmdline-only S replaces it
 The machine
-  --cpus N             virtual CPUs, 1 to 254 [1]
-  --mem SIZE           memory: 512M, 1G, ... [1G]
+  --cpus N, --mem SIZE 1 to 254 virtual CPUs [1]; memory: 512M, 1G, ... [1G]
   --cpu MODEL          host or baseline (x86-64-v1), then ,+feature ,-feature [host]
   --disk F[,OPTIONS]   a disk (repeat): ro ephemeral direct serial=S queues=N block-size=N sparse=off
   --net NETWORK        a card (repeat): user[,fwd=2222:22] (no privileges; ssh -p 2222 root@127.0.0.1),
                        tap=NAME[,queues=N], tap-fd=N, socket=PATH, none; mac=A filter=on pcap=F [none]
   --no-rng             without virtio-rng
   --debug-exit PORT    a port whose write of V ends the run with status (V << 1) | 1
-Consoles
+Consoles, and what CMD gets
   --serial KIND        stdio, file=F, pty, unix=F, tcp=HOST:PORT, null; then ,ts ,log=F (repeat) [stdio]
   --console KIND       the same as a virtio console (hvc0), with window size (repeat)
   --escape KEY         ^A, ^] or none: the key before h (help), x (quit) and others [^A]
+  --env NAME[=V], --cwd DIR  a variable for CMD (repeat); where it starts [/]
 How it ends
-  --on-reset WHAT      exit (104), reboot or pause [exit]
-  --on-panic exit      a kernel panic ends the run (96; 100 no root, 101 init died)
-  --timeout S          ends the run after S seconds (124), with the log's end and every vCPU's stack;
-  --idle-timeout S     after S seconds without console output
+  --on-reset WHAT      exit (104), reboot or pause [exit]; --on-panic exit
+  --timeout S          ends the run (124), with the log's end and every vCPU's stack
+  --idle-timeout S     the same after S seconds without output
+  --fail-on LIST       kernel messages that fail a run that ended well (97): oops warn kasan lockup hung
+                       rcu ubsan lockdep, a regular expression, none [with CMD: oops,kasan,lockup]
+  --allow FILE         regular expressions, one a line, of messages that are none
+  --result F, --junit F, --github  the verdict in full; --exit-style simple|crosvm  as others number it
 This program
   --name N             what others call it: in lock messages and SMBIOS
   --io-engine E        auto, io_uring or threads [auto]
   --paused, --dry-run  start paused; print the configuration and memory map, and run nothing
-  --log F, -v          our own messages to a file; more of them
-  --version, --help
+  --log F, -v          our own messages to a file; more of them; --version, --help
 
 Exit status: 0 power-off, 96-104 the guest died, 124 timeout, 125 vmm failed, 130 quit, 143 SIGTERM.
 )";
@@ -216,6 +215,18 @@ void add_run_flags(CLI::App& app, CommandLine& line) {
   flag("--on-panic", [&](const std::string& value) {
     if (value != "exit") throw Error(fmt::format("--on-panic {} is not built yet", value), "--on-panic exit");
   });
+  flag("--fail-on", [&](const std::string& value) { line.fail_on.push_back(value); });
+  flag("--allow", [&](const std::string& value) { line.allow_files.push_back(value); });
+  flag("--result", [&](const std::string& value) { line.report.json = value; });
+  flag("--junit", [&](const std::string& value) { line.report.junit = value; });
+  flag("--exit-style", [&](const std::string& value) {
+    using Style = ReportConfig::ExitStyle;
+    line.report.exit_style =
+        parse_choice<Style>("--exit-style", value,
+                            std::array<std::pair<std::string_view, Style>, 3>{
+                                {{"vmm", Style::kVmm}, {"simple", Style::kSimple}, {"crosvm", Style::kCrosvm}}});
+  });
+  app.add_flag_callback("--github", [&] { line.report.github = true; });
   flag("--timeout", [&](const std::string& value) { machine.timeout = parse_seconds("--timeout", value); });
   flag("--idle-timeout",
        [&](const std::string& value) { machine.idle_timeout = parse_seconds("--idle-timeout", value); });
@@ -235,6 +246,7 @@ void add_run_flags(CLI::App& app, CommandLine& line) {
 }
 
 void parse_run(CommandLine& line, std::vector<std::string> arguments) {
+  line.report.words = arguments;
   const auto separator = std::ranges::find(arguments, "--");
   const bool has_command = separator != arguments.end();
   std::vector<std::string> command(has_command ? separator + 1 : separator, arguments.end());
@@ -254,6 +266,8 @@ void parse_run(CommandLine& line, std::vector<std::string> arguments) {
     throw unknown.front().starts_with('-') ? refuse_flag(unknown.front()) : refuse_verb(unknown.front());
   if (line.machine.kernel.empty()) line.machine.kernel = find_kernel();
   take_command(line, has_command, std::move(command));
+  // A command may well succeed on a kernel that is falling apart.
+  if (has_command && line.fail_on.empty()) line.fail_on.emplace_back("oops,kasan,lockup");
   default_consoles(line.machine);
   validate(line.machine);
 }

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "vmm/control/result.h"
 #include "vmm/machine/config.h"
 
 namespace vmm {
@@ -20,7 +21,10 @@ struct CommandLine {
   std::string escape = "^A";             // control/escape_keys.h
   std::vector<std::string> environment;  // of --env; what comes of them is in machine.command
   std::string directory;                 // of --cwd
-  std::string log_file;                  // empty: standard error
+  std::vector<std::string> fail_on;      // control/log_judge.h
+  std::vector<std::string> allow_files;  // the same
+  ReportConfig report;
+  std::string log_file;  // empty: standard error
   bool verbose = false;
   bool dry_run = false;
 };

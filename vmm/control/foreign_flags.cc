@@ -65,18 +65,12 @@ constexpr auto kEquivalents = std::to_array<Equivalent>({
 constexpr auto kUnbuiltFlags = std::to_array<std::string_view>({
     "--share",
     "--rootfs",
-    "--fail-on",
-    "--allow",
     "--boot-timeout",
-    "--result",
-    "--exit-style",
     "--gdb",
     "--vmcore",
     "--vmlinux",
     "--ctl",
-    "--junit",
     "--tap",
-    "--github",
     "--trace",
 });
 constexpr auto kUnbuiltVerbs = std::to_array<std::string_view>({

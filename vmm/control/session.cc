@@ -39,9 +39,10 @@ std::string signal_name(int number) {
 
 }  // namespace
 
-Session::Session(EventLoop& loop, const MachineConfig& config, Backends& backends, EscapeKeys keys)
+Session::Session(EventLoop& loop, const CommandLine& line, Backends& backends, EscapeKeys keys)
     : loop_(loop),
-      config_(config),
+      line_(line),
+      config_(line.machine),
       backends_(backends),
       keys_(keys),
       signals_(open_signals()),
@@ -58,12 +59,14 @@ Session::Session(EventLoop& loop, const MachineConfig& config, Backends& backend
                       finish({Outcome::Kind::kTimeout, exit_code::kTimeout, "no console output any more: timed out"});
                     }),
       started_(Clock::now()) {
+  for (const std::string& words : line.fail_on) judge_.fail_on(words);
+  for (const std::string& path : line.allow_files) judge_.allow_file(path);
   signal_watch_.arm();
   if (backends_.stdio() != nullptr && terminal_.raw()) backends_.stdio()->set_filter(key_filter());
   if (backends_.command) begin_command();
 }
 
-int Session::run() {
+Outcome Session::run() {
   // With a command, what is on the terminal is the command's.
   if (!backends_.command || log_enabled(LogLevel::kDebug)) {
     print_banner(config_, backends_, terminal_.raw() ? keys_.name() : std::string());
@@ -75,18 +78,21 @@ int Session::run() {
     deadline_.cancel();
     for (CharStream* stream : backends_.streams()) stream->flush(kDrainLimit);
     if (backends_.command) backends_.command->drain(signals_.get());
+    immediate_ = outcome_;
     look_for_causes();
     // The console's last words are known only now; a kernel that panics and reboots by itself has still panicked.
-    *outcome_ = final_outcome();
+    *outcome_ = judged(final_outcome());
   } while (std::exchange(restarting_, false) && outcome_->kind != Outcome::Kind::kPanic);
+  lasted_ = elapsed();
   report(*outcome_);
-  return outcome_->exit_code;
+  return *outcome_;
 }
 
 void Session::boot() {
   machine_.reset();
   outcome_.reset();
   findings_.reset();
+  judge_.forget();
   started_ = Clock::now();
   watch_consoles();
   if (backends_.command) backends_.command->restart();
@@ -105,6 +111,7 @@ void Session::watch_consoles() {
   stop_watching();
   for (CharStream* stream : backends_.streams()) {
     WatchedConsole& console = consoles_.emplace_back(*this);
+    console.watch.set_on_line([this](std::string_view text) { judge_.look_at(text); });
     stream->set_observer([this, &console](std::span<const std::byte> output) {
       const bool before = console.watch.reason().has_value();
       console.watch.feed(output);
@@ -303,9 +310,16 @@ Findings Session::look_inside() {
   return findings;
 }
 
-// After the end, when everything has come to rest. A power-off and what a person decided need no explanation.
+// After the end, when everything has come to rest. What a person decided needs no explanation, and an end that is good
+// only where somebody wants to know what the kernel said of it, perhaps quietly.
 void Session::look_for_causes() {
   switch (outcome_->kind) {
+    case Outcome::Kind::kCommand:
+    case Outcome::Kind::kPoweroff:
+      if (!judge_.wants_anything()) return;
+      findings_ = look_inside();
+      for (const std::string& line : findings_->log) judge_.look_at(line);
+      return;
     case Outcome::Kind::kPanic:
     case Outcome::Kind::kNoVerdict:
     case Outcome::Kind::kReset:
@@ -331,7 +345,8 @@ const Session::WatchedConsole* Session::panicked_console() const {
 Outcome Session::final_outcome() const {
   const WatchedConsole* console = panicked_console();
   const bool in_memory = findings_ && findings_->panic;
-  if (!findings_ || (console == nullptr && !in_memory)) {
+  const bool good = outcome_->kind == Outcome::Kind::kCommand || outcome_->kind == Outcome::Kind::kPoweroff;
+  if (good || !findings_ || (console == nullptr && !in_memory)) {
     if (flushed_ || outcome_->exit_code != exit_code::kClean) return *outcome_;
     return {Outcome::Kind::kHostTrouble, exit_code::kHostTrouble, outcome_->what + ", but not all of its data is safe"};
   }
@@ -349,6 +364,62 @@ Outcome Session::final_outcome() const {
   return panic;
 }
 
+// A run that ended well fails when the kernel said what it must not say.
+Outcome Session::judged(const Outcome& outcome) const {
+  const bool good = outcome.exit_code == exit_code::kClean;
+  if (!good || !judge_.offence()) return outcome;
+  return {Outcome::Kind::kOffence, exit_code::kOffence,
+          fmt::format("{} in the kernel's log: {}", judge_.offence()->kind, judge_.offence()->line),
+          "  fix: mend the kernel, or excuse the message with --allow FILE, or all of its kind with --fail-on"};
+}
+
+// Between three who looked at the same end, each by itself: the consoles, the log in memory, and what the guest did.
+std::string Session::disagreement() const {
+  const bool on_console = panicked_console() != nullptr;
+  const bool in_memory = findings_ && findings_->panic;
+  const bool log_read = findings_ && !findings_->log.empty();
+  const bool ended_well = outcome_->exit_code == exit_code::kClean;
+  if (ended_well && (on_console || in_memory)) return "there is a panic in what the guest printed, but it ended well";
+  if (on_console && log_read && !in_memory) return "the console shows a panic, the log in memory does not";
+  if (in_memory && !on_console && !consoles_.empty()) return "the log in memory has a panic that no console showed";
+  return {};
+}
+
+RunResult Session::result() const {
+  RunResult result;
+  result.verdict = verdict_name(*outcome_);
+  result.reason = outcome_->what;
+  result.exit_code = line_.report.exit_code(*outcome_);
+  result.seconds = lasted_.count();
+  result.exits = machine_->exits();
+  result.kernel = config_.kernel;
+  result.release = backends_.kernel.release();
+  result.reproduce = "vmm " + shell_line(line_.report.words);
+  if (backends_.command) {
+    using How = GuestCommand::Result::How;
+    result.command = config_.command->words;
+    const auto& ended = backends_.command->result();
+    if (ended && ended->how == How::kSignalled) result.signal = ended->value;
+    if (ended && ended->how != How::kSignalled) result.status = ended->value;
+  }
+  const WatchedConsole* panicked = panicked_console();
+  result.detectors = {{"console", panicked != nullptr ? "panic: " + *panicked->watch.reason() : ""},
+                      {"memory", findings_ && findings_->panic ? "panic: " + findings_->panic->reason : ""},
+                      {"hardware", verdict_name(*immediate_)}};
+  result.disagreement = disagreement();
+  if (findings_) {
+    for (const Findings::Cpu& cpu : findings_->cpus) result.vcpus.push_back({cpu.id, cpu.doing});
+    result.last_log.assign(
+        findings_->log.end() - static_cast<std::ptrdiff_t>(std::min(PanicWatch::kTailLines, findings_->log.size())),
+        findings_->log.end());
+  }
+  if (result.last_log.empty() && !consoles_.empty()) {
+    const auto& tail = (panicked != nullptr ? *panicked : consoles_.front()).watch.tail();
+    result.last_log.assign(tail.begin(), tail.end());
+  }
+  return result;
+}
+
 void Session::report(const Outcome& outcome) const {
   using Kind = Outcome::Kind;
   if (outcome.kind == Kind::kCommand && outcome.what.empty()) return;
@@ -356,7 +427,8 @@ void Session::report(const Outcome& outcome) const {
   if (outcome.kind == Kind::kTimeout || (outcome.is_failure_of_guest() && backends_.stdio() == nullptr)) {
     print_last_words();
   }
-  print_outcome(outcome, elapsed(), machine_->exits());
+  print_outcome(outcome, lasted_, machine_->exits());
+  if (const std::string words = disagreement(); !words.empty()) log_warn("{}", words);
   if (!findings_ || outcome.kind == Kind::kReset) return;
   // Before Linux runs there is nothing of it to be found, and nothing to say about that.
   const bool expected = outcome.kind == Kind::kPanic || outcome.kind == Kind::kTimeout;

@@ -11,8 +11,11 @@
 #include <memory>
 #include <optional>
 
+#include "vmm/control/command_line.h"
 #include "vmm/control/escape_keys.h"
 #include "vmm/control/findings.h"
+#include "vmm/control/log_judge.h"
+#include "vmm/control/result.h"
 #include "vmm/control/terminal.h"
 #include "vmm/core/event_loop.h"
 #include "vmm/core/fd.h"
@@ -26,11 +29,14 @@ namespace vmm {
 
 class Session {
  public:
-  // Blocks the signals it listens to, so no thread must have been started before.
-  Session(EventLoop& loop, const MachineConfig& config, Backends& backends, EscapeKeys keys);
+  // Blocks the signals it listens to, so no thread must have been started before. Throws Error when what the guest may
+  // not print is no regular expression.
+  Session(EventLoop& loop, const CommandLine& line, Backends& backends, EscapeKeys keys);
 
-  // Throws Error when the machine cannot be started. Returns the process's exit code.
-  int run();
+  // Throws Error when the machine cannot be started.
+  Outcome run();
+  // After run().
+  RunResult result() const;
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -61,12 +67,15 @@ class Session {
   Findings look_inside();
   void look_for_causes();
   Outcome final_outcome() const;
+  std::string disagreement() const;
+  Outcome judged(const Outcome& outcome) const;
   const WatchedConsole* panicked_console() const;
   std::chrono::duration<double> elapsed() const { return Clock::now() - started_; }
   void report(const Outcome& outcome) const;
   void print_last_words() const;
 
   EventLoop& loop_;
+  const CommandLine& line_;
   const MachineConfig& config_;
   Backends& backends_;
   EscapeKeys keys_;
@@ -78,10 +87,13 @@ class Session {
   Timer idle_timeout_;
 
   Clock::time_point started_;
+  LogJudge judge_;
   std::list<WatchedConsole> consoles_;
   std::optional<Machine> machine_;
   std::optional<Outcome> outcome_;    // of this boot, once it is ending
+  std::optional<Outcome> immediate_;  // the same before anything else was considered: what the guest itself did
   std::optional<Findings> findings_;  // of its end, unless that was somebody's decision
+  std::chrono::duration<double> lasted_{};
   bool restarting_ = false;
   bool flushed_ = true;
 };

@@ -10,6 +10,7 @@ namespace exit_code {
 constexpr int kClean = 0;
 constexpr int kLastOfCommand = 95;  // statuses above it are reported as this one
 constexpr int kPanic = 96;
+constexpr int kOffence = 97;
 constexpr int kTripleFault = 98;
 constexpr int kKvmError = 99;
 constexpr int kNoRoot = 100;
@@ -31,6 +32,7 @@ struct Outcome {
     kDebugExit,
     kCommand,    // `-- CMD` has ended in the guest
     kNoVerdict,  // the guest ended before it
+    kOffence,    // it ended well, but the kernel's log has what --fail-on names
     kPanic,
     kTripleFault,
     kKvmError,

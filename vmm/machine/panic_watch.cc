@@ -46,6 +46,7 @@ void PanicWatch::feed(std::span<const std::byte> output) {
 }
 
 void PanicWatch::line(const std::string& text) {
+  if (on_line_) on_line_(text);
   tail_.push_back(text);
   if (tail_.size() > kTailLines) tail_.pop_front();
 

@@ -8,9 +8,12 @@
 #include <chrono>
 #include <cstddef>
 #include <deque>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
+#include <utility>
 
 namespace vmm {
 
@@ -20,6 +23,9 @@ class PanicWatch {
   static constexpr std::chrono::milliseconds kSilence{1000};
   static constexpr std::chrono::milliseconds kLongSilence{5000};
   static constexpr size_t kTailLines = 20;
+
+  // Sees each line of output, cleaned as tail() is.
+  void set_on_line(std::function<void(std::string_view)> on_line) { on_line_ = std::move(on_line); }
 
   // More console output, in order.
   void feed(std::span<const std::byte> output);
@@ -35,6 +41,7 @@ class PanicWatch {
  private:
   void line(const std::string& text);
 
+  std::function<void(std::string_view)> on_line_;
   std::string partial_;
   std::deque<std::string> tail_;
   std::optional<std::string> reason_;

@@ -126,8 +126,7 @@ TEST_CASE("command line: QEMU's options are answered with their equivalents", "[
 }
 
 TEST_CASE("command line: what is not built yet is refused, never ignored", "[cli]") {
-  const std::string flag =
-      GENERATE("--share .", "--gdb unix:x", "--boot-timeout 5", "--result r.json", "--on-panic gdb", "--vmcore v");
+  const std::string flag = GENERATE("--share .", "--gdb unix:x", "--boot-timeout 5", "--on-panic gdb", "--vmcore v");
   CHECK_THAT(refusal("--kernel k " + flag).what, Contains("not built yet"));
   const std::string verb = GENERATE("test", "debug", "why x", "snapshot x", "dmesg x");
   CHECK_THAT(refusal(verb).what, Contains("not built yet"));

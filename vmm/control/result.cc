@@ -1,0 +1,238 @@
+// Writing results down; see result.h.
+#include "vmm/control/result.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "vmm/core/error.h"
+#include "vmm/core/fd.h"
+
+namespace vmm {
+
+namespace {
+
+std::string test_name(const RunResult& result) {
+  return result.command.empty() ? "boot " + result.kernel : shell_line(result.command);
+}
+
+bool passed(const RunResult& result) { return result.exit_code == 0; }
+
+// Printable ASCII, tabs and newlines stay, the five special characters are written as entities; XML 1.0 knows no way to
+// write the rest.
+std::string xml_text(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      case '\n':
+        out += "&#10;";
+        break;
+      default:
+        out += (c >= ' ' && c <= '~') || c == '\t' ? c : '?';
+    }
+  }
+  return out;
+}
+
+// Of a workflow command's text.
+std::string github_text(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    switch (c) {
+      case '%':
+        out += "%25";
+        break;
+      case '\r':
+        out += "%0D";
+        break;
+      case '\n':
+        out += "%0A";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string to_json(const RunResult& result) {
+  nlohmann::ordered_json json;
+  json["verdict"] = result.verdict;
+  json["reason"] = result.reason;
+  json["exit"] = result.exit_code;
+  json["t"] = result.seconds;
+  json["kernel"] = result.kernel;
+  if (!result.release.empty()) json["release"] = result.release;
+  if (!result.command.empty()) json["command"] = result.command;
+  if (result.status) json["status"] = *result.status;
+  if (result.signal) json["signal"] = *result.signal;
+  for (const RunResult::Detector& detector : result.detectors) {
+    json["detectors"][detector.name] =
+        detector.says.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(detector.says);
+  }
+  if (!result.disagreement.empty()) json["disagreement"] = result.disagreement;
+  json["vcpus"] = nlohmann::ordered_json::array();
+  for (const RunResult::Cpu& cpu : result.vcpus) json["vcpus"].push_back({{"id", cpu.id}, {"doing", cpu.doing}});
+  json["last_log"] = result.last_log;
+  json["exits"] = result.exits;
+  json["reproduce"] = result.reproduce;
+  // What a guest printed need not be UTF-8.
+  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
+std::string to_junit(const RunResult& result) {
+  const std::string name = xml_text(test_name(result));
+  std::string text = fmt::format(
+      "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
+      "<testsuites tests=\"1\" failures=\"{0}\" time=\"{1:.3f}\">\n"
+      "  <testsuite name=\"vmm\" tests=\"1\" failures=\"{0}\" errors=\"0\" skipped=\"0\" time=\"{1:.3f}\">\n"
+      "    <testcase classname=\"{2}\" name=\"{3}\" time=\"{1:.3f}\"",
+      passed(result) ? 0 : 1, result.seconds, xml_text(result.kernel), name);
+  if (passed(result)) {
+    text += "/>\n";
+  } else {
+    std::string details;
+    for (const RunResult::Cpu& cpu : result.vcpus) details += fmt::format("vCPU {}: {}\n", cpu.id, cpu.doing);
+    for (const std::string& line : result.last_log) details += line + "\n";
+    details += "reproduce: " + result.reproduce + "\n";
+    text += fmt::format(">\n      <failure type=\"{}\" message=\"{}\">{}</failure>\n    </testcase>\n",
+                        xml_text(result.verdict), xml_text(result.reason), xml_text(details));
+  }
+  return text + "  </testsuite>\n</testsuites>\n";
+}
+
+std::string to_github(const RunResult& result) {
+  if (passed(result)) return {};
+  return fmt::format("::error title=vmm {}::{}\n", github_text(result.verdict),
+                     github_text(fmt::format("{}: {}", test_name(result), result.reason)));
+}
+
+void write_whole_file(const std::string& path, const std::string& content) {
+  const auto refuse = [&path](int error) {
+    throw Error(fmt::format("cannot write '{}': {}", path, errno_text(error)), "name a place that can be written");
+  };
+  std::string temporary = path + ".XXXXXX";
+  const UniqueFd fd(::mkostemp(temporary.data(), O_CLOEXEC));
+  if (!fd) refuse(errno);
+  int error = 0;
+  for (size_t done = 0; done < content.size() && error == 0;) {
+    const ssize_t written = ::write(fd.get(), content.data() + done, content.size() - done);
+    if (written < 0 && errno != EINTR) error = errno;
+    if (written > 0) done += static_cast<size_t>(written);
+  }
+  if (error == 0 && (::fchmod(fd.get(), 0644) < 0 || ::fsync(fd.get()) < 0)) error = errno;
+  if (error == 0 && ::rename(temporary.c_str(), path.c_str()) < 0) error = errno;
+  if (error == 0) return;
+  ::unlink(temporary.c_str());
+  refuse(error);
+}
+
+std::string verdict_name(const Outcome& outcome) {
+  using Kind = Outcome::Kind;
+  switch (outcome.kind) {
+    case Kind::kPoweroff:
+      return "poweroff";
+    case Kind::kReset:
+      return "reset";
+    case Kind::kDebugExit:
+      return "debug-exit";
+    case Kind::kCommand:
+      return outcome.exit_code == exit_code::kClean ? "pass" : "fail";
+    case Kind::kNoVerdict:
+      return "no-verdict";
+    case Kind::kOffence:
+      return "offence";
+    case Kind::kPanic:
+      return outcome.exit_code == exit_code::kNoRoot     ? "no-root"
+             : outcome.exit_code == exit_code::kInitDied ? "init-died"
+                                                         : "panic";
+    case Kind::kTripleFault:
+      return "triple-fault";
+    case Kind::kKvmError:
+      return "kvm-error";
+    case Kind::kTimeout:
+      return "timeout";
+    case Kind::kQuit:
+      return "quit";
+    case Kind::kTerminated:
+      return "terminated";
+    case Kind::kHostTrouble:
+      break;
+  }
+  return "error";
+}
+
+void ReportConfig::write(const RunResult& result) const {
+  if (!json.empty()) write_whole_file(json, to_json(result));
+  if (!junit.empty()) write_whole_file(junit, to_junit(result));
+  if (github) std::fputs(to_github(result).c_str(), stdout);
+}
+
+int ReportConfig::exit_code(const Outcome& outcome) const {
+  using Kind = Outcome::Kind;
+  // crosvm's: CommandStatus in src/crosvm/sys.
+  constexpr int kVmReset = 32, kVmCrash = 33, kGuestPanic = 34, kWatchdogReset = 36;
+  const int code = outcome.exit_code;
+  switch (exit_style) {
+    case ExitStyle::kSimple:
+      return code >= vmm::exit_code::kPanic && code <= vmm::exit_code::kReset ? 1 : code;
+    case ExitStyle::kCrosvm:
+      switch (outcome.kind) {
+        case Kind::kReset:
+          return kVmReset;
+        case Kind::kTripleFault:
+        case Kind::kKvmError:
+        case Kind::kNoVerdict:
+          return kVmCrash;
+        case Kind::kPanic:
+        case Kind::kOffence:
+          return kGuestPanic;
+        case Kind::kTimeout:
+          return kWatchdogReset;
+        default:
+          return code;
+      }
+    case ExitStyle::kVmm:
+      break;
+  }
+  return code;
+}
+
+std::string shell_line(const std::vector<std::string>& words) {
+  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%";
+  std::string line;
+  for (const std::string& word : words) {
+    if (!line.empty()) line += ' ';
+    if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) {
+      line += word;
+      continue;
+    }
+    line += '\'';
+    for (const char c : word) line += c == '\'' ? std::string("'\\''") : std::string(1, c);
+    line += '\'';
+  }
+  return line;
+}
+
+}  // namespace vmm

@@ -1,0 +1,75 @@
+// RunResult: everything that is known of a run when it is over, and the forms in which others want to read it.
+//
+// The exit code is a summary; this is the truth.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "vmm/machine/outcome.h"
+
+namespace vmm {
+
+struct RunResult {
+  struct Cpu {
+    unsigned id = 0;
+    std::string doing;
+  };
+  // Who noticed how it ended, each by itself: "console", "memory" (the kernel's log), "hardware" (what the guest did).
+  struct Detector {
+    std::string name;
+    std::string says;  // empty: nothing
+  };
+
+  std::string verdict;  // "pass", "fail", "panic", "timeout", ...: verdict_name()
+  std::string reason;
+  int exit_code = 0;
+  double seconds = 0;  // from power-on to the end
+  uint64_t exits = 0;  // of all vCPUs to this process
+  std::string kernel;  // as it was given
+  std::string release;
+  std::vector<std::string> command;
+  std::optional<int> status;  // of the command, as it was
+  std::optional<int> signal;  // that killed it
+  std::vector<Detector> detectors;
+  std::string disagreement;  // among them, in words
+  std::vector<Cpu> vcpus;
+  std::vector<std::string> last_log;
+  std::string reproduce;  // a shell line
+};
+
+// One JSON object and a newline.
+std::string to_json(const RunResult& result);
+// A JUnit document of one test case.
+std::string to_junit(const RunResult& result);
+// A workflow command of GitHub's that marks a failure; empty when there is none.
+std::string to_github(const RunResult& result);
+
+// Replaces the file at once, so that no reader ever sees half of one. Throws Error.
+void write_whole_file(const std::string& path, const std::string& content);
+
+// The words as a line for a POSIX shell.
+std::string shell_line(const std::vector<std::string>& words);
+
+// "pass", "fail", "panic", "no-root", "triple-fault", ...
+std::string verdict_name(const Outcome& outcome);
+
+// Where a user wants to have the result, and in what form.
+struct ReportConfig {
+  enum class ExitStyle { kVmm, kSimple, kCrosvm };
+
+  std::string json;   // a file; empty: none
+  std::string junit;  // the same
+  bool github = false;
+  ExitStyle exit_style = ExitStyle::kVmm;
+  std::vector<std::string> words;  // of the command line, without the program's name
+
+  // Throws Error when a file cannot be written.
+  void write(const RunResult& result) const;
+  // Ours is a verdict in full; others know fewer.
+  int exit_code(const Outcome& outcome) const;
+};
+
+}  // namespace vmm

@@ -63,7 +63,10 @@ def measure(rounds):
             if not run.finish(6):
                 del run.times["end"]  # QEMU's microvm may not notice that its guest powered off
             runs[name].append(run)
+        yield results(first, runs)
 
+
+def results(first, runs):
     timeline = {}
     for name, done in runs.items():
         marks = {"first instruction": spread(first[name.split(",")[0]])}

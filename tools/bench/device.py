@@ -79,8 +79,12 @@ def measure(rounds):
                     done.append(Load(command(monitor, what), requests // SLOWER))
                 say(f"device, round {turn + 1}: {what}: vmm {loads[what]['vmm'][-1].rate:.0f}/s, "
                     f"QEMU {loads[what]['QEMU'][-1].rate:.0f}/s")
+            yield results(loads)
     finally:
         os.unlink(disk)
+
+
+def results(loads):
     rows = []
     for what, done in loads.items():
         rows.append(row(f"{what}, rate", "1/s", *[[load.rate for load in of] for of in done.values()],

@@ -61,7 +61,7 @@ def prepare():
                         ROOT_DISK, "192M"], check=True)
 
 
-def results(name, command):
+def one(name, command):
     """Requests per second of each job, and fio's error of the one that verifies."""
     run = Run(command, {"ready": r"tiny: ready", "done": r"tiny: exit \d+"})
     if not run.watch(LIMIT, "done"):
@@ -93,8 +93,13 @@ def measure(rounds):
     commands = {"vmm": vmm(kernel, MEM, disks=[root, data], append=append),
                 "QEMU": qemu("q35", MEM, disks=[root, data], kernel=kernel,
                              append=f"console=ttyS0 root=/dev/vda rw {append}")}
-    pairs = [[results(f"disk, round {turn + 1}: {name}", command) for name, command in commands.items()]
-             for turn in turns(rounds, SECONDS)]
+    pairs = []
+    for turn in turns(rounds, SECONDS):
+        pairs.append([one(f"disk, round {turn + 1}: {name}", command) for name, command in commands.items()])
+        yield results(pairs)
+
+
+def results(pairs):
     rows = [row(job, "1/s", *[[pair[which][0][i] for pair in pairs] for which in (0, 1)], ratio_at_least=1)
             for i, job in enumerate(JOBS)]
     errors = [[pair[which][1] for pair in pairs] for which in (0, 1)]

@@ -56,8 +56,8 @@ def measure(rounds):
         for path in paths:
             with open(path, "wb") as file:
                 file.truncate(16 << 20)
-        return {"rows": sweep("vCPUs", CPUS, lambda count, elf: vmm(elf, start.MEM, cpus=count), rounds) +
-                sweep("disks", DISKS, lambda count, elf: vmm(elf, start.MEM, disks=paths[:count]), rounds)}
+        yield {"rows": sweep("vCPUs", CPUS, lambda count, elf: vmm(elf, start.MEM, cpus=count), rounds) +
+               sweep("disks", DISKS, lambda count, elf: vmm(elf, start.MEM, disks=paths[:count]), rounds)}
     finally:
         for path in paths:
             if os.path.exists(path):

@@ -23,8 +23,9 @@ from measure import Failure, say
 from monitors import ROOT
 
 ROUNDS = {"start": 20, "boot": 6, "disk": 4, "device": 6, "growth": 6}
-LAB_MARGIN = 240  # seconds, for the lab's start and for what comes beside the rounds
-MARK = "tools/bench: result: "  # before the JSON that the run in the lab prints
+OUT_OF_TIME = 124  # the lab's status
+LAB_MARGIN = 150  # seconds, for the lab's start and for what comes beside the rounds
+MARK = "tools/bench: result: "  # before the JSON that the run in the lab prints after each round
 
 
 def image(name):
@@ -35,8 +36,8 @@ def image(name):
 
 
 def in_lab(name, benchmark, rounds):
-    command = [f"{ROOT}/tools/lab", "--time", str(benchmark.SECONDS + LAB_MARGIN), "--", sys.executable, "-B", os.path.realpath(__file__),
-               "--here", name, "--rounds", str(rounds)]
+    command = [f"{ROOT}/tools/lab", "--time", str(benchmark.SECONDS + LAB_MARGIN), "--",
+               sys.executable, "-B", os.path.realpath(__file__), "--here", name, "--rounds", str(rounds)]
     result = None
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
@@ -44,10 +45,10 @@ def in_lab(name, benchmark, rounds):
                 result = json.loads(line[len(MARK):])
             else:
                 print(line, end="", file=sys.stderr)
-    if process.returncode == 124:
-        raise Failure(f"{name}: not done within {benchmark.SECONDS + LAB_MARGIN} s: this machine has too much else to do")
-    if process.returncode or result is None:
+    if process.returncode not in (0, OUT_OF_TIME) or result is None:
         raise Failure(f"{name}: the lab ended with status {process.returncode}")
+    if process.returncode == OUT_OF_TIME:  # an emulated machine may come to a halt
+        say(f"{name}: the lab did not get to its end; the rounds before count")
     return result
 
 
@@ -55,7 +56,11 @@ def take(name, rounds, here):
     benchmark = importlib.import_module(name)
     whole_guests = hasattr(benchmark, "IN_LAB")
     if here or not whole_guests and os.access("/dev/kvm", os.R_OK | os.W_OK):
-        return benchmark.measure(rounds)
+        result = None
+        for result in benchmark.measure(rounds):
+            if here:
+                print(MARK + json.dumps(result), flush=True)
+        return result
     if whole_guests:
         for of in ("kernel", "tiny"):
             os.environ[f"VMM_IMAGES_{of.upper()}"] = image(of)
@@ -128,7 +133,6 @@ def main():
             failed = True
             continue
         if options.here:
-            print(MARK + json.dumps(result), flush=True)
             continue
         results[name] = result
         keep(options.json, results)

@@ -9,9 +9,13 @@
 #include <linux/virtio_console.h>
 #include <linux/virtio_ids.h>
 #define VIRTIO_NET_NO_LEGACY
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpragmas"  // GCC does not know the next one
+#pragma GCC diagnostic ignored "-Wkeyword-macro"
 #define class class_  // a member's name
 #include <linux/virtio_net.h>
 #undef class
+#pragma GCC diagnostic pop
 #include <linux/virtio_pci.h>
 #include <linux/virtio_ring.h>
 

@@ -26,14 +26,19 @@ std::span<iovec> drop_front(std::span<iovec> list, size_t bytes) {
   return list;
 }
 
-std::vector<iovec> copy_front(std::span<const iovec> list, size_t bytes) {
-  std::vector<iovec> front;
+std::vector<iovec> copy_front(std::span<const iovec> list, size_t bytes) { return copy_range(list, 0, bytes); }
+
+std::vector<iovec> copy_range(std::span<const iovec> list, size_t offset, size_t bytes) {
+  std::vector<iovec> range;
   for (const iovec& buffer : list) {
-    if (bytes == 0 || front.size() == IOV_MAX) break;
-    front.push_back({buffer.iov_base, std::min(buffer.iov_len, bytes)});
-    bytes -= front.back().iov_len;
+    if (bytes == 0 || range.size() == IOV_MAX) break;
+    const size_t skipped = std::min(offset, buffer.iov_len);
+    offset -= skipped;
+    if (skipped == buffer.iov_len) continue;
+    range.push_back({static_cast<std::byte*>(buffer.iov_base) + skipped, std::min(buffer.iov_len - skipped, bytes)});
+    bytes -= range.back().iov_len;
   }
-  return front;
+  return range;
 }
 
 void gather(std::span<const iovec> from, std::span<std::byte> to) {

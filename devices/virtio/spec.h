@@ -7,6 +7,7 @@
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_console.h>
+#include <linux/virtio_fs.h>
 #include <linux/virtio_ids.h>
 #define VIRTIO_NET_NO_LEGACY
 #pragma GCC diagnostic push

@@ -1,0 +1,25 @@
+// ShareConfig: what `--share` and `--rootfs` say.
+//
+//   DIR[:TAG][,ro]
+//
+// A comma in the directory's name is doubled, as for disks; a colon needs TAG behind it.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace vmm {
+
+struct ShareConfig {
+  static constexpr size_t kMaxTag = 36;  // virtio 1.2 §5.11.4
+
+  std::string path;
+  std::string tag;  // by which the guest mounts it; empty: not said
+  bool read_only = false;
+
+  // Throws Error for what it does not understand. `flag` is the one it was given to.
+  static ShareConfig parse(std::string_view flag, std::string_view text);
+};
+
+}  // namespace vmm

@@ -112,6 +112,7 @@ static void mount_root(void) {
 }
 
 static void enter_root(void) {
+  mkdir("/root/dev", 0755);  // a directory of somebody's may have none
   if (mount("/dev", "/root/dev", NULL, MS_MOVE, NULL) && mount("dev", "/root/dev", "devtmpfs", 0, NULL)) die("/dev");
   umount2("/proc", MNT_DETACH);
   umount2("/sys", MNT_DETACH);

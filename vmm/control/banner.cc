@@ -57,6 +57,7 @@ void print_banner(const MachineConfig& config, const Backends& backends, const s
   }
   if (backends.disks.size() > kDisksNamed) line += fmt::format(" and {} more", backends.disks.size() - kDisksNamed);
   for (const Network& network : backends.networks) line += fmt::format(" | net {}", network.backend->describe());
+  if (config.rootfs) line += fmt::format(" | / {}", backends.shares.front()->describe());
   log_info("{}", line);
   for (const std::string& warning : backends.kernel.info().warnings) log_warn("the kernel {}", warning);
   if (backends.stdio() == nullptr) return;
@@ -103,6 +104,10 @@ std::string describe_machine(const MachineConfig& config, const Backends& backen
     const bool random = !net.mac && net.kind != NetConfig::Kind::kUser && net.kind != NetConfig::Kind::kTap;
     const std::string mac = random ? "chosen at start" : mac_for(net, i).text();
     row("network", net.kind == NetConfig::Kind::kNone ? "none" : fmt::format("{}, address {}", net.describe(), mac));
+  }
+  for (const auto& share : backends.shares) {
+    const bool is_root = config.rootfs && share == backends.shares.front();
+    row(is_root ? "root" : "share", fmt::format("{} {}", share->tag(), share->describe()));
   }
   for (size_t i = 0; i < config.serial.size(); ++i)
     row("serial", fmt::format("ttyS{} {}", i, kind_text(config.serial[i])));

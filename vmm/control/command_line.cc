@@ -9,6 +9,7 @@
 #include <array>
 #include <charconv>
 #include <cstdlib>
+#include <filesystem>
 #include <iterator>
 #include <utility>
 
@@ -38,8 +39,9 @@ The machine
   --disk F[,OPTIONS]   a disk (repeat): ro ephemeral direct serial=S queues=N block-size=N sparse=off
   --net NETWORK        a card (repeat): user[,fwd=2222:22] (no privileges; ssh -p 2222 root@127.0.0.1),
                        tap=NAME[,queues=N], tap-fd=N, socket=PATH, none; mac=A filter=on pcap=F [none]
-  --no-rng             without virtio-rng
-  --debug-exit PORT    a port whose write of V ends the run with status (V << 1) | 1
+  --rootfs DIR[,ro]    a directory as the root file system [with CMD and no disk: /,ro]
+  --share DIR[:TAG][,ro]  a directory for mount -t virtiofs TAG /mnt (repeat) [share, share1..]
+  --debug-exit PORT    a port whose write of V ends the run with status (V << 1) | 1; --no-rng
 Consoles, and what CMD gets
   --serial KIND        stdio, file=F, pty, unix=F, tcp=HOST:PORT, null; then ,ts ,log=F (repeat) [stdio]
   --console KIND       the same as a virtio console (hvc0), with window size (repeat)
@@ -149,6 +151,24 @@ std::vector<std::string> default_environment() {
   return variables;
 }
 
+// Where a command starts whose root is the host's: where we are, unless the guest has something of its own there.
+std::string starting_directory() {
+  constexpr std::array<std::string_view, 6> kOfTheGuest{"/dev", "/proc", "/run", "/sys", "/tmp", "/var/tmp"};
+  std::error_code error;
+  const std::string here = std::filesystem::current_path(error).string();
+  const bool hidden = std::ranges::any_of(
+      kOfTheGuest, [&](std::string_view place) { return (here + "/").starts_with(std::string(place) + "/"); });
+  return error || hidden ? "/" : here;
+}
+
+void name_shares(MachineConfig& machine) {
+  if (machine.rootfs && machine.rootfs->tag.empty()) machine.rootfs->tag = "root";
+  for (size_t i = 0; i < machine.shares.size(); ++i) {
+    std::string& tag = machine.shares[i].tag;
+    if (tag.empty()) tag = i == 0 ? "share" : fmt::format("share{}", i);
+  }
+}
+
 // What stands after `--`.
 void take_command(CommandLine& line, bool has_command, std::vector<std::string> words) {
   MachineConfig& machine = line.machine;
@@ -161,8 +181,11 @@ void take_command(CommandLine& line, bool has_command, std::vector<std::string> 
   if (machine.initrd_kind == InitrdKind::kFile || machine.initrd_kind == InitrdKind::kNone) {
     throw Error("a command is run by an initrd that vmm makes, not by one of yours", "leave --initrd out");
   }
-  if (machine.disks.empty()) throw Error("a command needs a root file system", "--disk rootfs.img");
   machine.initrd_kind = InitrdKind::kMade;
+  if (machine.disks.empty() && !machine.rootfs) {
+    machine.rootfs = ShareConfig{.path = "/", .read_only = true};
+    if (line.directory.empty()) line.directory = starting_directory();
+  }
   std::vector<std::string> environment = default_environment();
   std::ranges::move(line.environment, std::back_inserter(environment));
   machine.command = CommandConfig{.words = std::move(words),
@@ -200,6 +223,8 @@ void add_run_flags(CLI::App& app, CommandLine& line) {
   });
   flag("--disk", [&](const std::string& value) { machine.disks.push_back(DiskConfig::parse(value)); });
   flag("--net", [&](const std::string& value) { machine.nets.push_back(NetConfig::parse(value)); });
+  flag("--rootfs", [&](const std::string& value) { machine.rootfs = ShareConfig::parse("--rootfs", value); });
+  flag("--share", [&](const std::string& value) { machine.shares.push_back(ShareConfig::parse("--share", value)); });
   flag("--serial", [&](const std::string& value) { machine.serial.push_back(CharConfig::parse(value)); });
   flag("--console", [&](const std::string& value) { machine.consoles.push_back(parse_console(value)); });
   flag("--escape", [&](const std::string& value) { line.escape = value; });
@@ -268,6 +293,7 @@ void parse_run(CommandLine& line, std::vector<std::string> arguments) {
   take_command(line, has_command, std::move(command));
   // A command may well succeed on a kernel that is falling apart.
   if (has_command && line.fail_on.empty()) line.fail_on.emplace_back("oops,kasan,lockup");
+  name_shares(line.machine);
   default_consoles(line.machine);
   validate(line.machine);
 }

@@ -36,6 +36,8 @@ constexpr auto kEquivalents = std::to_array<Equivalent>({
     {"-action", "--on-reset and --on-panic"},
     {"-S", "--paused"},
     {"-name", "--name"},
+    {"-virtfs", "--share DIR[:TAG][,ro]"},
+    {"-fsdev", "--share DIR[:TAG][,ro]"},
     {"-D", "--log"},
     {"-machine", "leave it out: there is one machine"},
     {"-M", "leave it out: there is one machine"},
@@ -59,12 +61,16 @@ constexpr auto kEquivalents = std::to_array<Equivalent>({
     {"-n", "--net"},
     {"--network", "--net"},
     {"--smp", "--cpus"},
+    {"--fs", "--share DIR[:TAG][,ro]"},
+    {"--shared-dir", "--share DIR[:TAG][,ro]"},
+    {"--9p", "--share DIR[:TAG][,ro]"},
+    {"--root", "--rootfs DIR"},
+    {"--rodir", "--share DIR[:TAG],ro"},
+    {"--rwdir", "--share DIR[:TAG]"},
 });
 
 // Of the interface, and refused until they do what they say.
 constexpr auto kUnbuiltFlags = std::to_array<std::string_view>({
-    "--share",
-    "--rootfs",
     "--boot-timeout",
     "--gdb",
     "--vmcore",

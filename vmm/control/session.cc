@@ -354,7 +354,11 @@ Outcome Session::final_outcome() const {
   const double seconds = console != nullptr ? console->panicked_at.count() : findings_->panic->seconds;
   Outcome panic{Outcome::Kind::kPanic, panic_exit_code(reason),
                 fmt::format("kernel panic at {:.2f} s: {}", seconds, reason)};
-  if (panic.exit_code == exit_code::kNoRoot && !backends_.disks.empty() && !machine_->disks_were_driven()) {
+  if (panic.exit_code == exit_code::kNoRoot && config_.rootfs) {
+    panic.details =
+        "  fix: if virtio-fs is not built into this kernel, name its modules with --modules DIR, or take one with "
+        "CONFIG_VIRTIO_FS=y";
+  } else if (panic.exit_code == exit_code::kNoRoot && !backends_.disks.empty() && !machine_->disks_were_driven()) {
     panic.details =
         "  no driver took the disk: this kernel has no built-in virtio_blk and virtio_pci\n"
         "  fix: name the folder of its modules with --modules, or pass an initrd with --initrd";

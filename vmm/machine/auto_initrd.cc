@@ -145,6 +145,7 @@ WantedModules modules_for(const MachineConfig& config) {
     // One that is not recognised may yet be known to the kernel.
     if (const auto found = file_system_on(config.disks.front().path)) wanted.helpful.push_back(*found);
   }
+  if (config.rootfs || !config.shares.empty()) wanted.required.emplace_back("virtiofs");
   if (config.command || !config.consoles.empty()) wanted.required.emplace_back("virtio_console");
   return wanted;
 }
@@ -164,9 +165,9 @@ std::optional<std::string> file_system_on(const std::string& path) {
 }
 
 bool needs_initrd(const MachineConfig& config, const std::string& release) {
-  if (config.disks.empty()) return false;
+  if (config.disks.empty() && !config.rootfs) return false;
   const auto modules = find_modules(config, release);
-  const auto files = modules ? modules->files_for("virtio_blk") : std::nullopt;
+  const auto files = modules ? modules->files_for(config.rootfs ? "virtiofs" : "virtio_blk") : std::nullopt;
   return files && !files->empty();
 }
 

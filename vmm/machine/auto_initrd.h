@@ -22,7 +22,7 @@ WantedModules modules_for(const MachineConfig& config);
 // more hangs on it than which module is taken along.
 std::optional<std::string> file_system_on(const std::string& path);
 
-// Whether this kernel has the driver of its disks as a module that we can find, which it cannot load from them.
+// Whether this kernel has the driver of its root as a module that we can find, which it cannot load from there.
 bool needs_initrd(const MachineConfig& config, const std::string& release);
 
 // A memfd with the archive. `release` is the kernel's, as in `uname -r`; without a folder of modules for it everything

@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "devices/backends/disk.h"
+#include "devices/backends/shared_folder.h"
 #include "vmm/core/error.h"
 #include "vmm/core/log.h"
 #include "vmm/machine/auto_initrd.h"
@@ -52,6 +53,9 @@ Backends::Backends(EventLoop& loop, const MachineConfig& config)
     if (net.kind == NetConfig::Kind::kNone) continue;
     networks.push_back({open_net(loop, net), mac_for(net, networks.size())});
   }
+  const std::vector<ShareConfig> shared = shared_directories(config);
+  const size_t budget = shared.empty() ? 0 : SharedFolder::descriptor_budget(shared.size());
+  for (const ShareConfig& share : shared) shares.push_back(std::make_unique<SharedFolder>(loop, share, budget));
   open_consoles(config.serial, serial);
   open_consoles(config.consoles, consoles);
   if (config.command) command = std::make_unique<GuestCommand>(loop, *config.command, GuestCommand::Streams());

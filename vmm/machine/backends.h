@@ -13,6 +13,7 @@
 #include "devices/backends/io_engine.h"
 #include "devices/backends/mac_address.h"
 #include "devices/backends/net_backend.h"
+#include "devices/backends/share_backend.h"
 #include "devices/legacy/rtc_cmos.h"
 #include "firmware/kernel_file.h"
 #include "vmm/core/event_loop.h"
@@ -39,10 +40,11 @@ class Backends {
   // In the order of the configuration.
   std::vector<std::unique_ptr<CharStream>> serial;
   std::vector<std::unique_ptr<CharStream>> consoles;
-  std::unique_ptr<GuestCommand> command;             // null: none
-  std::vector<Network> networks;                     // without `none`
-  std::unique_ptr<IoEngine> io_engine;               // null: no disks
-  std::vector<std::unique_ptr<BlockBackend>> disks;  // they end before the engine that serves them
+  std::unique_ptr<GuestCommand> command;              // null: none
+  std::vector<std::unique_ptr<ShareBackend>> shares;  // as shared_directories() has them
+  std::vector<Network> networks;                      // without `none`
+  std::unique_ptr<IoEngine> io_engine;                // null: no disks
+  std::vector<std::unique_ptr<BlockBackend>> disks;   // they end before the engine that serves them
 
   // The console on the standard streams, if there is one.
   CharStream* stdio() const { return stdio_; }

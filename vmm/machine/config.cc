@@ -38,6 +38,17 @@ bool said(const MachineConfig& config, std::string_view key) {
   });
 }
 
+void require_different_tags(const MachineConfig& config) {
+  std::vector<std::string> tags;
+  for (const ShareConfig& share : shared_directories(config)) {
+    if (std::ranges::find(tags, share.tag) != tags.end()) {
+      throw Error(fmt::format("two shared directories are both called '{}'", share.tag),
+                  fmt::format("--share {}:ANOTHER-NAME", share.path));
+    }
+    tags.push_back(share.tag);
+  }
+}
+
 }  // namespace
 
 void validate(const MachineConfig& config) {
@@ -58,6 +69,7 @@ void validate(const MachineConfig& config) {
   }
   require_one_stdio(config);
   require_none_alone(config);
+  require_different_tags(config);
 }
 
 std::string kernel_command_line(const MachineConfig& config, KernelKind kind) {
@@ -71,13 +83,25 @@ std::string kernel_command_line(const MachineConfig& config, KernelKind kind) {
     const bool serial_is_stdio = !config.serial.empty() && config.serial.front().kind == CharConfig::Kind::kStdio;
     if (serial_is_stdio) std::ranges::reverse(words);
   }
-  if (linux && !config.disks.empty() && !said(config, "root=")) {
-    words.emplace_back(config.disks.front().read_only ? "root=/dev/vda ro" : "root=/dev/vda rw");
+  if (linux && !said(config, "root=")) {
+    if (config.rootfs) {
+      words.push_back(
+          fmt::format("rootfstype=virtiofs root={} {}", config.rootfs->tag, config.rootfs->read_only ? "ro" : "rw"));
+    } else if (!config.disks.empty()) {
+      words.emplace_back(config.disks.front().read_only ? "root=/dev/vda ro" : "root=/dev/vda rw");
+    }
   }
   for (const std::string& text : config.append) {
     if (!text.empty()) words.push_back(text);
   }
   return fmt::format("{}", fmt::join(words, " "));
+}
+
+std::vector<ShareConfig> shared_directories(const MachineConfig& config) {
+  std::vector<ShareConfig> all;
+  if (config.rootfs) all.push_back(*config.rootfs);
+  all.insert(all.end(), config.shares.begin(), config.shares.end());
+  return all;
 }
 
 std::string disk_name(size_t index) {

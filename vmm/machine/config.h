@@ -13,13 +13,14 @@
 #include "devices/backends/disk.h"
 #include "devices/backends/io_engine.h"
 #include "devices/backends/net.h"
+#include "devices/backends/share_config.h"
 #include "firmware/boot.h"
 
 namespace vmm {
 
 enum class OnReset { kExit, kReboot, kPause };
 
-// kMade is one that vmm makes (auto_initrd.h), which kAsNeeded does when the kernel cannot reach its root disk without.
+// kMade is one that vmm makes (auto_initrd.h), which kAsNeeded does when the kernel cannot reach its root without.
 enum class InitrdKind { kAsNeeded, kNone, kFile, kMade };
 
 struct CommandConfig {
@@ -39,9 +40,11 @@ struct MachineConfig {
   uint64_t memory = uint64_t{1} << 30;  // bytes
   std::string cpu = "host";             // kvm/x86_64/cpu_model.h
   std::vector<DiskConfig> disks;
-  std::vector<NetConfig> nets;       // a network card each; one that is `none` stands alone
-  std::vector<CharConfig> serial;    // COM1..COM4
-  std::vector<CharConfig> consoles;  // virtio consoles: hvc0..
+  std::vector<NetConfig> nets;        // a network card each; one that is `none` stands alone
+  std::optional<ShareConfig> rootfs;  // a directory that is the root file system
+  std::vector<ShareConfig> shares;    // directories to be mounted by their tags
+  std::vector<CharConfig> serial;     // COM1..COM4
+  std::vector<CharConfig> consoles;   // virtio consoles: hvc0..
   IoEngine::Kind io_engine = IoEngine::Kind::kAuto;
   OnReset on_reset = OnReset::kExit;
   bool paused = false;
@@ -64,6 +67,9 @@ void validate(const MachineConfig& config);
 
 // The kernel command line: for Linux the defaults that suit the machine, then --append; or --cmdline-only alone.
 std::string kernel_command_line(const MachineConfig& config, KernelKind kind);
+
+// All directories that are shared, the root first.
+std::vector<ShareConfig> shared_directories(const MachineConfig& config);
 
 // The Linux name of the disk with this number: vda, vdb, ..., vdz, vdaa.
 std::string disk_name(size_t index);

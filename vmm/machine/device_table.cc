@@ -3,6 +3,7 @@
 
 #include "devices/virtio/block.h"
 #include "devices/virtio/console.h"
+#include "devices/virtio/fs.h"
 #include "devices/virtio/net.h"
 #include "devices/virtio/rng.h"
 
@@ -46,6 +47,12 @@ Devices make_consoles(const MachineConfig& config, const Backends& backends) {
   return devices;
 }
 
+Devices make_shares(const MachineConfig&, const Backends& backends) {
+  Devices devices;
+  for (const auto& share : backends.shares) devices.push_back(std::make_unique<VirtioFs>(*share));
+  return devices;
+}
+
 Devices make_rng(const MachineConfig& config, const Backends&) {
   Devices devices;
   if (config.rng) devices.push_back(std::make_unique<VirtioRng>());
@@ -53,10 +60,8 @@ Devices make_rng(const MachineConfig& config, const Backends&) {
 }
 
 constexpr DeviceKind kTable[] = {
-    {"virtio-blk", make_disks},
-    {"virtio-console", make_consoles},
-    {"virtio-net", make_networks},
-    {"virtio-rng", make_rng},
+    {"virtio-blk", make_disks},    {"virtio-fs", make_shares}, {"virtio-console", make_consoles},
+    {"virtio-net", make_networks}, {"virtio-rng", make_rng},
 };
 
 }  // namespace

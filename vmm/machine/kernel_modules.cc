@@ -6,7 +6,7 @@
 
 #include <algorithm>
 #include <fstream>
-#include <ranges>
+#include <iterator>
 #include <sstream>
 
 namespace vmm {
@@ -60,7 +60,8 @@ std::optional<std::vector<std::string>> KernelModules::files_for(std::string_vie
   }
   // Each line lists what it needs in the order opposite to loading: the module itself first.
   std::vector<std::string> paths;
-  for (const std::string& file : std::views::reverse(found->second)) paths.push_back(folder_ + "/" + file);
+  std::transform(found->second.rbegin(), found->second.rend(), std::back_inserter(paths),
+                 [this](const std::string& file) { return folder_ + "/" + file; });
   return paths;
 }
 

@@ -126,7 +126,7 @@ TEST_CASE("command line: QEMU's options are answered with their equivalents", "[
 }
 
 TEST_CASE("command line: what is not built yet is refused, never ignored", "[cli]") {
-  const std::string flag = GENERATE("--share .", "--gdb unix:x", "--boot-timeout 5", "--on-panic gdb", "--vmcore v");
+  const std::string flag = GENERATE("--gdb unix:x", "--boot-timeout 5", "--on-panic gdb", "--vmcore v");
   CHECK_THAT(refusal("--kernel k " + flag).what, Contains("not built yet"));
   const std::string verb = GENERATE("test", "debug", "why x", "snapshot x", "dmesg x");
   CHECK_THAT(refusal(verb).what, Contains("not built yet"));
@@ -148,11 +148,41 @@ TEST_CASE("command line: what does not go with a command, or without one, is ref
   CHECK_THAT(refusal("--kernel k --disk d --").what, Contains("no command"));
   CHECK_THAT(refusal("--kernel k --disk d --initrd i -- true").what, Contains("initrd"));
   CHECK_THAT(refusal("--kernel k --disk d --serial stdio -- true").what, Contains("standard streams"));
-  CHECK_THAT(refusal("--kernel k -- true").what, Contains("root file system"));
   CHECK_THAT(refusal("--kernel k --env A=1").what, Contains("--env"));
   CHECK_THAT(refusal("--kernel k --cwd /").what, Contains("--cwd"));
   CHECK_THAT(refusal("--kernel k --disk d --env NO_SUCH_VARIABLE_HERE -- true").what,
              Contains("NO_SUCH_VARIABLE_HERE"));
+}
+
+TEST_CASE("command line: a command without a disk has the host's root, read-only, and starts where we are", "[cli]") {
+  const MachineConfig machine = parse("--kernel k -- true").machine;
+  REQUIRE(machine.rootfs);
+  CHECK(machine.rootfs->path == "/");
+  CHECK(machine.rootfs->read_only);
+  CHECK(machine.rootfs->tag == "root");
+  CHECK(machine.initrd_kind == InitrdKind::kMade);
+  CHECK(parse("--kernel k --cwd /srv -- true").machine.command->directory == "/srv");
+  CHECK_FALSE(parse("--kernel k --disk d -- true").machine.rootfs);
+  CHECK(parse("--kernel k --disk d -- true").machine.command->directory == "/");
+  CHECK_FALSE(parse("--kernel k --rootfs . -- true").machine.rootfs->read_only);
+}
+
+TEST_CASE("command line: the root may be a directory", "[cli]") {
+  const MachineConfig machine = parse("--kernel k --rootfs tree,ro").machine;
+  CHECK(machine.rootfs->path == "tree");
+  CHECK(machine.rootfs->read_only);
+  CHECK(machine.initrd_kind == InitrdKind::kAsNeeded);
+}
+
+TEST_CASE("command line: shared directories have different tags", "[cli]") {
+  const MachineConfig machine = parse("--kernel k --share a --share b:data,ro --share c").machine;
+  REQUIRE(machine.shares.size() == 3);
+  CHECK(machine.shares[0].tag == "share");
+  CHECK(machine.shares[1].tag == "data");
+  CHECK(machine.shares[1].read_only);
+  CHECK(machine.shares[2].tag == "share2");
+  CHECK_THAT(refusal("--kernel k --share a:x --share b:x").what, Contains("both called 'x'"));
+  CHECK_THAT(refusal("--kernel k --share a,rw").what, Contains("'rw'"));
 }
 
 TEST_CASE("command line: unknown words are refused with what may be meant", "[cli]") {

@@ -1,6 +1,7 @@
 // The initrd that vmm makes: what is taken along, and what is missed by name.
 #include "vmm/machine/auto_initrd.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <fstream>
@@ -50,6 +51,18 @@ TEST_CASE("auto initrd: it holds init, the modules and their order", "[initrd]")
   const std::string archive = archive_of(make_initrd(config, "6.1.0"));
   CHECK_THAT(archive, Contains("content of virtio_pci.ko") && Contains("virtio_pci.ko\nvirtio_console.ko\n") &&
                           Contains(kOrder) && Contains("init") && Contains("command") && !Contains("other.ko"));
+}
+
+TEST_CASE("auto initrd: a shared directory needs virtiofs", "[initrd]") {
+  MachineConfig config;
+  CHECK(std::ranges::count(modules_for(config).required, "virtiofs") == 0);
+  config.rootfs = ShareConfig{.path = "/", .tag = "root"};
+  CHECK(std::ranges::count(modules_for(config).required, "virtiofs") == 1);
+  const Modules modules({"virtio_pci.ko", "virtiofs.ko"});
+  config.modules = modules.root.path();
+  CHECK(needs_initrd(config, "6.1.0"));
+  config.rootfs.reset();
+  CHECK_FALSE(needs_initrd(config, "6.1.0"));
 }
 
 TEST_CASE("auto initrd: a driver that is nowhere is named", "[initrd]") {

@@ -29,6 +29,15 @@ TEST_CASE("config: a read-only root disk is mounted read-only", "[config]") {
   CHECK(kernel_command_line(config, KernelKind::kBzImage) == "console=ttyS0 root=/dev/vda ro");
 }
 
+TEST_CASE("config: a directory as the root goes before a disk", "[config]") {
+  MachineConfig config = terminal();
+  config.disks.push_back(DiskConfig::parse("x"));
+  config.rootfs = ShareConfig{.path = "tree", .tag = "root"};
+  CHECK(kernel_command_line(config, KernelKind::kBzImage) == "console=ttyS0 rootfstype=virtiofs root=root rw");
+  config.rootfs->read_only = true;
+  CHECK(kernel_command_line(config, KernelKind::kBzImage) == "console=ttyS0 rootfstype=virtiofs root=root ro");
+}
+
 TEST_CASE("config: what the user says of console and root replaces the default", "[config]") {
   MachineConfig config = terminal();
   config.disks.push_back(DiskConfig::parse("x"));

@@ -33,8 +33,9 @@ class Bench : public TransportDriver {
     transport_->plug(bus, kBar, nullptr, 0);
   }
   ~Bench() {
-    transport_->stop([] {});
-    settle();
+    bool stopped = false;
+    transport_->stop([&] { stopped = true; });
+    while (!stopped) settle();
   }
 
   // Runs the loop until the device is quiet, disk requests included.
@@ -56,7 +57,8 @@ class Bench : public TransportDriver {
   }
   void reset() {
     write<uint8_t>(VIRTIO_PCI_COMMON_STATUS, 0);
-    settle();
+    // A backend's thread may take its time.
+    for (int i = 0; i < 1000 && status() != 0; ++i) settle();
     for (uint16_t queue = 0; queue < queues(); ++queue) host_.memory().slice({ring(queue)}, 0x3000)->fill(std::byte{0});
   }
 
@@ -78,6 +80,7 @@ class Bench : public TransportDriver {
     config_.kernel = files_.file("kernel", flat_multiboot({.load_addr = 1 << 20}, "code"));
     config_.disks.push_back(DiskConfig::parse(files_.file("disk", std::string(1 << 20, 'd'))));
     config_.nets.push_back(NetConfig::parse("socket=" + files_("net")));
+    config_.shares = {{.path = files_("."), .tag = "share"}};
     config_.serial.push_back(CharConfig::parse("null"));
     config_.consoles = {CharConfig::parse("null"), CharConfig::parse("null")};
     return config_;

@@ -24,9 +24,9 @@ struct Fixture {
     guest.gid = ::getegid();
     guest.init();
   }
-  void put(const std::string& name, const std::string& text) const { std::ofstream(place.file(name)) << text; }
+  void put(const std::string& name, const std::string& text) const { std::ofstream(place(name)) << text; }
   std::string content(const std::string& name) const {
-    std::ifstream file(place.file(name));
+    std::ifstream file(place(name));
     return {std::istreambuf_iterator<char>(file), {}};
   }
 

@@ -22,12 +22,12 @@ constexpr size_t kFiles = 64;
 
 struct Fixture {
   explicit Fixture(bool read_only = false, const Ownership& owner = Ownership::of_process())
-      : server(SharedTree(place.file("shared"), kFiles, owner), read_only) {
+      : server(SharedTree(place("shared"), kFiles, owner), read_only) {
     guest.uid = ::geteuid();
     guest.gid = ::getegid();
     guest.init();
   }
-  std::string shared(const std::string& name) const { return place.file("shared/" + name); }
+  std::string shared(const std::string& name) const { return place("shared/" + name); }
   static void write(const std::string& path, const std::string& text) { std::ofstream(path) << text; }
   static std::string content(const std::string& path) {
     std::ifstream file(path);
@@ -36,8 +36,8 @@ struct Fixture {
 
   struct Place : TempDirectory {
     Place() {
-      fs::create_directory(file("shared"));
-      write(file("secret"), "secret");
+      fs::create_directory((*this)("shared"));
+      write((*this)("secret"), "secret");
     }
   } place;
   FuseServer server;
@@ -104,9 +104,9 @@ TEST_CASE("share: a symlink is text, and is never followed on the host", "[share
   CHECK(f.guest.tell(FUSE_LOOKUP, f.guest.look_up("up"), Text("secret")) == ENOTDIR);
   f.guest.tell(FUSE_SETATTR, out, fuse_setattr_in{.valid = FATTR_MODE, .mode = 0777});
   struct stat secret {};
-  ::stat(f.place.file("secret").c_str(), &secret);
+  ::stat(f.place("secret").c_str(), &secret);
   CHECK((secret.st_mode & 0111) == 0);
-  CHECK(Fixture::content(f.place.file("secret")) == "secret");
+  CHECK(Fixture::content(f.place("secret")) == "secret");
 }
 
 TEST_CASE("share: a directory that is moved out is no way out", "[share][escape]") {
@@ -116,28 +116,28 @@ TEST_CASE("share: a directory that is moved out is no way out", "[share][escape]
   const uint64_t inner = f.guest.look_up("inner");
   const uint64_t file = f.guest.look_up("file", inner);
   const uint64_t handle = f.guest.open(file, O_RDONLY);
-  fs::rename(f.shared("inner"), f.place.file("outside"));
+  fs::rename(f.shared("inner"), f.place("outside"));
   CHECK(f.guest.tell(FUSE_LOOKUP, inner, Text("file")) == ESTALE);
   CHECK(f.guest.tell(FUSE_MKDIR, inner, fuse_mkdir_in{.mode = 0700}, Text("new")) == ESTALE);
   CHECK(f.guest.tell(FUSE_OPENDIR, inner, fuse_open_in{}) == ESTALE);
   CHECK(f.guest.tell(FUSE_OPEN, file, fuse_open_in{.flags = O_RDONLY}) == ESTALE);
   CHECK(f.guest.tell(FUSE_SETATTR, file, fuse_setattr_in{.valid = FATTR_SIZE}) == ESTALE);
   CHECK(f.guest.read(file, handle, 0, 100) == "inside");  // what is open stays open, as everywhere
-  CHECK(Fixture::content(f.place.file("outside/file")) == "inside");
+  CHECK(Fixture::content(f.place("outside/file")) == "inside");
 }
 
 TEST_CASE("share: a directory beside it whose name begins alike is outside", "[share][escape]") {
   Fixture f;
   fs::create_directory(f.shared("inner"));
   const uint64_t inner = f.guest.look_up("inner");
-  fs::rename(f.shared("inner"), f.place.file("shared-not"));
+  fs::rename(f.shared("inner"), f.place("shared-not"));
   CHECK(f.guest.tell(FUSE_OPENDIR, inner, fuse_open_in{}) == ESTALE);
 }
 
 TEST_CASE("share: the whole tree may be moved while it is shared", "[share]") {
   Fixture f;
   Fixture::write(f.shared("file"), "x");
-  fs::rename(f.place.file("shared"), f.place.file("moved"));
+  fs::rename(f.place("shared"), f.place("moved"));
   CHECK(f.guest.look_up("file") != 0);
 }
 
@@ -193,7 +193,7 @@ TEST_CASE("share: directories, links and names are made, moved and removed", "[s
   CHECK(f.guest.tell(FUSE_RMDIR, FUSE_ROOT_ID, Text("folder")) == ENOTEMPTY);
   for (const char* name : {"moved", "link", "soft"}) CHECK(f.guest.tell(FUSE_UNLINK, folder, Text(name)) == 0);
   CHECK(f.guest.tell(FUSE_RMDIR, FUSE_ROOT_ID, Text("folder")) == 0);
-  CHECK(fs::is_empty(f.place.file("shared")));
+  CHECK(fs::is_empty(f.place("shared")));
 }
 
 TEST_CASE("share: a read-only one refuses whatever changes it", "[share]") {

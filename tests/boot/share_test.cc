@@ -1,0 +1,100 @@
+// Shared directories with real kernels: mounted, as the root, and as the host's own root.
+#include <sys/utsname.h>
+
+#include <catch2/catch.hpp>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "tests/support/guests.h"
+#include "tests/support/temp_file.h"
+
+using namespace vmm::test;
+using Catch::Matchers::Contains;
+namespace fs = std::filesystem;
+
+namespace {
+
+// A command in the tiny guest's root disk, with a directory mounted at /mnt.
+Words with_share(const std::string& directory, const std::string& script) {
+  return small_kernel() + Words{"--disk",  tiny_disk() + ",ephemeral",
+                                "--share", directory,
+                                "--",      "sh",
+                                "-c",      "mkdir -p /mnt && mount -t virtiofs share /mnt && cd /mnt && " + script};
+}
+
+std::string content(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+}  // namespace
+
+TEST_CASE("share: the guest reads, writes, lists and renames in it", "[boot][share]") {
+  const TempDirectory place;
+  std::ofstream(place("from-host")) << "hello\n";
+  TestVm vm(with_share(place.path(),
+                       "cat from-host && echo world >from-guest && mkdir -p a/b && mv from-guest a/b/moved && "
+                       "ln -s a/b/moved soft && cat soft && ls && rm from-host && stat -c %u a"));
+  CHECK(vm.wait_exit() == 0);
+  CHECK(vm.output() == "hello\nworld\na\nfrom-host\nsoft\n0\n");
+  CHECK(content(place("a/b/moved")) == "world\n");
+  CHECK_FALSE(fs::exists(place("from-host")));
+}
+
+TEST_CASE("share: ten megabytes arrive unchanged, both ways", "[boot][share]") {
+  const TempDirectory place;
+  REQUIRE(std::system(("head -c 10000000 /dev/urandom >" + place("data")).c_str()) == 0);
+  TestVm vm(with_share(place.path(),
+                       "cp data copy && sync && echo 3 >/proc/sys/vm/drop_caches && cmp data copy && "
+                       "dd if=data bs=1M skip=3 count=2 2>/dev/null | wc -c"));
+  CHECK(vm.wait_exit() == 0);
+  CHECK(vm.output() == "2097152\n");
+  CHECK(content(place("copy")) == content(place("data")));
+}
+
+TEST_CASE("share: a read-only one cannot be written, nor left", "[boot][share]") {
+  const TempDirectory place;
+  fs::create_directory(place("shared"));
+  std::ofstream(place("secret")) << "secret\n";
+  std::ofstream(place("shared/file")) << "x\n";
+  fs::create_symlink("../secret", place("shared/out"));
+  TestVm vm(with_share(place("shared") + ",ro",
+                       "{ echo y >file || echo refused; cat out || echo not found; cat ../secret || echo outside; }"));
+  CHECK(vm.wait_exit() == 0);
+  CHECK(vm.output() == "refused\nnot found\noutside\n");
+  CHECK(content(place("shared/file")) == "x\n");
+}
+
+TEST_CASE("share: a command without a disk runs in the host's root", "[boot][share]") {
+  TestVm vm(small_kernel() + Words{"--", "uname", "-n"});
+  CHECK(vm.wait_exit() == 0);
+  CHECK(vm.output() == "vmm\n");
+  TestVm writer(small_kernel() +
+                Words{"--", "sh", "-c", "echo x >/etc/new || echo x >/tmp/new && cat /tmp/new; ls /proc/1/exe"});
+  CHECK(writer.wait_exit() == 0);
+  CHECK(writer.output() == "x\n/proc/1/exe\n");
+  CHECK_THAT(writer.messages(), Contains("Read-only file system"));
+}
+
+TEST_CASE("share: a directory is the root, and keeps what was written", "[boot][share]") {
+  const TempDirectory place;
+  const std::string unpack =
+      "cd " + place.path() + " && zcat " + image("TINY", "initramfs.cpio.gz") + " | cpio -idm --quiet";
+  REQUIRE(std::system(unpack.c_str()) == 0);
+  TestVm command(small_kernel() + Words{"--rootfs", place.path(), "--", "sh", "-c", "echo kept >/root/kept"});
+  CHECK(command.wait_exit() == 0);
+  CHECK(content(place("root/kept")) == "kept\n");
+  TestVm vm(small_kernel() + Words{"--rootfs", place.path(), "--append", "init=/init"});
+  vm.wait_for("tiny: ready");
+  CHECK(vm.run("cat /root/kept") == "kept");
+  vm.send("poweroff -f\n");
+  CHECK(vm.wait_exit() == 0);
+}
+
+TEST_CASE("share: Debian's stock kernel mounts one with its own modules", "[boot][share]") {
+  TestVm vm(
+      {"--kernel", image("DEBIAN_KERNEL", "vmlinuz"), "--modules", image("DEBIAN_KERNEL", ""), "--", "uname", "-r"});
+  CHECK(vm.wait_exit() == 0);
+  CHECK_THAT(vm.output(), Contains("cloud-amd64"));
+}

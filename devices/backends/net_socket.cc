@@ -63,11 +63,19 @@ class SocketEndpoint : public NetEndpoint {
 
   // Leaves a connected peer_ or a listener_.
   void meet() {
+    constexpr int kTries = 100;  // each lost to another one who came first and has gone again
+    for (int tries = 0; !connect_or_listen(); ++tries) {
+      if (tries == kTries) refuse(path_, errno_text(EADDRINUSE));
+    }
+  }
+
+  // False when somebody else began to listen in between.
+  bool connect_or_listen() {
     UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (!socket) refuse(path_, errno_text(errno));
     if (::connect(socket.get(), address(), sizeof address_) == 0) {
       peer_ = std::move(socket);
-      return;
+      return true;
     }
     if (errno == ECONNREFUSED) {  // left behind by a program that died, or no socket at all
       struct stat status = {};
@@ -77,12 +85,22 @@ class SocketEndpoint : public NetEndpoint {
     } else if (errno != ENOENT) {
       refuse(path_, errno_text(errno));
     }
+    // A socket that is bound but does not listen yet refuses connections like a dead one, so it gets its name last.
+    const std::string temporary = fmt::format("{}.{}", path_, ::getpid());
+    const sockaddr_un place = address_of(temporary);
+    ::unlink(temporary.c_str());
     ::fchmod(socket.get(), 0600);  // becomes the mode of the file that bind() creates
-    if (::bind(socket.get(), address(), sizeof address_) < 0 || ::listen(socket.get(), 1) < 0) {
+    if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&place), sizeof place) < 0 ||
+        ::listen(socket.get(), 1) < 0) {
       refuse(path_, errno_text(errno));
     }
+    const int error = ::link(temporary.c_str(), path_.c_str()) < 0 ? errno : 0;
+    ::unlink(temporary.c_str());
+    if (error == EEXIST) return false;
+    if (error != 0) refuse(path_, errno_text(error));
     listener_ = std::move(socket);
     incoming_.emplace(loop_, listener_.get(), FdWatch::Event::kReadable, [this] { accept(); });
+    return true;
   }
 
   void proceed() {

@@ -10,7 +10,6 @@
 
 using namespace vmm::test;
 using Catch::Matchers::Contains;
-using std::chrono::seconds;
 
 namespace {
 
@@ -149,21 +148,4 @@ TEST_CASE("net: a user network gives an address, forwards a port, and outlives i
   CHECK(answers("two"));
   vm.send("exit\n");
   CHECK(vm.wait_exit() == 0);
-}
-
-TEST_CASE("net: Debian gets an address by itself, and its SSH answers at a port of the host", "[boot][net][debian]") {
-  TestVm vm(debian_kernel() +
-            Words{"--disk", image("DEBIAN", "rootfs.img") + ",ephemeral", "--net", "user,fwd=2222:22"});
-  vm.wait_for("login: ", seconds(300));
-  vm.send("root\n");
-  vm.wait_for("# ");
-  CHECK_THAT(vm.run("networkctl up 2>/dev/null; for i in $(seq 60); do ip -4 addr show | grep -q 10.0.2.15 && break; "
-                    "sleep 1; done; "
-                    "ip -4 addr show",
-                    seconds(200)),
-             Contains("10.0.2.15/24"));
-  CHECK_THAT(vm.run("ip route"), Contains("default via 10.0.2.2"));
-  CHECK(talk("127.0.0.1", 2222, "SSH-2.0-test\r\n").starts_with("SSH-2.0-OpenSSH"));
-  vm.send("poweroff\n");
-  CHECK(vm.wait_exit(seconds(200)) == 0);
 }

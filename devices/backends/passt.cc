@@ -89,6 +89,7 @@ Launch launch(const std::string& program, std::vector<std::string> words) {
   Launch started{.ours = UniqueFd(ends[0]), .words = UniqueFd(::memfd_create("passt", MFD_CLOEXEC))};
   const UniqueFd theirs(ends[1]);
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
 
@@ -130,7 +131,7 @@ std::string verdict(const Launch& started) {
   while (::waitpid(started.pid, &status, 0) < 0 && errno == EINTR) {
   }
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
-  const std::string said = last_words(started.words);
+  std::string said = last_words(started.words);
   if (!said.empty()) return said;
   return WIFSIGNALED(status) ? fmt::format("killed by signal {}", WTERMSIG(status))
                              : fmt::format("it ended with status {}", WEXITSTATUS(status));

@@ -110,22 +110,6 @@ TEST_CASE("net: a tap of two queues serves a guest of two CPUs", "[boot][net]") 
   CHECK(vm.wait_exit() == 0);
 }
 
-TEST_CASE("net: two machines talk over a socket", "[boot][net]") {
-  const TempDirectory files;
-  const Words words = small_kernel() + tiny_initramfs() + Words{"--net", "socket=" + files("net")};
-  TestVm one(words), two(words);
-  one.wait_for("tiny: ready");
-  two.wait_for("tiny: ready");
-  set_address(one, "10.1.1.1");
-  set_address(two, "10.1.1.2");
-  CHECK_THAT(one.run("ping -c 2 -W 20 10.1.1.2"), Contains("2 packets received"));
-  two.send("exit\n");
-  CHECK(two.wait_exit() == 0);
-  CHECK(wait_file(one, "/sys/class/net/eth0/carrier", "0") == "0");
-  one.send("exit\n");
-  CHECK(one.wait_exit() == 0);
-}
-
 TEST_CASE("net: a user network gives an address, forwards a port, and outlives its helper", "[boot][net]") {
   TestVm vm(small_kernel() + tiny_initramfs() + Words{"--net", "user,fwd=2222:22"});
   vm.wait_for_message("| net user, 127.0.0.1:2222 to 22");

@@ -12,7 +12,20 @@ using Catch::Matchers::Matches;
 
 namespace {
 
+constexpr auto kEscape = "\x01";
+
 Words debian(const std::string& command) { return debian_kernel() + Words{"--append", "tiny.run=\"" + command + "\""}; }
+
+// The lines that begin with the kernel's time stamp, from after `prefix`.
+std::vector<std::string> kernel_lines(const std::string& text, const std::string& prefix = {}) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) {
+    while (line.ends_with('\r')) line.pop_back();
+    if (line.starts_with(prefix + "[ ")) lines.push_back(line.substr(prefix.size()));
+  }
+  return lines;
+}
 
 std::string line_with(const std::string& text, const std::string& words) {
   std::istringstream stream(text);
@@ -42,6 +55,46 @@ TEST_CASE("black box: a panic is told with its log and the stack of every vCPU",
                                                             "write_sysrq_trigger < proc_reg_write < vfs_write < .*"));
   // The other one does what the panic made it do.
   CHECK_THAT(line_with(vm.messages(), "  vCPU "), Matches("  vCPU [01]: (in|halted in) [a-z0-9_.]+[+]0x.* < .*"));
+}
+
+TEST_CASE("black box: the log in memory equals the serial log of the same boot", "[boot][blackbox]") {
+  TestVm vm(debian_kernel() + Words{"--append", "ignore_loglevel sysrq_always_enabled"}, {.terminal = true});
+  vm.wait_for("tiny: ready");
+  vm.wait_for("# ");
+  vm.send(kEscape + std::string("m"));
+  vm.wait_for_message(" lines of log");
+  vm.settle(std::chrono::milliseconds(3000));
+  const std::vector<std::string> memory = kernel_lines(vm.messages(), "  | ");
+  const std::vector<std::string> serial = kernel_lines(vm.output());
+  REQUIRE(memory.size() > 200);
+  // The kernel may have gone on talking after the key.
+  REQUIRE(serial.size() >= memory.size());
+  for (size_t i = 0; i < memory.size(); ++i) CHECK(memory[i] == serial[i]);
+  vm.send(kEscape + std::string("x"));
+  CHECK(vm.wait_exit() == 130);
+}
+
+TEST_CASE("black box: the keys show stacks and a log that the console kept quiet about", "[boot][blackbox]") {
+  TestVm vm(debian_kernel() + Words{"--cpus", "2"}, {.terminal = true});
+  vm.wait_for("tiny: ready");
+  vm.wait_for("# ");
+  vm.settle(std::chrono::milliseconds(1000));
+  CHECK_THAT(vm.output(), !Contains("Linux version"));
+  vm.send(kEscape + std::string("m"));
+  vm.wait_for_message("Linux version");
+  vm.wait_for_message("Run /init as init process");
+  // An idle guest has its moments of work, too.
+  for (int tries = 0; tries < 20 && vm.messages().find(" < do_idle < ") == std::string::npos; ++tries) {
+    vm.send(kEscape + std::string("w"));
+    vm.wait_for_message("vmm: Linux 6.");
+    vm.wait_for_message("KASLR offset");
+    CHECK_THAT(vm.wait_for_message("  vCPU 1: "), Contains("  vCPU 0: "));
+    vm.settle(std::chrono::milliseconds(500));
+  }
+  CHECK_THAT(vm.messages(), Contains("halted in ") && Contains("default_idle") && Contains(" < do_idle < "));
+  CHECK(vm.run("echo on") == "on");  // it goes on
+  vm.send(kEscape + std::string("x"));
+  CHECK(vm.wait_exit() == 130);
 }
 
 TEST_CASE("black box: a timeout tells what the guest was about", "[boot][blackbox]") {

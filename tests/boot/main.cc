@@ -1,5 +1,5 @@
-// The main() of tests that start guests. Without a usable /dev/kvm they are skipped (77, as meson understands it); their
-// names are told all the same.
+// The main() of tests that start guests. Without a usable /dev/kvm they are skipped (77, as meson understands it);
+// their names are told all the same.
 #define CATCH_CONFIG_RUNNER
 #include <unistd.h>
 

@@ -10,6 +10,7 @@
 
 using namespace vmm::test;
 using Catch::Matchers::Contains;
+using std::chrono::seconds;
 
 namespace {
 
@@ -110,6 +111,22 @@ TEST_CASE("net: a tap of two queues serves a guest of two CPUs", "[boot][net]") 
   CHECK(vm.wait_exit() == 0);
 }
 
+TEST_CASE("net: two machines talk over a socket", "[boot][net]") {
+  const TempDirectory files;
+  const Words words = small_kernel() + tiny_initramfs() + Words{"--net", "socket=" + files("net")};
+  TestVm one(words), two(words);
+  one.wait_for("tiny: ready");
+  two.wait_for("tiny: ready");
+  set_address(one, "10.1.1.1");
+  set_address(two, "10.1.1.2");
+  CHECK_THAT(one.run("ping -c 2 -W 20 10.1.1.2"), Contains("2 packets received"));
+  two.send("exit\n");
+  CHECK(two.wait_exit() == 0);
+  CHECK(wait_file(one, "/sys/class/net/eth0/carrier", "0") == "0");
+  one.send("exit\n");
+  CHECK(one.wait_exit() == 0);
+}
+
 TEST_CASE("net: a user network gives an address, forwards a port, and outlives its helper", "[boot][net]") {
   TestVm vm(small_kernel() + tiny_initramfs() + Words{"--net", "user,fwd=2222:22"});
   vm.wait_for_message("| net user, 127.0.0.1:2222 to 22");
@@ -132,4 +149,21 @@ TEST_CASE("net: a user network gives an address, forwards a port, and outlives i
   CHECK(answers("two"));
   vm.send("exit\n");
   CHECK(vm.wait_exit() == 0);
+}
+
+TEST_CASE("net: Debian gets an address by itself, and its SSH answers at a port of the host", "[boot][net][debian]") {
+  TestVm vm(debian_kernel() +
+            Words{"--disk", image("DEBIAN", "rootfs.img") + ",ephemeral", "--net", "user,fwd=2222:22"});
+  vm.wait_for("login: ", seconds(300));
+  vm.send("root\n");
+  vm.wait_for("# ");
+  CHECK_THAT(vm.run("networkctl up 2>/dev/null; for i in $(seq 60); do ip -4 addr show | grep -q 10.0.2.15 && break; "
+                    "sleep 1; done; "
+                    "ip -4 addr show",
+                    seconds(200)),
+             Contains("10.0.2.15/24"));
+  CHECK_THAT(vm.run("ip route"), Contains("default via 10.0.2.2"));
+  CHECK(talk("127.0.0.1", 2222, "SSH-2.0-test\r\n").starts_with("SSH-2.0-OpenSSH"));
+  vm.send("poweroff\n");
+  CHECK(vm.wait_exit(seconds(200)) == 0);
 }

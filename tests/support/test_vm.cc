@@ -172,7 +172,8 @@ std::string TestVm::run(const std::string& command, std::chrono::seconds patienc
 }
 
 void TestVm::settle(std::chrono::milliseconds silence) {
-  for (size_t before = 0;;) {
+  const auto given_up = Clock::now() + kPatience;
+  for (size_t before = 0; Clock::now() < given_up;) {
     before = output_.text.size() + messages_.text.size();
     const auto deadline = Clock::now() + silence;
     do read_some(deadline);

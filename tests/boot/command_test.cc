@@ -33,6 +33,14 @@ TEST_CASE("command: a megabyte through the guest comes back unchanged, whoever i
   CHECK(vm.output() == std::string(1'000'000, 'x'));
 }
 
+TEST_CASE("command: a success whose output nobody reads is a timeout", "[boot][command]") {
+  // More than a pipe holds, less than vmm holds besides: the command itself ends.
+  TestVm vm(Words{"--timeout", "20"} + in_shell("head -c 100000 /dev/zero"));
+  CHECK(vm.wait_exit_unread() == 124);
+  CHECK_THAT(vm.messages(),
+             Contains("vmm: timed out after 20") && Contains("not all of the command's output was read"));
+}
+
 TEST_CASE("command: what cannot be run has the status of a shell, and is named", "[boot][command]") {
   TestVm missing(tiny_command({"no-such-command"}));
   CHECK(missing.wait_exit() == 127);

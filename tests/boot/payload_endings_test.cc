@@ -136,7 +136,7 @@ TEST_CASE("payload: a timeout ends a guest that spins, and says where", "[payloa
 TEST_CASE("payload: the idle timeout counts from the last output", "[payload]") {
   TestVm silent(payload("case=spin", {"--idle-timeout", "0.5"}));
   CHECK(silent.wait_exit() == 124);
-  CHECK_THAT(silent.messages(), Contains("vmm: no console output any more: timed out after "));
+  CHECK_THAT(silent.messages(), Contains("vmm: no output any more: timed out after "));
   TestVm talking(payload("case=flood kilobytes=16 status=3", {"--idle-timeout", "20"}));
   CHECK(talking.wait_exit() == debug_status(3));
 }

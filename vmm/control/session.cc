@@ -56,7 +56,7 @@ Session::Session(EventLoop& loop, const CommandLine& line, Backends& backends, E
                }),
       idle_timeout_(loop,
                     [this] {
-                      finish({Outcome::Kind::kTimeout, exit_code::kTimeout, "no console output any more: timed out"});
+                      finish({Outcome::Kind::kTimeout, exit_code::kTimeout, "no output any more: timed out"});
                     }),
       started_(Clock::now()) {
   for (const std::string& words : line.fail_on) judge_.fail_on(words);
@@ -77,7 +77,7 @@ Outcome Session::run() {
     loop_.run();
     deadline_.cancel();
     for (CharStream* stream : backends_.streams()) stream->flush(kDrainLimit);
-    if (backends_.command) backends_.command->drain(signals_.get());
+    drain_command();
     immediate_ = outcome_;
     look_for_causes();
     // The console's last words are known only now; a kernel that panics and reboots by itself has still panicked.
@@ -99,6 +99,10 @@ void Session::boot() {
   machine_.emplace(loop_, config_, backends_, [this](const Outcome& outcome) { guest_ended(outcome); });
   tell_window_size();
   machine_->start();
+  note_output();
+}
+
+void Session::note_output() {
   if (config_.idle_timeout.count() > 0) idle_timeout_.start(config_.idle_timeout);
 }
 
@@ -117,7 +121,7 @@ void Session::watch_consoles() {
       console.watch.feed(output);
       const bool now = console.watch.reason().has_value();
       if (now && !before) console.panicked_at = elapsed();
-      if (config_.idle_timeout.count() > 0) idle_timeout_.start(config_.idle_timeout);
+      note_output();
       now ? console.silence.start(console.watch.silence_needed()) : console.silence.cancel();
     });
   }
@@ -145,6 +149,7 @@ CharStream::Filter Session::key_filter() {
 }
 
 void Session::begin_command() {
+  backends_.command->set_on_output([this] { note_output(); });
   backends_.command->begin(terminal_.raw(), terminal_.raw() ? key_filter() : nullptr,
                            [this](const GuestCommand::Result& result) { command_ended(result); });
 }
@@ -267,10 +272,33 @@ void Session::on_panic(const WatchedConsole& console) {
 
 // The first reason counts, but for a restart under way, which any reason overrules.
 void Session::finish(const Outcome& outcome) {
+  if (draining_) return give_up_draining(outcome);
   if (outcome_ && !restarting_) return;
   restarting_ = false;
   const bool stopping = std::exchange(outcome_, outcome).has_value();
   if (!stopping) stop_machine();
+}
+
+// Nothing that the command wrote is lost to a slow reader. Who decided to end the run waits for none.
+void Session::drain_command() {
+  if (!backends_.command || backends_.command->drained()) return;
+  Timer limit(loop_, [this] { loop_.stop(); });
+  if (outcome_->is_decision()) limit.start(kDrainLimit);
+  draining_ = true;
+  backends_.command->when_drained([this] { loop_.stop(); });
+  loop_.run();
+  draining_ = false;
+}
+
+// A command whose output nobody took is no success.
+void Session::give_up_draining(const Outcome& decision) {
+  if (!decision.is_decision()) return;
+  if (restarting_ || outcome_->kind == Outcome::Kind::kCommand) {
+    restarting_ = false;
+    outcome_ = decision;
+    outcome_->details = "  not all of the command's output was read";
+  }
+  loop_.stop();
 }
 
 // `why`: kReset, which the guest asked for and a panic may explain, or kQuit, which a person decided.

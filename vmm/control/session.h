@@ -55,6 +55,7 @@ class Session {
   CharStream::Filter key_filter();
   void tell_window_size();
   void begin_command();
+  void note_output();
   void command_ended(const GuestCommand::Result& result);
   void obey(EscapeKeys::Command command);
   void on_signal();
@@ -63,6 +64,8 @@ class Session {
   void finish(const Outcome& outcome);
   void restart(Outcome::Kind why);
   void stop_machine();
+  void drain_command();
+  void give_up_draining(const Outcome& decision);
   void stuck();
   Findings look_inside();
   void look_for_causes();
@@ -95,6 +98,7 @@ class Session {
   std::optional<Findings> findings_;  // of its end, unless that was somebody's decision
   std::chrono::duration<double> lasted_{};
   bool restarting_ = false;
+  bool draining_ = false;
   bool flushed_ = true;
 };
 

@@ -50,7 +50,7 @@ struct MachineConfig {
   bool paused = false;
   // The run ends then; zero: never.
   std::chrono::milliseconds timeout{0};       // whatever happens
-  std::chrono::milliseconds idle_timeout{0};  // without console output
+  std::chrono::milliseconds idle_timeout{0};  // without output
   bool rng = true;
   std::optional<CommandConfig> command;  // to be run in the guest, on our standard streams
   std::optional<uint16_t> debug_exit_port;

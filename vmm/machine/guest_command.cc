@@ -1,8 +1,6 @@
 // Streams, frames and the result; see guest_command.h.
 #include "vmm/machine/guest_command.h"
 
-#include <poll.h>
-
 #include <algorithm>
 #include <array>
 #include <cctype>
@@ -43,6 +41,7 @@ GuestCommand::Output::Output(GuestCommand& owner, int fd)
     : stream(fd, O_WRONLY), writable(owner.loop_, stream.fd(), FdWatch::Event::kWritable, [this, &owner] {
         send();
         if (owner.on_writable_) owner.on_writable_();
+        if (owner.on_drained_ && owner.drained()) std::exchange(owner.on_drained_, nullptr)();
       }) {}
 
 size_t GuestCommand::Output::push(Bytes bytes, bool last) {
@@ -57,24 +56,22 @@ size_t GuestCommand::Output::push(Bytes bytes, bool last) {
   return taken;
 }
 
-bool GuestCommand::Output::send() {
+void GuestCommand::Output::send() {
   while (!broken) {
     rest.erase(rest.begin(), rest.begin() + static_cast<std::ptrdiff_t>(ring.push(rest)));
-    if (ring.empty()) return true;
+    if (ring.empty()) return;
     const auto part = ring.front();
     const ssize_t written = ::write(stream.fd(), part.data(), part.size());
     if (written >= 0) {
       ring.pop(static_cast<size_t>(written));
     } else if (errno == EAGAIN) {
-      writable.arm();
-      return false;
+      return writable.arm();
     } else if (errno != EINTR) {
       broken = true;
       ring.pop(ring.size());
       rest.clear();
     }
   }
-  return true;
 }
 
 GuestCommand::GuestCommand(EventLoop& loop, const CommandConfig& config, const Streams& streams)
@@ -122,7 +119,10 @@ size_t GuestCommand::write_last(Bytes bytes) {
   return taken;
 }
 
-size_t GuestCommand::on_output(bool is_error, Bytes bytes) { return (is_error ? errors_ : output_).push(bytes, last_); }
+size_t GuestCommand::on_output(bool is_error, Bytes bytes) {
+  if (on_output_) on_output_();
+  return (is_error ? errors_ : output_).push(bytes, last_);
+}
 
 void GuestCommand::on_control(char kind, Bytes payload) {
   switch (kind) {
@@ -220,13 +220,10 @@ void GuestCommand::resume_input() {
   });
 }
 
-void GuestCommand::drain(int interrupt) {
-  while (!output_.send() || !errors_.send()) {
-    pollfd waiting[] = {{interrupt, POLLIN, 0},
-                        {output_.ring.empty() ? -1 : output_.stream.fd(), POLLOUT, 0},
-                        {errors_.ring.empty() ? -1 : errors_.stream.fd(), POLLOUT, 0}};
-    if (::poll(waiting, 3, -1) > 0 && waiting[0].revents != 0) return;
-  }
+void GuestCommand::when_drained(std::function<void()> on_drained) {
+  on_writable_ = nullptr;
+  if (drained()) return on_drained();
+  on_drained_ = std::move(on_drained);
 }
 
 }  // namespace vmm

@@ -64,9 +64,12 @@ class GuestCommand : public CharBackend, private CommandFrames::Sink {
   void set_window_size(uint16_t columns, uint16_t rows);
   bool started() const { return started_; }
   const std::optional<Result>& result() const { return result_; }
-  // Writes what is left of the output, however long its reader takes, unless `interrupt` becomes readable. For the
-  // end, with the loop stopped.
-  void drain(int interrupt);
+  // Called when the command has written something.
+  void set_on_output(std::function<void()> on_output) { on_output_ = std::move(on_output); }
+  // Does nothing of the output wait for its reader any more?
+  bool drained() const { return output_.empty() && errors_.empty(); }
+  // For the end, when the device has stopped: calls `on_drained` once that has come true.
+  void when_drained(std::function<void()> on_drained);
 
   // ---- CharBackend: the port
 
@@ -86,7 +89,8 @@ class GuestCommand : public CharBackend, private CommandFrames::Sink {
   struct Output {
     Output(GuestCommand& owner, int fd);
     size_t push(Bytes bytes, bool last);
-    bool send();  // as much as is taken now; true when nothing is left
+    void send();  // as much as is taken now
+    bool empty() const { return ring.empty() && rest.empty(); }
     StandardStream stream;
     CharRing ring{kOutputSize};
     std::vector<std::byte> rest;  // what came when the device was stopping, behind the ring
@@ -117,6 +121,8 @@ class GuestCommand : public CharBackend, private CommandFrames::Sink {
   Output output_;
   Output errors_;
   std::function<void()> on_writable_;
+  std::function<void()> on_output_;
+  std::function<void()> on_drained_;
 
   StandardStream input_;
   FdWatch readable_;

@@ -47,6 +47,9 @@ struct Outcome {
   std::string what;          // "guest powered off"
   std::string details = {};  // further lines, such as registers
 
+  // Did somebody, or a time limit, decide to end the run?
+  bool is_decision() const { return kind == Kind::kTimeout || kind == Kind::kQuit || kind == Kind::kTerminated; }
+
   // Did the guest come to an end that its console may explain?
   bool is_failure_of_guest() const {
     return kind == Kind::kPanic || kind == Kind::kNoVerdict || kind == Kind::kReset || kind == Kind::kTripleFault ||

@@ -38,6 +38,18 @@ struct Fixture {
     return command->write(CommandFrames::frame(kind, std::as_bytes(std::span(payload))));
   }
   void type(const std::string& text) const { REQUIRE(::write(input.write.get(), text.data(), text.size()) > 0); }
+  // Reads standard output until the command says that nothing is left: how much there was.
+  size_t read_to_the_end() {
+    size_t seen = 0;
+    bool drained = false;
+    command->when_drained([&] { drained = true; });
+    for (int tries = 0; tries < 10'000 && !drained; ++tries) {
+      seen += read_available(output.read).size();
+      loop.run_ready();
+    }
+    CHECK(drained);
+    return seen + read_available(output.read).size();
+  }
   // The payloads of the frames of this kind that were sent.
   std::vector<std::string> frames(char kind) const {
     std::vector<std::string> found;
@@ -132,27 +144,22 @@ TEST_CASE("guest command: no output is lost to a slow reader, and little of it i
 TEST_CASE("guest command: the end waits for the reader of what is left", "[command]") {
   Fixture f;
   f.say('B');
-  size_t filled = fill(f.output.write);
+  const size_t filled = fill(f.output.write);
+  CHECK(f.command->drained());
   f.say('O', "last words");
-  const Pipe interrupt;
-  std::string seen;
-  std::thread reader([&] {
-    while (!seen.ends_with("last words")) seen += read_available(f.output.read);
-  });
-  f.command->drain(interrupt.read.get());
-  reader.join();
-  CHECK(seen.size() == filled + 10);
+  CHECK_FALSE(f.command->drained());
+  CHECK(f.read_to_the_end() == filled + 10);
 }
 
-TEST_CASE("guest command: the end does not wait when it is interrupted", "[command]") {
+TEST_CASE("guest command: the end waits for a reader of errors, too, and for none that went away", "[command]") {
   Fixture f;
   f.say('B');
-  fill(f.output.write);
+  const size_t filled = fill(f.output.write);
+  fill(f.errors.write);
   f.say('O', "last words");
-  const Pipe interrupt;
-  REQUIRE(::write(interrupt.write.get(), "!", 1) == 1);
-  f.command->drain(interrupt.read.get());
-  SUCCEED("it returned");
+  f.say('E', "last error");
+  f.errors.read = UniqueFd();
+  CHECK(f.read_to_the_end() == filled + 10);
 }
 
 TEST_CASE("guest command: the last words of a guest are taken whole", "[command]") {
@@ -161,14 +168,19 @@ TEST_CASE("guest command: the last words of a guest are taken whole", "[command]
   const std::string all(size_t{1} << 20, 'x');
   const auto frame = CommandFrames::frame('O', std::as_bytes(std::span(all)));
   CHECK(f.command->write_last(frame) == frame.size());
-  size_t seen = 0;
-  const Pipe interrupt;
-  std::thread reader([&] {
-    while (seen < all.size()) seen += read_available(f.output.read).size();
-  });
-  f.command->drain(interrupt.read.get());
-  reader.join();
-  CHECK(seen == all.size());
+  CHECK(f.read_to_the_end() == all.size());
+}
+
+TEST_CASE("guest command: output is told of, on either stream", "[command]") {
+  Fixture f;
+  unsigned told = 0;
+  f.command->set_on_output([&] { ++told; });
+  f.say('B');
+  CHECK(told == 0);
+  f.say('O', "out");
+  CHECK(told == 1);
+  f.say('E', "err");
+  CHECK(told == 2);
 }
 
 TEST_CASE("guest command: a reader that went away does not hold the guest up", "[command]") {

@@ -41,6 +41,14 @@ TEST_CASE("command: a success whose output nobody reads is a timeout", "[boot][c
              Contains("vmm: timed out after 20") && Contains("not all of the command's output was read"));
 }
 
+TEST_CASE("command: the boot timeout ends a guest that does not get to it, and no command", "[boot][command]") {
+  TestVm late(Words{"--boot-timeout", "0.2"} + in_shell("true"));
+  CHECK(late.wait_exit() == 124);
+  CHECK_THAT(late.messages(), Contains("vmm: the command was not started: timed out after "));
+  TestVm in_time(Words{"--boot-timeout", "60", "--idle-timeout", "60"} + in_shell("sleep 1; exit 3"));
+  CHECK(in_time.wait_exit() == 3);
+}
+
 TEST_CASE("command: what cannot be run has the status of a shell, and is named", "[boot][command]") {
   TestVm missing(tiny_command({"no-such-command"}));
   CHECK(missing.wait_exit() == 127);

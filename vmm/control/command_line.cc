@@ -50,7 +50,7 @@ Consoles, and what CMD gets
 How it ends
   --on-reset WHAT      exit (104), reboot or pause [exit]; --on-panic exit
   --timeout S          ends the run (124), with the log's end and every vCPU's stack
-  --idle-timeout S     the same after S seconds without output, of a console or of CMD
+  --boot-timeout S, --idle-timeout S  the same: CMD has not started by then; S without any output
   --fail-on LIST       kernel messages that fail a run that ended well (97): oops warn kasan lockup hung
                        rcu ubsan lockdep, a regular expression, none [with CMD: oops,kasan,lockup]
   --allow FILE         regular expressions, one a line, of messages that are none
@@ -175,6 +175,10 @@ void take_command(CommandLine& line, bool has_command, std::vector<std::string> 
   if (!has_command) {
     if (!line.environment.empty()) throw Error("--env is for a command", "vmm ... --env NAME=VALUE -- CMD");
     if (!line.directory.empty()) throw Error("--cwd is for a command", "vmm ... --cwd DIR -- CMD");
+    if (machine.boot_timeout.count() > 0) {
+      throw Error("--boot-timeout is for a command: its start is when a guest has booted",
+                  "--timeout or --idle-timeout");
+    }
     return;
   }
   if (words.empty()) throw Error("there is no command after '--'", "vmm ... -- uname -a");
@@ -253,6 +257,8 @@ void add_run_flags(CLI::App& app, CommandLine& line) {
   });
   app.add_flag_callback("--github", [&] { line.report.github = true; });
   flag("--timeout", [&](const std::string& value) { machine.timeout = parse_seconds("--timeout", value); });
+  flag("--boot-timeout",
+       [&](const std::string& value) { machine.boot_timeout = parse_seconds("--boot-timeout", value); });
   flag("--idle-timeout",
        [&](const std::string& value) { machine.idle_timeout = parse_seconds("--idle-timeout", value); });
   flag("--io-engine", [&](const std::string& value) {

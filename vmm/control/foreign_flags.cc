@@ -71,7 +71,6 @@ constexpr auto kEquivalents = std::to_array<Equivalent>({
 
 // Of the interface, and refused until they do what they say.
 constexpr auto kUnbuiltFlags = std::to_array<std::string_view>({
-    "--boot-timeout",
     "--gdb",
     "--vmcore",
     "--vmlinux",

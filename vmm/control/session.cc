@@ -54,6 +54,10 @@ Session::Session(EventLoop& loop, const CommandLine& line, Backends& backends, E
                [this] {
                  finish({Outcome::Kind::kTimeout, exit_code::kTimeout, "timed out"});
                }),
+      boot_timeout_(loop,
+                    [this] {
+                      finish({Outcome::Kind::kTimeout, exit_code::kTimeout, "the command was not started: timed out"});
+                    }),
       idle_timeout_(loop,
                     [this] {
                       finish({Outcome::Kind::kTimeout, exit_code::kTimeout, "no output any more: timed out"});
@@ -99,6 +103,7 @@ void Session::boot() {
   machine_.emplace(loop_, config_, backends_, [this](const Outcome& outcome) { guest_ended(outcome); });
   tell_window_size();
   machine_->start();
+  if (config_.boot_timeout.count() > 0) boot_timeout_.start(config_.boot_timeout);
   note_output();
 }
 
@@ -149,9 +154,10 @@ CharStream::Filter Session::key_filter() {
 }
 
 void Session::begin_command() {
-  backends_.command->set_on_output([this] { note_output(); });
   backends_.command->begin(terminal_.raw(), terminal_.raw() ? key_filter() : nullptr,
-                           [this](const GuestCommand::Result& result) { command_ended(result); });
+                           {.on_started = [this] { boot_timeout_.cancel(); },
+                            .on_output = [this] { note_output(); },
+                            .on_result = [this](const GuestCommand::Result& result) { command_ended(result); }});
 }
 
 void Session::obey(EscapeKeys::Command command) {

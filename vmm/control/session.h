@@ -87,6 +87,7 @@ class Session {
   FdWatch signal_watch_;
   Timer deadline_;
   Timer timeout_;
+  Timer boot_timeout_;
   Timer idle_timeout_;
 
   Clock::time_point started_;

@@ -50,6 +50,7 @@ struct MachineConfig {
   bool paused = false;
   // The run ends then; zero: never.
   std::chrono::milliseconds timeout{0};       // whatever happens
+  std::chrono::milliseconds boot_timeout{0};  // until the command is started
   std::chrono::milliseconds idle_timeout{0};  // without output
   bool rng = true;
   std::optional<CommandConfig> command;  // to be run in the guest, on our standard streams

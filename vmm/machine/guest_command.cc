@@ -85,10 +85,10 @@ GuestCommand::GuestCommand(EventLoop& loop, const CommandConfig& config, const S
 
 GuestCommand::~GuestCommand() = default;
 
-void GuestCommand::begin(bool terminal, Filter filter, std::function<void(const Result&)> on_result) {
+void GuestCommand::begin(bool terminal, Filter filter, Events events) {
   terminal_ = terminal;
   filter_ = std::move(filter);
-  on_result_ = std::move(on_result);
+  events_ = std::move(events);
   watch_input();
 }
 
@@ -120,7 +120,7 @@ size_t GuestCommand::write_last(Bytes bytes) {
 }
 
 size_t GuestCommand::on_output(bool is_error, Bytes bytes) {
-  if (on_output_) on_output_();
+  events_.on_output();
   return (is_error ? errors_ : output_).push(bytes, last_);
 }
 
@@ -145,7 +145,7 @@ void GuestCommand::on_control(char kind, Bytes payload) {
                                                            : Result::How::kNotStarted,
                        .value = static_cast<int>(payload[1]),
                        .why = printable(payload.subspan(2))};
-      on_result_(*result_);
+      events_.on_result(*result_);
       break;
     default:  // 'R', and what later versions of the guest's side may add
       break;
@@ -167,6 +167,7 @@ void GuestCommand::start_command() {
   if (!may_read(input_.fd())) input_ended_ = true;
   if (input_ended_) send('I', {});
   watch_input();
+  events_.on_started();
 }
 
 // ---- to the guest

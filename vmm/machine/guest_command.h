@@ -57,15 +57,18 @@ class GuestCommand : public CharBackend, private CommandFrames::Sink {
   // Sees what is typed and passes on what is meant for the command; null: all of it is. With one, input is read from
   // now on, and not only once there is a command.
   using Filter = std::function<void(Bytes typed, const std::function<void(Bytes)>& to_guest)>;
-  // `terminal`: the command gets one, in place of three pipes. `on_result` is called once per boot at most.
-  void begin(bool terminal, Filter filter, std::function<void(const Result&)> on_result);
+  struct Events {
+    std::function<void()> on_started;              // the guest is up and was told what to run; once per boot
+    std::function<void()> on_output;               // the command has written something
+    std::function<void(const Result&)> on_result;  // once per boot at most
+  };
+  // `terminal`: the command gets one, in place of three pipes.
+  void begin(bool terminal, Filter filter, Events events);
   // A new boot: the command will be started again.
   void restart();
   void set_window_size(uint16_t columns, uint16_t rows);
   bool started() const { return started_; }
   const std::optional<Result>& result() const { return result_; }
-  // Called when the command has written something.
-  void set_on_output(std::function<void()> on_output) { on_output_ = std::move(on_output); }
   // Does nothing of the output wait for its reader any more?
   bool drained() const { return output_.empty() && errors_.empty(); }
   // For the end, when the device has stopped: calls `on_drained` once that has come true.
@@ -110,7 +113,7 @@ class GuestCommand : public CharBackend, private CommandFrames::Sink {
   const CommandConfig config_;
   bool terminal_ = false;
   Filter filter_;
-  std::function<void(const Result&)> on_result_;
+  Events events_;
   uint16_t columns_ = 0;
   uint16_t rows_ = 0;
 
@@ -121,7 +124,6 @@ class GuestCommand : public CharBackend, private CommandFrames::Sink {
   Output output_;
   Output errors_;
   std::function<void()> on_writable_;
-  std::function<void()> on_output_;
   std::function<void()> on_drained_;
 
   StandardStream input_;

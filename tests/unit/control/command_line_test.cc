@@ -102,6 +102,8 @@ TEST_CASE("command line: timeouts are seconds, of which parts count", "[cli]") {
   CHECK(parse("--kernel k").machine.timeout.count() == 0);
   CHECK(parse("--kernel k --timeout 60").machine.timeout == std::chrono::seconds(60));
   CHECK(parse("--kernel k --idle-timeout 0.5").machine.idle_timeout == std::chrono::milliseconds(500));
+  CHECK(parse("--kernel k --boot-timeout 20 -- true").machine.boot_timeout == std::chrono::seconds(20));
+  CHECK_THAT(refusal("--kernel k --boot-timeout 20").what, Contains("--boot-timeout is for a command"));
   const std::string bad = GENERATE("0", "-1", "soon", "5s", "1e300", "nan", "inf");
   CHECK_THAT(refusal("--kernel k --timeout " + bad).what, Contains("'" + bad + "' is no number of seconds"));
   CHECK(refusal("--kernel k --idle-timeout " + bad).fix == "--idle-timeout 60");
@@ -126,7 +128,7 @@ TEST_CASE("command line: QEMU's options are answered with their equivalents", "[
 }
 
 TEST_CASE("command line: what is not built yet is refused, never ignored", "[cli]") {
-  const std::string flag = GENERATE("--gdb unix:x", "--boot-timeout 5", "--on-panic gdb", "--vmcore v");
+  const std::string flag = GENERATE("--gdb unix:x", "--on-panic gdb", "--vmcore v");
   CHECK_THAT(refusal("--kernel k " + flag).what, Contains("not built yet"));
   const std::string verb = GENERATE("test", "debug", "why x", "snapshot x", "dmesg x");
   CHECK_THAT(refusal(verb).what, Contains("not built yet"));

@@ -31,7 +31,10 @@ struct Fixture {
       return taken;
     });
     command->set_on_writable([this] { ++writable; });
-    command->begin(false, nullptr, [this](const GuestCommand::Result& result) { results.push_back(result); });
+    command->begin(false, nullptr,
+                   {.on_started = [this] { ++starts; },
+                    .on_output = [this] { ++outputs; },
+                    .on_result = [this](const GuestCommand::Result& result) { results.push_back(result); }});
   }
 
   size_t say(char kind, std::string_view payload = {}) {
@@ -74,6 +77,8 @@ struct Fixture {
   std::string sent;
   size_t guest_room = SIZE_MAX;
   unsigned writable = 0;
+  unsigned starts = 0;
+  unsigned outputs = 0;
   std::vector<GuestCommand::Result> results;
 };
 
@@ -82,9 +87,11 @@ struct Fixture {
 TEST_CASE("guest command: it is started once, when the guest shows a sign of life", "[command]") {
   Fixture f;
   CHECK(f.sent.empty());
+  CHECK(f.starts == 0);
   f.say('B');
   f.say('B');
   CHECK(f.count('S') == 1);
+  CHECK(f.starts == 1);
   const std::string start = f.payloads('S');
   using namespace std::string_literals;
   CHECK(start.substr(4) == "\0\2\0\0\0/mnt\0cat\0-n\0A=1\0"s);
@@ -173,14 +180,12 @@ TEST_CASE("guest command: the last words of a guest are taken whole", "[command]
 
 TEST_CASE("guest command: output is told of, on either stream", "[command]") {
   Fixture f;
-  unsigned told = 0;
-  f.command->set_on_output([&] { ++told; });
   f.say('B');
-  CHECK(told == 0);
+  CHECK(f.outputs == 0);
   f.say('O', "out");
-  CHECK(told == 1);
+  CHECK(f.outputs == 1);
   f.say('E', "err");
-  CHECK(told == 2);
+  CHECK(f.outputs == 2);
 }
 
 TEST_CASE("guest command: a reader that went away does not hold the guest up", "[command]") {

@@ -96,6 +96,7 @@ void GuestCommand::restart() {
   frames_.reset();
   started_ = false;
   result_.reset();
+  on_drained_ = nullptr;
   to_guest_.clear();
   early_.clear();
   credit_ = kInputWindow;

@@ -71,7 +71,7 @@ class GuestCommand : public CharBackend, private CommandFrames::Sink {
   const std::optional<Result>& result() const { return result_; }
   // Does nothing of the output wait for its reader any more?
   bool drained() const { return output_.empty() && errors_.empty(); }
-  // For the end, when the device has stopped: calls `on_drained` once that has come true.
+  // For the end, when the device has stopped: calls `on_drained` once that has come true, unless there is a new boot.
   void when_drained(std::function<void()> on_drained);
 
   // ---- CharBackend: the port

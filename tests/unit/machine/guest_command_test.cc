@@ -178,6 +178,20 @@ TEST_CASE("guest command: the last words of a guest are taken whole", "[command]
   CHECK(f.read_to_the_end() == all.size());
 }
 
+TEST_CASE("guest command: a wait for the reader does not outlive a reset", "[command]") {
+  Fixture f;
+  f.say('B');
+  fill(f.output.write);
+  f.say('O', "last words");
+  bool told = false;
+  f.command->when_drained([&] { told = true; });
+  f.command->restart();
+  read_available(f.output.read);
+  while (f.loop.run_ready() > 0) continue;
+  CHECK(read_available(f.output.read) == "last words");
+  CHECK_FALSE(told);
+}
+
 TEST_CASE("guest command: output is told of, on either stream", "[command]") {
   Fixture f;
   f.say('B');

@@ -36,6 +36,13 @@ sockaddr_un address_of(const std::string& path) {
   return address;
 }
 
+// Nobody's file is taken for one.
+void remove_dead_socket(const std::string& path) {
+  struct stat status = {};
+  if (::lstat(path.c_str(), &status) == 0 && !S_ISSOCK(status.st_mode)) refuse(path, "it exists and is no socket");
+  ::unlink(path.c_str());
+}
+
 class SocketEndpoint : public NetEndpoint {
  public:
   SocketEndpoint(EventLoop& loop, const std::string& path)
@@ -78,17 +85,14 @@ class SocketEndpoint : public NetEndpoint {
       return true;
     }
     if (errno == ECONNREFUSED) {  // left behind by a program that died, or no socket at all
-      struct stat status = {};
-      if (::lstat(path_.c_str(), &status) == 0 && !S_ISSOCK(status.st_mode))
-        refuse(path_, "it exists and is no socket");
-      ::unlink(path_.c_str());
+      remove_dead_socket(path_);
     } else if (errno != ENOENT) {
       refuse(path_, errno_text(errno));
     }
     // A socket that is bound but does not listen yet refuses connections like a dead one, so it gets its name last.
     const std::string temporary = fmt::format("{}.{}", path_, ::getpid());
     const sockaddr_un place = address_of(temporary);
-    ::unlink(temporary.c_str());
+    remove_dead_socket(temporary);
     ::fchmod(socket.get(), 0600);  // becomes the mode of the file that bind() creates
     if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&place), sizeof place) < 0 ||
         ::listen(socket.get(), 1) < 0) {

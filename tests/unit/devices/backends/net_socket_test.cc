@@ -1,6 +1,8 @@
 // Two ends that find each other.
 #include "devices/backends/net_socket.h"
 
+#include <unistd.h>
+
 #include <catch2/catch.hpp>
 #include <filesystem>
 
@@ -78,4 +80,12 @@ TEST_CASE("net socket: what is no place for a socket is refused", "[net]") {
   CHECK_THROWS_AS(open(loop, folder.file("file", "content")), Error);
   CHECK_THROWS_AS(open(loop, folder("no/such/folder")), Error);
   CHECK_THROWS_AS(open(loop, folder(std::string(200, 'x'))), Error);
+}
+
+TEST_CASE("net socket: a file of somebody's beside it is not taken for one of ours", "[net]") {
+  TempDirectory folder;
+  EventLoop loop;
+  const std::string beside = folder.file("net." + std::to_string(::getpid()), "content");
+  CHECK_THROWS_AS(open(loop, folder("net")), Error);
+  CHECK(std::filesystem::file_size(beside) == 7);
 }

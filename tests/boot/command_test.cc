@@ -42,7 +42,7 @@ TEST_CASE("command: a success whose output nobody reads is a timeout", "[boot][c
 }
 
 TEST_CASE("command: the boot timeout ends a guest that does not get to it, and no command", "[boot][command]") {
-  TestVm late(Words{"--boot-timeout", "0.2"} + in_shell("true"));
+  TestVm late(Words{"--boot-timeout", "0.01"} + in_shell("true"));
   CHECK(late.wait_exit() == 124);
   CHECK_THAT(late.messages(), Contains("vmm: the command was not started: timed out after "));
   TestVm in_time(Words{"--boot-timeout", "60", "--idle-timeout", "60"} + in_shell("sleep 1; exit 3"));

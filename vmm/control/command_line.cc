@@ -50,7 +50,7 @@ Consoles, and what CMD gets
 How it ends
   --on-reset WHAT      exit (104), reboot or pause [exit]; --on-panic exit
   --timeout S          ends the run (124), with the log's end and every vCPU's stack
-  --boot-timeout S, --idle-timeout S  the same: CMD has not started by then; S without any output
+  --boot-timeout S, --idle-timeout S  the same: CMD not started by then; no output for S
   --fail-on LIST       kernel messages that fail a run that ended well (97): oops warn kasan lockup hung
                        rcu ubsan lockdep, a regular expression, none [with CMD: oops,kasan,lockup]
   --allow FILE         regular expressions, one a line, of messages that are none

@@ -1,21 +1,18 @@
 // Consoles on a listening socket: one client at a time, the others wait in the backlog; see char_endpoint.h.
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <memory>
 #include <utility>
 
 #include "devices/backends/char_endpoint.h"
+#include "devices/backends/unix_listener.h"
 #include "vmm/core/error.h"
 #include "vmm/core/fd.h"
 
@@ -30,36 +27,6 @@ UniqueFd open_socket(int family) {
   UniqueFd socket(::socket(family, kSocketFlags, 0));
   if (!socket) throw Error("cannot open a console socket: " + errno_text(errno));
   return socket;
-}
-
-// False when whoever listened at this address is gone. Somebody who refuses us (EACCES) or is busy (EAGAIN) is there.
-bool in_use(const sockaddr* address, socklen_t length) {
-  const UniqueFd probe = open_socket(AF_UNIX);
-  return ::connect(probe.get(), address, length) == 0 || errno != ECONNREFUSED;
-}
-
-UniqueFd listen_unix(const std::string& path) {
-  const auto refuse = [&path](const std::string& why, const std::string& fix = {}) {
-    throw Error(fmt::format("cannot listen on console socket '{}': {}", path, why), fix);
-  };
-  sockaddr_un address = {};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) refuse("the path is too long", "use a shorter one, below /run or /tmp");
-  std::memcpy(address.sun_path, path.data(), path.size());
-  const auto* generic = reinterpret_cast<const sockaddr*>(&address);
-
-  UniqueFd listener = open_socket(AF_UNIX);
-  ::fchmod(listener.get(), 0600);  // becomes the mode of the file that bind() creates
-  int bound = ::bind(listener.get(), generic, sizeof address);
-  if (bound < 0 && errno == EADDRINUSE) {
-    struct stat status = {};
-    if (::lstat(path.c_str(), &status) == 0 && !S_ISSOCK(status.st_mode)) refuse("it exists and is no socket");
-    if (in_use(generic, sizeof address)) refuse("another program listens there", "choose another path");
-    ::unlink(path.c_str());  // left behind by a program that died
-    bound = ::bind(listener.get(), generic, sizeof address);
-  }
-  if (bound < 0 || ::listen(listener.get(), kBacklog) < 0) refuse(errno_text(errno));
-  return listener;
 }
 
 UniqueFd listen_tcp(const std::string& host, const std::string& port) {
@@ -145,7 +112,7 @@ class SocketEndpoint : public CharEndpoint {
 
 std::unique_ptr<CharEndpoint> open_char_socket(EventLoop& loop, const CharConfig& config) {
   if (config.kind == CharConfig::Kind::kUnix) {
-    return std::make_unique<SocketEndpoint>(loop, listen_unix(config.path), config.path);
+    return std::make_unique<SocketEndpoint>(loop, listen_unix("console socket", config.path, kBacklog), config.path);
   }
   return std::make_unique<SocketEndpoint>(loop, listen_tcp(config.host, config.port), std::string());
 }

@@ -19,6 +19,7 @@
 #pragma GCC diagnostic pop
 #include <linux/virtio_pci.h>
 #include <linux/virtio_ring.h>
+#include <linux/virtio_vsock.h>
 
 // Younger than the headers of some hosts (§5.1.3, §5.1.6).
 #ifndef VIRTIO_NET_F_GUEST_USO4

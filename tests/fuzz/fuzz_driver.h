@@ -57,6 +57,21 @@ class FuzzDriver : private TransportDriver {
     }
   }
 
+  // A buffer as an honest driver would send it, in the midst of all that.
+  template <typename T>
+  void send_value(uint16_t queue, const T& value) {
+    const uint64_t ring = ring_of(queue);
+    const auto index = host_.memory().read<uint16_t>({ring + kAvailable + 2}).value();
+    const auto head = static_cast<uint16_t>(index % kQueueSize);
+    host_.memory().write_value(GuestAddress{kBuffers}, value);
+    host_.memory().write_value(GuestAddress{ring + head * sizeof(vring_desc)},
+                               vring_desc{.addr = kBuffers, .len = sizeof value, .flags = 0, .next = 0});
+    host_.memory().write_value(GuestAddress{ring + kAvailable + 4 + 2u * head}, head);
+    set_available_index(ring, static_cast<uint16_t>(index + 1));
+    ring_doorbell(queue);
+    host_.loop().run_ready();
+  }
+
  private:
   static constexpr size_t kBarSize = 0x8000;
   static constexpr uint16_t kQueueSize = 16;

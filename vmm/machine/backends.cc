@@ -8,6 +8,7 @@
 
 #include "devices/backends/disk.h"
 #include "devices/backends/shared_folder.h"
+#include "devices/backends/vsock_host.h"
 #include "vmm/core/error.h"
 #include "vmm/core/log.h"
 #include "vmm/machine/auto_initrd.h"
@@ -56,6 +57,7 @@ Backends::Backends(EventLoop& loop, const MachineConfig& config)
   const std::vector<ShareConfig> shared = shared_directories(config);
   const size_t budget = shared.empty() ? 0 : SharedFolder::descriptor_budget(shared.size());
   for (const ShareConfig& share : shared) shares.push_back(std::make_unique<SharedFolder>(loop, share, budget));
+  if (config.vsock) vsock = std::make_unique<VsockHost>(loop, *config.vsock);
   open_consoles(config.serial, serial);
   open_consoles(config.consoles, consoles);
   if (config.command) command = std::make_unique<GuestCommand>(loop, *config.command, GuestCommand::Streams());

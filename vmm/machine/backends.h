@@ -14,6 +14,7 @@
 #include "devices/backends/mac_address.h"
 #include "devices/backends/net_backend.h"
 #include "devices/backends/share_backend.h"
+#include "devices/backends/vsock_backend.h"
 #include "devices/legacy/rtc_cmos.h"
 #include "firmware/kernel_file.h"
 #include "vmm/core/event_loop.h"
@@ -43,6 +44,7 @@ class Backends {
   std::unique_ptr<GuestCommand> command;              // null: none
   std::vector<std::unique_ptr<ShareBackend>> shares;  // as shared_directories() has them
   std::vector<Network> networks;                      // without `none`
+  std::unique_ptr<VsockBackend> vsock;                // null: none
   std::unique_ptr<IoEngine> io_engine;                // null: no disks
   std::vector<std::unique_ptr<BlockBackend>> disks;   // they end before the engine that serves them
 

@@ -14,6 +14,7 @@
 #include "devices/backends/io_engine.h"
 #include "devices/backends/net.h"
 #include "devices/backends/share_config.h"
+#include "devices/backends/vsock_config.h"
 #include "firmware/boot.h"
 
 namespace vmm {
@@ -53,6 +54,7 @@ struct MachineConfig {
   std::chrono::milliseconds boot_timeout{0};  // until the command is started
   std::chrono::milliseconds idle_timeout{0};  // without output
   bool rng = true;
+  std::optional<VsockConfig> vsock;
   std::optional<CommandConfig> command;  // to be run in the guest, on our standard streams
   std::optional<uint16_t> debug_exit_port;
   std::string name;           // shown to people: in the lock message and by SMBIOS

@@ -6,6 +6,7 @@
 #include "devices/virtio/fs.h"
 #include "devices/virtio/net.h"
 #include "devices/virtio/rng.h"
+#include "devices/virtio/vsock.h"
 
 namespace vmm {
 
@@ -59,9 +60,15 @@ Devices make_rng(const MachineConfig& config, const Backends&) {
   return devices;
 }
 
+Devices make_vsock(const MachineConfig&, const Backends& backends) {
+  Devices devices;
+  if (backends.vsock) devices.push_back(std::make_unique<VirtioVsock>(*backends.vsock));
+  return devices;
+}
+
 constexpr DeviceKind kTable[] = {
     {"virtio-blk", make_disks},    {"virtio-fs", make_shares}, {"virtio-console", make_consoles},
-    {"virtio-net", make_networks}, {"virtio-rng", make_rng},
+    {"virtio-net", make_networks}, {"virtio-rng", make_rng},   {"virtio-vsock", make_vsock},
 };
 
 }  // namespace

@@ -57,6 +57,7 @@ void print_banner(const MachineConfig& config, const Backends& backends, const s
   }
   if (backends.disks.size() > kDisksNamed) line += fmt::format(" and {} more", backends.disks.size() - kDisksNamed);
   for (const Network& network : backends.networks) line += fmt::format(" | net {}", network.backend->describe());
+  if (backends.vsock) line += fmt::format(" | vsock {}", backends.vsock->describe());
   if (config.rootfs) line += fmt::format(" | / {}", backends.shares.front()->describe());
   log_info("{}", line);
   for (const std::string& warning : backends.kernel.info().warnings) log_warn("the kernel {}", warning);
@@ -109,6 +110,7 @@ std::string describe_machine(const MachineConfig& config, const Backends& backen
     const bool is_root = config.rootfs && share == backends.shares.front();
     row(is_root ? "root" : "share", fmt::format("{} {}", share->tag(), share->describe()));
   }
+  if (backends.vsock) row("vsock", backends.vsock->describe());
   for (size_t i = 0; i < config.serial.size(); ++i)
     row("serial", fmt::format("ttyS{} {}", i, kind_text(config.serial[i])));
   for (size_t i = 0; i < config.consoles.size(); ++i) {

@@ -41,6 +41,7 @@ The machine
                        tap=NAME[,queues=N], tap-fd=N, socket=PATH, none; mac=A filter=on pcap=F [none]
   --rootfs DIR[,ro]    a directory as the root file system [with CMD and no disk: /,ro]
   --share DIR[:TAG][,ro]  a directory for mount -t virtiofs TAG /mnt (repeat) [share, share1..]
+  --vsock PATH[,cid=N] a Unix socket to the guest's vsock ports ("CONNECT PORT"); PATH_PORT from it [3]
   --debug-exit PORT    a port whose write of V ends the run with status (V << 1) | 1; --no-rng
 Consoles, and what CMD gets
   --serial KIND        stdio, file=F, pty, unix=F, tcp=HOST:PORT, null; then ,ts ,log=F (repeat) [stdio]
@@ -56,8 +57,7 @@ How it ends
   --allow FILE         regular expressions, one a line, of messages that are none
   --result F, --junit F, --github  the verdict in full; --exit-style simple|crosvm  as others number it
 This program
-  --name N             what others call it: in lock messages and SMBIOS
-  --io-engine E        auto, io_uring or threads [auto]
+  --name N, --io-engine E  its name in lock messages and SMBIOS; auto, io_uring or threads [auto]
   --paused, --dry-run  start paused; print the configuration and memory map, and run nothing
   --log F, -v          our own messages to a file; more of them; --version, --help
 
@@ -229,6 +229,7 @@ void add_run_flags(CLI::App& app, CommandLine& line) {
   flag("--net", [&](const std::string& value) { machine.nets.push_back(NetConfig::parse(value)); });
   flag("--rootfs", [&](const std::string& value) { machine.rootfs = ShareConfig::parse("--rootfs", value); });
   flag("--share", [&](const std::string& value) { machine.shares.push_back(ShareConfig::parse("--share", value)); });
+  flag("--vsock", [&](const std::string& value) { machine.vsock = VsockConfig::parse(value); });
   flag("--serial", [&](const std::string& value) { machine.serial.push_back(CharConfig::parse(value)); });
   flag("--console", [&](const std::string& value) { machine.consoles.push_back(parse_console(value)); });
   flag("--escape", [&](const std::string& value) { line.escape = value; });

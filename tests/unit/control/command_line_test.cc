@@ -187,6 +187,13 @@ TEST_CASE("command line: shared directories have different tags", "[cli]") {
   CHECK_THAT(refusal("--kernel k --share a,rw").what, Contains("'rw'"));
 }
 
+TEST_CASE("command line: a vsock has a socket, and the guest an address", "[cli][vsock]") {
+  CHECK_FALSE(parse("--kernel k").machine.vsock);
+  CHECK(parse("--kernel k --vsock v").machine.vsock->cid == 3);
+  CHECK(parse("--kernel k --vsock v,cid=7").machine.vsock->cid == 7);
+  CHECK_THAT(refusal("--kernel k --vsock v,cid=2").what, Contains("'cid=2'"));
+}
+
 TEST_CASE("command line: unknown words are refused with what may be meant", "[cli]") {
   CHECK_THAT(refusal("bzImage").fix, Contains("vmm --kernel bzImage"));
   CHECK_THAT(refusal("--kernel k --frobnicate").what, Contains("--frobnicate"));

@@ -67,13 +67,14 @@ int inspect(const std::string& path) {
   return exit_code::kClean;
 }
 
-// Kernel and disks are opened to see that they can be; consoles and networks are not, as that would empty files, greet
-// clients and start helpers.
+// Kernel and disks are opened to see that they can be; consoles, networks and sockets are not, as that would empty
+// files, greet clients and start helpers.
 int dry_run(EventLoop& loop, const MachineConfig& config) {
   MachineConfig silent = config;
   silent.serial.clear();
   silent.consoles.clear();
   silent.nets.clear();
+  silent.vsock.reset();
   const Backends backends(loop, silent);
   print(describe_machine(config, backends));
   return exit_code::kClean;

@@ -110,7 +110,7 @@ std::string describe_machine(const MachineConfig& config, const Backends& backen
     const bool is_root = config.rootfs && share == backends.shares.front();
     row(is_root ? "root" : "share", fmt::format("{} {}", share->tag(), share->describe()));
   }
-  if (backends.vsock) row("vsock", backends.vsock->describe());
+  if (config.vsock) row("vsock", fmt::format("{} (cid {})", config.vsock->path, config.vsock->cid));
   for (size_t i = 0; i < config.serial.size(); ++i)
     row("serial", fmt::format("ttyS{} {}", i, kind_text(config.serial[i])));
   for (size_t i = 0; i < config.consoles.size(); ++i) {

@@ -14,25 +14,37 @@ class Run:
 
     `marks` maps a name to a regular expression; the time at which the output first matched it is in `times`, in
     seconds since just before exec, with `end` for the time at which the process was reaped. Marks are looked for
-    line by line, in what has arrived, so that a mark needs no newline after it.
+    line by line, in what has arrived, so that a mark needs no newline after it. Its input is empty, or what type() gets.
     """
 
-    def __init__(self, command, marks=None, stdin=None):
+    def __init__(self, command, marks=None, typed=False):
         self.command = command
-        self.marks = {name: re.compile(pattern.encode()) for name, pattern in (marks or {}).items()}
+        self.marks = {}
+        for name, pattern in (marks or {}).items():
+            self.expect(name, pattern)
         self.times = {}
         self.output = b""
         self.status = self.usage = None
         reader, writer = os.pipe2(os.O_CLOEXEC)
         self.reader = reader
-        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        if typed:
+            source, self.keyboard = os.pipe2(os.O_CLOEXEC)
+        else:
+            source, self.keyboard = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), None
         # vfork inside: what this interpreter weighs does not count.
         self.start = time.monotonic()
         self.pid = os.posix_spawn(command[0], command, os.environ,
-                                  file_actions=[(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, writer, 1),
+                                  file_actions=[(os.POSIX_SPAWN_DUP2, source, 0), (os.POSIX_SPAWN_DUP2, writer, 1),
                                                 (os.POSIX_SPAWN_DUP2, writer, 2)])
         os.close(writer)
-        os.close(null)
+        os.close(source)
+
+    def expect(self, name, pattern):
+        """From now on a mark as well."""
+        self.marks[name] = re.compile(pattern.encode())
+
+    def type(self, text):
+        os.write(self.keyboard, text.encode())
 
     def watch(self, limit, until=None):
         """Reads until the mark `until`, or the end; False when that did not come within `limit` seconds."""
@@ -70,6 +82,8 @@ class Run:
         self.times["end"] = time.monotonic() - self.start
         self.status = os.waitstatus_to_exitcode(status)
         os.close(self.reader)
+        if self.keyboard is not None:
+            os.close(self.keyboard)
 
     @property
     def age(self):

@@ -22,7 +22,7 @@ import payloads
 from measure import Failure, say
 from monitors import ROOT
 
-ROUNDS = {"start": 20, "boot": 6, "disk": 4, "device": 6, "growth": 6}
+ROUNDS = {"start": 20, "boot": 6, "disk": 8, "device": 6, "growth": 6}
 OUT_OF_TIME = 124  # the lab's status
 LAB_MARGIN = 150  # seconds, for the lab's start and for what comes beside the rounds
 MARK = "tools/bench: result: "  # before the JSON that the run in the lab prints after each round

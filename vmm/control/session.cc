@@ -82,10 +82,9 @@ Outcome Session::run() {
     deadline_.cancel();
     for (CharStream* stream : backends_.streams()) stream->flush(kDrainLimit);
     drain_command();
-    immediate_ = outcome_;
-    look_for_causes();
     // The console's last words are known only now; a kernel that panics and reboots by itself has still panicked.
-    *outcome_ = judged(final_outcome());
+    evidence_ = gather_evidence();
+    outcome_ = verdict_of(evidence_);
   } while (std::exchange(restarting_, false) && outcome_->kind != Outcome::Kind::kPanic);
   lasted_ = elapsed();
   report(*outcome_);
@@ -95,7 +94,6 @@ Outcome Session::run() {
 void Session::boot() {
   machine_.reset();
   outcome_.reset();
-  findings_.reset();
   judge_.forget();
   started_ = Clock::now();
   watch_consoles();
@@ -344,27 +342,42 @@ Findings Session::look_inside() {
   return findings;
 }
 
-// After the end, when everything has come to rest. What a person decided needs no explanation, and an end that is good
-// only where somebody wants to know what the kernel said of it, perhaps quietly.
-void Session::look_for_causes() {
+// What a person decided needs no explanation, and an end that is good only where somebody wants to know what the kernel
+// said of it, perhaps quietly.
+bool Session::needs_explanation() const {
   switch (outcome_->kind) {
     case Outcome::Kind::kCommand:
     case Outcome::Kind::kPoweroff:
-      if (!judge_.wants_anything()) return;
-      findings_ = look_inside();
-      for (const std::string& line : findings_->log) judge_.look_at(line);
-      return;
+      return judge_.wants_anything();
     case Outcome::Kind::kPanic:
     case Outcome::Kind::kNoVerdict:
     case Outcome::Kind::kReset:
     case Outcome::Kind::kTripleFault:
     case Outcome::Kind::kKvmError:
     case Outcome::Kind::kTimeout:
-      findings_ = look_inside();
-      return;
+      return true;
     default:
-      return;
+      return false;
   }
+}
+
+// After the end, when everything has come to rest.
+Evidence Session::gather_evidence() {
+  Evidence evidence{.ending = *outcome_, .flushed = flushed_, .has_console = !consoles_.empty()};
+  if (const WatchedConsole* console = panicked_console()) {
+    evidence.console_panic = {*console->watch.reason(), console->panicked_at.count()};
+  }
+  if (needs_explanation()) {
+    evidence.findings = look_inside();
+    for (const std::string& line : evidence.findings->log) judge_.look_at(line);
+  }
+  evidence.offence = judge_.offence();
+  if (config_.rootfs) {
+    evidence.root = Evidence::Root::kDirectory;
+  } else if (!backends_.disks.empty()) {
+    evidence.root = machine_->disks_were_driven() ? Evidence::Root::kDrivenDisk : Evidence::Root::kIdleDisk;
+  }
+  return evidence;
 }
 
 const Session::WatchedConsole* Session::panicked_console() const {
@@ -374,53 +387,16 @@ const Session::WatchedConsole* Session::panicked_console() const {
   return nullptr;
 }
 
-// A panic, on a console or only in the log in memory, explains a reset, a triple fault or a silence that came after it.
-// Somebody's decision to end the run stays what it is.
-Outcome Session::final_outcome() const {
+// The lines before the end: of the log in memory, or else of the console that showed most.
+std::vector<std::string> Session::last_log() const {
+  if (evidence_.findings && !evidence_.findings->log.empty()) {
+    const auto& log = evidence_.findings->log;
+    return {log.end() - static_cast<std::ptrdiff_t>(std::min(PanicWatch::kTailLines, log.size())), log.end()};
+  }
   const WatchedConsole* console = panicked_console();
-  const bool in_memory = findings_ && findings_->panic;
-  const bool good = outcome_->kind == Outcome::Kind::kCommand || outcome_->kind == Outcome::Kind::kPoweroff;
-  if (good || !findings_ || (console == nullptr && !in_memory)) {
-    if (flushed_ || outcome_->exit_code != exit_code::kClean) return *outcome_;
-    return {Outcome::Kind::kHostTrouble, exit_code::kHostTrouble, outcome_->what + ", but not all of its data is safe"};
-  }
-  const std::string& reason = console != nullptr ? *console->watch.reason() : findings_->panic->reason;
-  const double seconds = console != nullptr ? console->panicked_at.count() : findings_->panic->seconds;
-  Outcome panic{Outcome::Kind::kPanic, panic_exit_code(reason),
-                fmt::format("kernel panic at {:.2f} s: {}", seconds, reason)};
-  if (panic.exit_code == exit_code::kNoRoot && config_.rootfs) {
-    panic.details =
-        "  fix: if virtio-fs is not built into this kernel, name its modules with --modules DIR, or take one with "
-        "CONFIG_VIRTIO_FS=y";
-  } else if (panic.exit_code == exit_code::kNoRoot && !backends_.disks.empty() && !machine_->disks_were_driven()) {
-    panic.details =
-        "  no driver took the disk: this kernel has no built-in virtio_blk and virtio_pci\n"
-        "  fix: name the folder of its modules with --modules, or pass an initrd with --initrd";
-  } else if (panic.exit_code == exit_code::kNoRoot && backends_.disks.empty()) {
-    panic.details = "  fix: pass a root disk with --disk, or an initramfs with --initrd";
-  }
-  return panic;
-}
-
-// A run that ended well fails when the kernel said what it must not say.
-Outcome Session::judged(const Outcome& outcome) const {
-  const bool good = outcome.exit_code == exit_code::kClean;
-  if (!good || !judge_.offence()) return outcome;
-  return {Outcome::Kind::kOffence, exit_code::kOffence,
-          fmt::format("{} in the kernel's log: {}", judge_.offence()->kind, judge_.offence()->line),
-          "  fix: mend the kernel, or excuse the message with --allow FILE, or all of its kind with --fail-on"};
-}
-
-// Between three who looked at the same end, each by itself: the consoles, the log in memory, and what the guest did.
-std::string Session::disagreement() const {
-  const bool on_console = panicked_console() != nullptr;
-  const bool in_memory = findings_ && findings_->panic;
-  const bool log_read = findings_ && !findings_->log.empty();
-  const bool ended_well = outcome_->exit_code == exit_code::kClean;
-  if (ended_well && (on_console || in_memory)) return "there is a panic in what the guest printed, but it ended well";
-  if (on_console && log_read && !in_memory) return "the console shows a panic, the log in memory does not";
-  if (in_memory && !on_console && !consoles_.empty()) return "the log in memory has a panic that no console showed";
-  return {};
+  if (console == nullptr && !consoles_.empty()) console = &consoles_.front();
+  if (console == nullptr) return {};
+  return {console->watch.tail().begin(), console->watch.tail().end()};
 }
 
 RunResult Session::result() const {
@@ -440,20 +416,11 @@ RunResult Session::result() const {
     if (ended && ended->how == How::kSignalled) result.signal = ended->value;
     if (ended && ended->how != How::kSignalled) result.status = ended->value;
   }
-  const WatchedConsole* panicked = panicked_console();
-  result.detectors = {{"console", panicked != nullptr ? "panic: " + *panicked->watch.reason() : ""},
-                      {"memory", findings_ && findings_->panic ? "panic: " + findings_->panic->reason : ""},
-                      {"hardware", verdict_name(*immediate_)}};
-  result.disagreement = disagreement();
-  if (findings_) {
-    for (const Findings::Cpu& cpu : findings_->cpus) result.vcpus.push_back({cpu.id, cpu.doing});
-    result.last_log.assign(
-        findings_->log.end() - static_cast<std::ptrdiff_t>(std::min(PanicWatch::kTailLines, findings_->log.size())),
-        findings_->log.end());
-  }
-  if (result.last_log.empty() && !consoles_.empty()) {
-    const auto& tail = (panicked != nullptr ? *panicked : consoles_.front()).watch.tail();
-    result.last_log.assign(tail.begin(), tail.end());
+  result.detectors = detectors(evidence_);
+  result.disagreement = disagreement(evidence_, *outcome_);
+  result.last_log = last_log();
+  if (evidence_.findings) {
+    for (const Findings::Cpu& cpu : evidence_.findings->cpus) result.vcpus.push_back({cpu.id, cpu.doing});
   }
   return result;
 }
@@ -463,24 +430,17 @@ void Session::report(const Outcome& outcome) const {
   if (outcome.kind == Kind::kCommand && outcome.what.empty()) return;
   // What was not on the terminal anyway. A panic makes even a quiet kernel talk.
   if (outcome.kind == Kind::kTimeout || (outcome.is_failure_of_guest() && backends_.stdio() == nullptr)) {
-    print_last_words();
+    for (const std::string& line : last_log()) print_lines("  | " + line);
   }
   print_outcome(outcome, lasted_, machine_->exits());
-  if (const std::string words = disagreement(); !words.empty()) log_warn("{}", words);
-  if (!findings_ || outcome.kind == Kind::kReset) return;
+  if (const std::string words = disagreement(evidence_, outcome); !words.empty()) log_warn("{}", words);
+  const auto& findings = evidence_.findings;
+  if (!findings || outcome.kind == Kind::kReset) return;
   // Before Linux runs there is nothing of it to be found, and nothing to say about that.
   const bool expected = outcome.kind == Kind::kPanic || outcome.kind == Kind::kTimeout;
-  if (!expected && findings_->kernel.empty()) return;
-  if (!findings_->kernel.empty()) print_lines("  " + findings_->kernel);
-  print_lines(findings_->stacks());
-}
-
-void Session::print_last_words() const {
-  if (findings_ && !findings_->log.empty()) return print_lines(findings_->log_tail(PanicWatch::kTailLines));
-  const WatchedConsole* console = panicked_console();
-  if (console == nullptr && !consoles_.empty()) console = &consoles_.front();
-  if (console == nullptr) return;
-  for (const std::string& line : console->watch.tail()) print_lines("  | " + line);
+  if (!expected && findings->kernel.empty()) return;
+  if (!findings->kernel.empty()) print_lines("  " + findings->kernel);
+  print_lines(findings->stacks());
 }
 
 }  // namespace vmm

@@ -10,6 +10,8 @@
 #include <list>
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "vmm/control/command_line.h"
 #include "vmm/control/escape_keys.h"
@@ -17,6 +19,7 @@
 #include "vmm/control/log_judge.h"
 #include "vmm/control/result.h"
 #include "vmm/control/terminal.h"
+#include "vmm/control/verdict.h"
 #include "vmm/core/event_loop.h"
 #include "vmm/core/fd.h"
 #include "vmm/machine/backends.h"
@@ -68,14 +71,12 @@ class Session {
   void give_up_draining(const Outcome& decision);
   void stuck();
   Findings look_inside();
-  void look_for_causes();
-  Outcome final_outcome() const;
-  std::string disagreement() const;
-  Outcome judged(const Outcome& outcome) const;
+  bool needs_explanation() const;
+  Evidence gather_evidence();
   const WatchedConsole* panicked_console() const;
+  std::vector<std::string> last_log() const;
   std::chrono::duration<double> elapsed() const { return Clock::now() - started_; }
   void report(const Outcome& outcome) const;
-  void print_last_words() const;
 
   EventLoop& loop_;
   const CommandLine& line_;
@@ -94,9 +95,8 @@ class Session {
   LogJudge judge_;
   std::list<WatchedConsole> consoles_;
   std::optional<Machine> machine_;
-  std::optional<Outcome> outcome_;    // of this boot, once it is ending
-  std::optional<Outcome> immediate_;  // the same before anything else was considered: what the guest itself did
-  std::optional<Findings> findings_;  // of its end, unless that was somebody's decision
+  std::optional<Outcome> outcome_;  // of this boot, once it is ending
+  Evidence evidence_;               // of how it ended
   std::chrono::duration<double> lasted_{};
   bool restarting_ = false;
   bool draining_ = false;

@@ -25,6 +25,15 @@ TEST_CASE("ending: a dead init ends with 101", "[boot][ending]") {
   CHECK_THAT(vm.messages(), Contains("Attempted to kill init"));
 }
 
+TEST_CASE("ending: a guest that halts for good has hung, one that is idle has not", "[boot][ending]") {
+  TestVm halted(small_kernel() + tiny_initramfs("halt -f") + Words{"--hang-timeout", "2", "--cpus", "2"});
+  CHECK(halted.wait_exit() == 102);
+  CHECK_THAT(halted.messages(), Contains("vmm: no progress for 2 s: all vCPUs are halted with interrupts off"));
+  CHECK_THAT(halted.messages(), Contains("reboot: System halted") && Contains("vCPU 1: halted in "));
+  TestVm idle(small_kernel() + tiny_initramfs("sleep 6; poweroff -f") + Words{"--hang-timeout", "1", "--cpus", "2"});
+  CHECK(idle.wait_exit() == 0);
+}
+
 TEST_CASE("ending: no root disk ends with 100 and says what to pass", "[boot][ending]") {
   TestVm vm(small_kernel());
   CHECK(vm.wait_exit() == 100);

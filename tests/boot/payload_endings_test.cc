@@ -43,6 +43,23 @@ TEST_CASE("payload: an instruction that KVM cannot run ends with 99, its bytes a
   CHECK_THAT(vm.messages(), Contains("rip 0000000000"));
 }
 
+TEST_CASE("payload: a vCPU that spins with interrupts off ends with 102, and where it was", "[payload]") {
+  TestVm vm(payload("case=spin", {"--hang-timeout", "1", "--timeout", "100"}));
+  CHECK(vm.wait_exit() == 102);
+  CHECK_THAT(vm.messages(), Contains("vmm: no progress for 1 s: vCPU 0 spins with interrupts off"));
+}
+
+TEST_CASE("payload: a vCPU that is halted with interrupts off ends with 102", "[payload]") {
+  TestVm vm(payload("case=halt", {"--hang-timeout", "1", "--timeout", "100"}));
+  CHECK(vm.wait_exit() == 102);
+  CHECK_THAT(vm.messages(), Contains("halted with interrupts off: nothing wakes it"));
+}
+
+TEST_CASE("payload: who computes with interrupts off is not hung", "[payload]") {
+  TestVm vm(payload("case=compute millions=3000 status=5", {"--hang-timeout", "0.2", "--timeout", "100"}));
+  CHECK(vm.wait_exit() == debug_status(5));
+}
+
 TEST_CASE("payload: each way to reset ends with 104", "[payload]") {
   const TempFile disk(4096);
   const auto way = GENERATE(as<std::string>(), "8042", "cf9", "acpi");

@@ -13,6 +13,7 @@ static const struct {
     {"power-off", power_off},
     {"panic", panic},
     {"spin", spin},
+    {"compute", compute},
     {"flood", flood},
     {"scan-ports", scan_ports},
     {"scan-memory", scan_memory},
@@ -29,6 +30,7 @@ static const struct {
 void boot(void) {
   if (argument_is("case", "triple-fault")) triple_fault();
   if (argument_is("case", "unknown-instruction")) unknown_instruction();
+  if (argument_is("case", "halt")) halt();
 }
 
 int main(void) {

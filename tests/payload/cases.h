@@ -3,13 +3,15 @@
 
 #include "virtio.h"
 
-// How a machine ends: endings.c. Two of them need CPL 0 and are called by boot().
+// How a machine ends: endings.c. Three of them need CPL 0 and are called by boot().
 void triple_fault(void);
 void unknown_instruction(void);
+void halt(void);
 void count_boots(void);
 void power_off(void);
 void panic(void);
 void spin(void);
+void compute(void);
 void flood(void);
 
 // Accesses that no driver makes: accesses.c.

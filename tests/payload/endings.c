@@ -46,6 +46,21 @@ void spin(void) {
   for (;;) relax();
 }
 
+// Nothing wakes it: interrupts are off.
+void halt(void) {
+  print("payload: halting\n");
+  for (;;) __asm__ volatile("hlt");
+}
+
+// Interrupts are off, but it gets on, for so many millions=N of the time-stamp counter.
+void compute(void) {
+  print("payload: computing\n");
+  const uint64_t end = __builtin_ia32_rdtsc() + (uint64_t)argument("millions", 100) * 1000000;
+  uint64_t sum = 0;
+  for (uint64_t i = 0; __builtin_ia32_rdtsc() < end; i++) sum += i ^ sum;
+  print("payload: computed %u\n", (uint32_t)sum);
+}
+
 // kilobytes=N of output; hasty=1 does not ask whether the line is ready.
 void flood(void) {
   const bool hasty = argument("hasty", 0);

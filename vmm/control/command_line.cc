@@ -50,7 +50,7 @@ Consoles, and what CMD gets
   --env NAME[=V], --cwd DIR  a variable for CMD (repeat); where it starts [/]
 How it ends
   --on-reset WHAT      exit (104), reboot or pause [exit]; --on-panic exit
-  --timeout S          ends the run (124), with the log's end and every vCPU's stack
+  --timeout S          ends the run (124), log and stacks are shown; --hang-timeout S: hung (102) [10]
   --boot-timeout S, --idle-timeout S  the same: CMD not started by then; no output for S
   --fail-on LIST       kernel messages that fail a run that ended well (97): oops warn kasan lockup hung
                        rcu ubsan lockdep, a regular expression, none [with CMD: oops,kasan,lockup]
@@ -260,6 +260,9 @@ void add_run_flags(CLI::App& app, CommandLine& line) {
   flag("--timeout", [&](const std::string& value) { machine.timeout = parse_seconds("--timeout", value); });
   flag("--boot-timeout",
        [&](const std::string& value) { machine.boot_timeout = parse_seconds("--boot-timeout", value); });
+  flag("--hang-timeout", [&](const std::string& value) {
+    machine.hang_timeout = value == "none" ? std::chrono::milliseconds(0) : parse_seconds("--hang-timeout", value);
+  });
   flag("--idle-timeout",
        [&](const std::string& value) { machine.idle_timeout = parse_seconds("--idle-timeout", value); });
   flag("--io-engine", [&](const std::string& value) {

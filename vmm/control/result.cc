@@ -171,6 +171,8 @@ std::string verdict_name(const Outcome& outcome) {
       return "triple-fault";
     case Kind::kKvmError:
       return "kvm-error";
+    case Kind::kHung:
+      return "hang";
     case Kind::kTimeout:
       return "timeout";
     case Kind::kQuit:
@@ -208,6 +210,7 @@ int ReportConfig::exit_code(const Outcome& outcome) const {
         case Kind::kPanic:
         case Kind::kOffence:
           return kGuestPanic;
+        case Kind::kHung:
         case Kind::kTimeout:
           return kWatchdogReset;
         default:

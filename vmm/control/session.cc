@@ -62,7 +62,9 @@ Session::Session(EventLoop& loop, const CommandLine& line, Backends& backends, E
                     [this] {
                       finish({Outcome::Kind::kTimeout, exit_code::kTimeout, "no output any more: timed out"});
                     }),
-      started_(Clock::now()) {
+      hang_look_(loop, [this] { look_for_hang(); }),
+      started_(Clock::now()),
+      hangs_(config_.hang_timeout) {
   for (const std::string& words : line.fail_on) judge_.fail_on(words);
   for (const std::string& path : line.allow_files) judge_.allow_file(path);
   signal_watch_.arm();
@@ -102,6 +104,8 @@ void Session::boot() {
   tell_window_size();
   machine_->start();
   if (config_.boot_timeout.count() > 0) boot_timeout_.start(config_.boot_timeout);
+  hangs_.forget();
+  if (config_.hang_timeout.count() > 0) hang_look_.start(hangs_.interval());
   note_output();
 }
 
@@ -274,6 +278,17 @@ void Session::on_panic(const WatchedConsole& console) {
   if (console.watch.reason()) finish({Outcome::Kind::kPanic, panic_exit_code(*console.watch.reason()), {}});
 }
 
+void Session::look_for_hang() {
+  if (outcome_ || machine_->ended()) return;
+  if (machine_->paused()) {
+    hangs_.forget();
+  } else if (const auto stuck = hangs_.look(machine_->sample_vcpus(), Clock::now())) {
+    const double seconds = std::chrono::duration<double>(config_.hang_timeout).count();
+    return finish({Outcome::Kind::kHung, exit_code::kHung, fmt::format("no progress for {:g} s: {}", seconds, *stuck)});
+  }
+  hang_look_.start(hangs_.interval());
+}
+
 // The first reason counts, but for a restart under way, which any reason overrules.
 void Session::finish(const Outcome& outcome) {
   if (draining_) return give_up_draining(outcome);
@@ -354,6 +369,7 @@ bool Session::needs_explanation() const {
     case Outcome::Kind::kReset:
     case Outcome::Kind::kTripleFault:
     case Outcome::Kind::kKvmError:
+    case Outcome::Kind::kHung:
     case Outcome::Kind::kTimeout:
       return true;
     default:
@@ -429,7 +445,8 @@ void Session::report(const Outcome& outcome) const {
   using Kind = Outcome::Kind;
   if (outcome.kind == Kind::kCommand && outcome.what.empty()) return;
   // What was not on the terminal anyway. A panic makes even a quiet kernel talk.
-  if (outcome.kind == Kind::kTimeout || (outcome.is_failure_of_guest() && backends_.stdio() == nullptr)) {
+  if (outcome.kind == Kind::kHung || outcome.kind == Kind::kTimeout ||
+      (outcome.is_failure_of_guest() && backends_.stdio() == nullptr)) {
     for (const std::string& line : last_log()) print_lines("  | " + line);
   }
   print_outcome(outcome, lasted_, machine_->exits());
@@ -437,7 +454,7 @@ void Session::report(const Outcome& outcome) const {
   const auto& findings = evidence_.findings;
   if (!findings || outcome.kind == Kind::kReset) return;
   // Before Linux runs there is nothing of it to be found, and nothing to say about that.
-  const bool expected = outcome.kind == Kind::kPanic || outcome.kind == Kind::kTimeout;
+  const bool expected = outcome.kind == Kind::kPanic || outcome.kind == Kind::kHung || outcome.kind == Kind::kTimeout;
   if (!expected && findings->kernel.empty()) return;
   if (!findings->kernel.empty()) print_lines("  " + findings->kernel);
   print_lines(findings->stacks());

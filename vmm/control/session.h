@@ -64,6 +64,7 @@ class Session {
   void on_signal();
   void guest_ended(const Outcome& outcome);
   void on_panic(const WatchedConsole& console);
+  void look_for_hang();
   void finish(const Outcome& outcome);
   void restart(Outcome::Kind why);
   void stop_machine();
@@ -90,10 +91,12 @@ class Session {
   Timer timeout_;
   Timer boot_timeout_;
   Timer idle_timeout_;
+  Timer hang_look_;
 
   Clock::time_point started_;
   LogJudge judge_;
   std::list<WatchedConsole> consoles_;
+  HangWatch hangs_;
   std::optional<Machine> machine_;
   std::optional<Outcome> outcome_;  // of this boot, once it is ending
   Evidence evidence_;               // of how it ended

@@ -50,9 +50,10 @@ struct MachineConfig {
   OnReset on_reset = OnReset::kExit;
   bool paused = false;
   // The run ends then; zero: never.
-  std::chrono::milliseconds timeout{0};       // whatever happens
-  std::chrono::milliseconds boot_timeout{0};  // until the command is started
-  std::chrono::milliseconds idle_timeout{0};  // without output
+  std::chrono::milliseconds timeout{0};            // whatever happens
+  std::chrono::milliseconds boot_timeout{0};       // until the command is started
+  std::chrono::milliseconds idle_timeout{0};       // without output
+  std::chrono::milliseconds hang_timeout{10'000};  // without progress of its vCPUs
   bool rng = true;
   std::optional<VsockConfig> vsock;
   std::optional<CommandConfig> command;  // to be run in the guest, on our standard streams

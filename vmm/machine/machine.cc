@@ -276,16 +276,28 @@ Task<void> Machine::flush_disks(std::function<void(bool)> done) {
   loop_.post([done, flushed] { done(flushed); });
 }
 
-void Machine::look_inside(const std::function<void(const GuestMemory&, std::span<const CpuState>)>& look) {
+void Machine::while_at_rest(const std::function<void()>& look) {
   const bool running = !paused_ && !ended_;
   if (running) pause();
-  std::vector<CpuState> cpus;
-  for (const auto& vcpu : vcpus_) {
-    vcpu->wait_at_rest();
-    cpus.push_back(vcpu->cpu_state());
-  }
-  look(memory_, cpus);
+  for (const auto& vcpu : vcpus_) vcpu->wait_at_rest();
+  look();
   if (running) resume();
+}
+
+void Machine::look_inside(const std::function<void(const GuestMemory&, std::span<const CpuState>)>& look) {
+  while_at_rest([&] {
+    std::vector<CpuState> cpus;
+    for (const auto& vcpu : vcpus_) cpus.push_back(vcpu->cpu_state());
+    look(memory_, cpus);
+  });
+}
+
+std::vector<HangWatch::Sample> Machine::sample_vcpus() {
+  std::vector<HangWatch::Sample> samples;
+  while_at_rest([&] {
+    for (const auto& vcpu : vcpus_) samples.push_back(vcpu->sample());
+  });
+  return samples;
 }
 
 uint64_t Machine::exits() const {

@@ -32,6 +32,7 @@
 #include "vmm/kvm/vm.h"
 #include "vmm/machine/backends.h"
 #include "vmm/machine/config.h"
+#include "vmm/machine/hang_watch.h"
 #include "vmm/machine/kvm_device_host.h"
 #include "vmm/machine/outcome.h"
 #include "vmm/machine/vcpu_thread.h"
@@ -72,6 +73,8 @@ class Machine {
 
   // Shows memory and the vCPUs' registers while nothing runs: a running machine stands still for that long.
   void look_inside(const std::function<void(const GuestMemory&, std::span<const CpuState>)>& look);
+  // What a HangWatch wants to know of each vCPU. They stand still as well.
+  std::vector<HangWatch::Sample> sample_vcpus();
 
   uint64_t exits() const;  // of all vCPUs to this process so far
 
@@ -94,6 +97,7 @@ class Machine {
 
   void end(Outcome outcome);  // any thread
   void end_by_reset(const char* by_what);
+  void while_at_rest(const std::function<void()>& look);
   Task<void> flush_disks(std::function<void(bool)> done);
 
   EventLoop& loop_;

@@ -15,6 +15,7 @@ constexpr int kTripleFault = 98;
 constexpr int kKvmError = 99;
 constexpr int kNoRoot = 100;
 constexpr int kInitDied = 101;
+constexpr int kHung = 102;
 constexpr int kNoVerdict = 103;
 constexpr int kReset = 104;
 constexpr int kTimeout = 124;
@@ -36,6 +37,7 @@ struct Outcome {
     kPanic,
     kTripleFault,
     kKvmError,
+    kHung,
     kTimeout,
     kQuit,
     kTerminated,
@@ -53,7 +55,7 @@ struct Outcome {
   // Did the guest come to an end that its console may explain?
   bool is_failure_of_guest() const {
     return kind == Kind::kPanic || kind == Kind::kNoVerdict || kind == Kind::kReset || kind == Kind::kTripleFault ||
-           kind == Kind::kKvmError;
+           kind == Kind::kKvmError || kind == Kind::kHung;
   }
 };
 

@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <ctime>
 #include <span>
+#include <string_view>
 #include <utility>
 
 #include "vmm/core/error.h"
@@ -39,6 +41,18 @@ std::string_view suberror_name(uint32_t suberror) {
       return "an exit it did not expect";
     default:
       return "an unknown suberror";
+  }
+}
+
+CpuState::Activity activity_of(uint32_t mp_state) {
+  switch (mp_state) {
+    case KVM_MP_STATE_HALTED:
+      return CpuState::Activity::kHalted;
+    case KVM_MP_STATE_UNINITIALIZED:
+    case KVM_MP_STATE_INIT_RECEIVED:
+      return CpuState::Activity::kNotStarted;
+    default:
+      return CpuState::Activity::kRunning;
   }
 }
 
@@ -103,17 +117,7 @@ CpuState VcpuThread::cpu_state() const {
   const kvm_sregs sregs = vcpu_.sregs();
   CpuState state;
   state.id = vcpu_.id();
-  switch (vcpu_.mp_state()) {
-    case KVM_MP_STATE_HALTED:
-      state.activity = CpuState::Activity::kHalted;
-      break;
-    case KVM_MP_STATE_UNINITIALIZED:
-    case KVM_MP_STATE_INIT_RECEIVED:
-      state.activity = CpuState::Activity::kNotStarted;
-      break;
-    default:
-      break;
-  }
+  state.activity = activity_of(vcpu_.mp_state());
   state.privilege = sregs.ss.dpl;
   state.rip = regs.rip;
   state.rsp = regs.rsp;
@@ -127,6 +131,26 @@ CpuState VcpuThread::cpu_state() const {
   state.cr4 = sregs.cr4;
   state.efer = sregs.efer;
   return state;
+}
+
+HangWatch::Sample VcpuThread::sample() const {
+  constexpr uint64_t kInterruptFlag = 1 << 9;
+  const kvm_regs regs = vcpu_.regs();
+  const std::string_view bytes(reinterpret_cast<const char*>(&regs), sizeof regs);
+  return {.id = vcpu_.id(),
+          .activity = activity_of(vcpu_.mp_state()),
+          .interrupts_on = (regs.rflags & kInterruptFlag) != 0,
+          .registers = std::hash<std::string_view>()(bytes),
+          .exits = exits(),
+          .cpu_time = cpu_time()};
+}
+
+std::chrono::nanoseconds VcpuThread::cpu_time() const {
+  clockid_t clock = 0;
+  timespec spent{};
+  const std::lock_guard lock(mutex_);
+  if (!running_ || ::pthread_getcpuclockid(*running_, &clock) != 0 || ::clock_gettime(clock, &spent) < 0) return {};
+  return std::chrono::seconds(spent.tv_sec) + std::chrono::nanoseconds(spent.tv_nsec);
 }
 
 void VcpuThread::run() {

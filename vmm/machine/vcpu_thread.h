@@ -6,6 +6,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -19,6 +20,7 @@
 #include "vmm/core/guest_memory.h"
 #include "vmm/core/log.h"
 #include "vmm/kvm/vcpu.h"
+#include "vmm/machine/hang_watch.h"
 #include "vmm/machine/outcome.h"
 
 namespace vmm {
@@ -44,7 +46,8 @@ class VcpuThread {
   void join();                                      // waits for the thread after that
   // After a command to pause or stop: waits until the thread does not touch the guest any more.
   void wait_at_rest();
-  CpuState cpu_state() const;  // at rest
+  CpuState cpu_state() const;        // at rest
+  HangWatch::Sample sample() const;  // at rest
 
   uint64_t exits() const { return exits_.load(std::memory_order_relaxed); }
 
@@ -62,12 +65,13 @@ class VcpuThread {
   Outcome triple_fault() const;
   Outcome internal_error();
   std::string last_exits() const;
+  std::chrono::nanoseconds cpu_time() const;
   std::string instruction_bytes() const;
 
   World world_;
   Vcpu vcpu_;
   std::atomic<Command> wanted_{Command::kPause};
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable changed_;
   bool at_rest_ = true;               // under mutex_
   std::optional<pthread_t> running_;  // while run() does; under mutex_, because a thread that was joined has no handle

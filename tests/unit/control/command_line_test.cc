@@ -101,6 +101,9 @@ TEST_CASE("command line: the debug exit port may be hexadecimal", "[cli]") {
 TEST_CASE("command line: timeouts are seconds, of which parts count", "[cli]") {
   CHECK(parse("--kernel k").machine.timeout.count() == 0);
   CHECK(parse("--kernel k --timeout 60").machine.timeout == std::chrono::seconds(60));
+  CHECK(parse("--kernel k").machine.hang_timeout == std::chrono::seconds(10));
+  CHECK(parse("--kernel k --hang-timeout 2").machine.hang_timeout == std::chrono::seconds(2));
+  CHECK(parse("--kernel k --hang-timeout none").machine.hang_timeout.count() == 0);
   CHECK(parse("--kernel k --idle-timeout 0.5").machine.idle_timeout == std::chrono::milliseconds(500));
   CHECK(parse("--kernel k --boot-timeout 20 -- true").machine.boot_timeout == std::chrono::seconds(20));
   CHECK_THAT(refusal("--kernel k --boot-timeout 20").what, Contains("--boot-timeout is for a command"));

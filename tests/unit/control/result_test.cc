@@ -68,6 +68,7 @@ TEST_CASE("result: each end has a name, and other monitors' codes for it", "[res
       {Kind::kTripleFault, 98, "triple-fault", 1, 33},
       {Kind::kNoVerdict, 103, "no-verdict", 1, 33},
       {Kind::kReset, 104, "reset", 1, 32},
+      {Kind::kHung, 102, "hang", 1, 36},
       {Kind::kTimeout, 124, "timeout", 124, 36},
       {Kind::kHostTrouble, 125, "error", 125, 125},
   }));

@@ -1,0 +1,69 @@
+// HangWatch: finds out that a guest gets nowhere any more, by looking at its vCPUs now and then.
+//
+// A vCPU is stuck when, with interrupts off, it comes by the very same registers again and again, does nothing that
+// concerns a device, and uses the host's CPU meanwhile: it is in a loop that nothing in itself can end. A computation
+// with interrupts off has other registers each time, and a vCPU that the host gives no time is not blamed. And when all
+// that were started are halted with interrupts off, nothing wakes them. A guest that is idle (halted, but open to
+// interrupts) is not hung, and so is none that spins with interrupts on: its own kernel notices that.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "vmm/blackbox/cpu_state.h"
+
+namespace vmm {
+
+class HangWatch {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  // One vCPU at one moment.
+  struct Sample {
+    unsigned id = 0;
+    CpuState::Activity activity = CpuState::Activity::kRunning;
+    bool interrupts_on = false;
+    uint64_t registers = 0;                // a hash of all general ones
+    uint64_t exits = 0;                    // to this process
+    std::chrono::nanoseconds cpu_time{0};  // of its thread
+  };
+
+  // `limit`: how long no progress is a hang.
+  explicit HangWatch(std::chrono::milliseconds limit) : limit_(limit) {}
+
+  // All vCPUs, always in the same order. What is stuck, in words, once it has been for the limit.
+  std::optional<std::string> look(std::span<const Sample> samples, Clock::time_point now);
+  // When to look again: rarely, unless there is a suspicion.
+  std::chrono::milliseconds interval() const { return std::max(limit_ / (suspicious_ ? kLooks : 2), kShortest); }
+  // Time in which the guest was not to run does not count.
+  void forget();
+
+ private:
+  static constexpr unsigned kLooks = 20;  // in the limit, when there is a suspicion
+  static constexpr std::chrono::milliseconds kShortest{10};
+  // A loop may be met at as many different instructions, or turns, as this. More is progress.
+  static constexpr size_t kMostStates = kLooks / 2;
+
+  // How long a vCPU has been going round in the same circle.
+  struct Circle {
+    void note(const Sample& sample, Clock::time_point now);
+
+    Clock::time_point since{};
+    uint64_t exits = 0;
+    std::chrono::nanoseconds cpu_time{0};  // at the beginning
+    std::vector<uint64_t> states;          // of the registers, each once
+    unsigned looks = 0;                    // zero: it is in none
+  };
+
+  std::chrono::milliseconds limit_;
+  bool suspicious_ = false;
+  std::vector<Circle> circles_;
+  std::optional<Clock::time_point> dead_since_;  // all halted for good
+};
+
+}  // namespace vmm

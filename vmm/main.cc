@@ -9,9 +9,14 @@
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <optional>
+#include <string_view>
 
 #include "vmm/control/banner.h"
 #include "vmm/control/command_line.h"
+#include "vmm/control/control_address.h"
+#include "vmm/control/control_client.h"
+#include "vmm/control/control_server.h"
 #include "vmm/control/doctor.h"
 #include "vmm/control/escape_keys.h"
 #include "vmm/control/session.h"
@@ -80,6 +85,12 @@ int dry_run(EventLoop& loop, const MachineConfig& config) {
   return exit_code::kClean;
 }
 
+// Empty when nobody is to find the machine.
+std::string control_socket(const CommandLine& line) {
+  if (!line.control_path.empty()) return line.control_path;
+  return line.machine.name.empty() ? std::string() : control_path(line.machine.name);
+}
+
 int run(const CommandLine& line) {
   open_log(line.log_file);
   EscapeKeys keys = EscapeKeys::parse(line.escape);
@@ -88,6 +99,11 @@ int run(const CommandLine& line) {
   try {
     Backends backends(loop, line.machine);
     Session session(loop, line, backends, keys);
+    std::optional<ControlServer> control;
+    if (const std::string path = control_socket(line); !path.empty()) control.emplace(loop, path, session);
+    session.set_on_event([&control](std::string_view event) {
+      if (control) control->announce(event);
+    });
     const Outcome outcome = session.run();
     line.report.write(session.result());
     return line.report.exit_code(outcome);
@@ -113,6 +129,9 @@ int obey(const CommandLine& line) {
       return inspect(line.image);
     case CommandLine::Verb::kDoctor:
       return run_doctor();
+    case CommandLine::Verb::kControl:
+      print(ask(line.request));
+      return exit_code::kClean;
     case CommandLine::Verb::kHelp:
       print(help_text());
       return exit_code::kClean;

@@ -38,16 +38,17 @@ void Serial::write(uint64_t offset, std::span<const std::byte> data) {
   if (resume) backend_.resume_input();
 }
 
-void Serial::send_break() {
+void Serial::send_break(std::optional<uint8_t> key) {
   const std::lock_guard lock(mutex_);
   break_waits_ = true;
+  key_ = key;
   settle();
 }
 
 size_t Serial::on_input(std::span<const std::byte> bytes) {
   const std::lock_guard lock(mutex_);
   size_t taken = 0;
-  while (taken < bytes.size() && !break_waits_ && chip_.receive_room() > 0) {
+  while (taken < bytes.size() && !break_waits_ && !key_ && chip_.receive_room() > 0) {
     chip_.receive(std::to_integer<uint8_t>(bytes[taken++]));
   }
   input_refused_ = taken < bytes.size();
@@ -76,6 +77,7 @@ void Serial::settle() {
     chip_.receive_break();
     break_waits_ = false;
   }
+  if (!break_waits_ && key_ && chip_.receive_room() > 0) chip_.receive(*std::exchange(key_, std::nullopt));
   const bool level = chip_.interrupt();
   if (std::exchange(level_, level) != level) irq_.set(level);
 }
@@ -83,7 +85,7 @@ void Serial::settle() {
 // True once when there is room for input that was refused. Waits for an empty FIFO, to wake the loop once per 16 bytes.
 bool Serial::wants_input() {
   const bool empty = chip_.receive_room() > 0 && !chip_.received();
-  return empty && !break_waits_ && std::exchange(input_refused_, false);
+  return empty && !break_waits_ && !key_ && std::exchange(input_refused_, false);
 }
 
 }  // namespace vmm

@@ -10,7 +10,9 @@
 // Input: only what the receive FIFO has room for is taken; when the guest has emptied it, more is asked for.
 #pragma once
 
+#include <cstdint>
 #include <mutex>
+#include <optional>
 
 #include "devices/backends/char_backend.h"
 #include "devices/device.h"
@@ -32,8 +34,8 @@ class Serial : public Device {
   void read(uint64_t offset, std::span<std::byte> data) override;
   void write(uint64_t offset, std::span<const std::byte> data) override;
 
-  // A BREAK on the line, after the input that has been taken so far. Any thread.
-  void send_break();
+  // A BREAK on the line, after the input that has been taken so far, and perhaps a key behind it. Any thread.
+  void send_break(std::optional<uint8_t> key = {});
 
  private:
   size_t on_input(std::span<const std::byte> bytes);
@@ -48,6 +50,7 @@ class Serial : public Device {
   Uart16550 chip_;
   bool level_ = false;          // of the wire
   bool break_waits_ = false;    // for room in the receive FIFO
+  std::optional<uint8_t> key_;  // the same, behind the BREAK
   bool input_refused_ = false;  // the backend has more than we took
 };
 

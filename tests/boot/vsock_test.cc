@@ -6,7 +6,7 @@
 
 #include "tests/support/guests.h"
 #include "tests/support/temp_file.h"
-#include "tests/support/vsock_ends.h"
+#include "tests/support/unix_ends.h"
 
 using namespace vmm::test;
 

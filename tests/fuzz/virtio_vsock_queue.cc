@@ -2,7 +2,7 @@
 // about.
 #include "devices/virtio/vsock.h"
 #include "tests/fuzz/fuzz_driver.h"
-#include "tests/support/vsock_ends.h"
+#include "tests/support/unix_ends.h"
 
 namespace {
 

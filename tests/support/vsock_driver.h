@@ -12,7 +12,7 @@
 #include "devices/virtio/vsock.h"
 #include "tests/support/driver_queue.h"
 #include "tests/support/temp_file.h"
-#include "tests/support/vsock_ends.h"
+#include "tests/support/unix_ends.h"
 #include "tests/support/wait_until.h"
 
 namespace vmm::test {

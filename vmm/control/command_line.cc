@@ -27,6 +27,7 @@ constexpr std::string_view kHelp =
   vmm --kernel bzImage --disk rootfs.img          boot it, console on this terminal
   vmm --kernel bzImage --disk rootfs.img -- CMD   run CMD in it, and return CMD's status
   vmm inspect IMAGE | vmm doctor                  what is this kernel; can this host run it
+  vmm list | why|dmesg|stats|pause|resume|reset|nmi|kill NAME | sysrq KEY NAME    one with a --name
 
 What boots
   --kernel F           bzImage, vmlinux (PVH) or Multiboot kernel; found by content [./bzImage]
@@ -57,10 +58,9 @@ How it ends
   --allow FILE         regular expressions, one a line, of messages that are none
   --result F, --junit F, --github  the verdict in full; --exit-style simple|crosvm  as others number it
 This program
-  --name N, --io-engine E  its name in lock messages and SMBIOS; auto, io_uring or threads [auto]
+  --name N, --ctl PATH its name for others; its control socket elsewhere; --io-engine io_uring|threads
   --paused, --dry-run  start paused; print the configuration and memory map, and run nothing
   --log F, -v          our own messages to a file; more of them; --version, --help
-
 Exit status: 0 power-off, 96-104 the guest died, 124 timeout, 125 vmm failed, 130 quit, 143 SIGTERM.
 )";
 
@@ -273,6 +273,10 @@ void add_run_flags(CLI::App& app, CommandLine& line) {
                                {{"auto", Kind::kAuto}, {"io_uring", Kind::kIoUring}, {"threads", Kind::kThreads}}});
   });
   flag("--name", [&](const std::string& value) { machine.name = value; });
+  flag("--ctl", [&](const std::string& value) {
+    // What has a slash is a path, and not a name.
+    line.control_path = value.find('/') == std::string::npos ? "./" + value : value;
+  });
   flag("--log", [&](const std::string& value) { line.log_file = value; });
   app.add_flag_callback("--no-rng", [&] { machine.rng = false; });
   app.add_flag_callback("--paused", [&] { machine.paused = true; });
@@ -339,6 +343,9 @@ CommandLine parse_command_line(std::vector<std::string> arguments) {
     line.verb = CommandLine::Verb::kInspect;
     if (arguments.size() != 1) throw Error("inspect takes one file", "vmm inspect bzImage");
     line.image = arguments.front();
+  } else if (is_control_verb(verb)) {
+    line.verb = CommandLine::Verb::kControl;
+    line.request = parse_control_request(verb, arguments);
   } else if (verb == "help") {
     line.verb = CommandLine::Verb::kHelp;
   } else {

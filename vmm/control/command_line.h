@@ -7,17 +7,20 @@
 #include <string>
 #include <vector>
 
+#include "vmm/control/control_client.h"
 #include "vmm/control/result.h"
 #include "vmm/machine/config.h"
 
 namespace vmm {
 
 struct CommandLine {
-  enum class Verb { kRun, kInspect, kDoctor, kHelp, kVersion };
+  enum class Verb { kRun, kInspect, kDoctor, kControl, kHelp, kVersion };
 
   Verb verb = Verb::kRun;
   MachineConfig machine;                 // kRun
   std::string image;                     // kInspect
+  ControlRequest request;                // kControl
+  std::string control_path;              // of --ctl: where the machine is found, besides its name
   std::string escape = "^A";             // control/escape_keys.h
   std::vector<std::string> environment;  // of --env; what comes of them is in machine.command
   std::string directory;                 // of --cwd

@@ -74,7 +74,6 @@ constexpr auto kUnbuiltFlags = std::to_array<std::string_view>({
     "--gdb",
     "--vmcore",
     "--vmlinux",
-    "--ctl",
     "--tap",
     "--trace",
 });
@@ -82,21 +81,11 @@ constexpr auto kUnbuiltVerbs = std::to_array<std::string_view>({
     "test",
     "debug",
     "console",
-    "pause",
-    "resume",
-    "reset",
-    "nmi",
-    "sysrq",
     "dump",
-    "kill",
-    "why",
-    "dmesg",
     "snapshot",
     "fork",
     "trace",
     "boot-report",
-    "list",
-    "stats",
 });
 
 }  // namespace

@@ -32,11 +32,6 @@ UniqueFd open_signals() {
   return fd;
 }
 
-std::string signal_name(int number) {
-  const char* name = ::sigabbrev_np(number);
-  return name != nullptr ? fmt::format("SIG{}", name) : fmt::format("signal {}", number);
-}
-
 }  // namespace
 
 Session::Session(EventLoop& loop, const CommandLine& line, Backends& backends, EscapeKeys keys)
@@ -89,6 +84,7 @@ Outcome Session::run() {
     outcome_ = verdict_of(evidence_);
   } while (std::exchange(restarting_, false) && outcome_->kind != Outcome::Kind::kPanic);
   lasted_ = elapsed();
+  announce("ended: " + verdict_name(*outcome_));
   report(*outcome_);
   return *outcome_;
 }
@@ -160,77 +156,6 @@ void Session::begin_command() {
                            {.on_started = [this] { boot_timeout_.cancel(); },
                             .on_output = [this] { note_output(); },
                             .on_result = [this](const GuestCommand::Result& result) { command_ended(result); }});
-}
-
-void Session::obey(EscapeKeys::Command command) {
-  switch (command) {
-    case EscapeKeys::Command::kHelp:
-      log_info("keys:");
-      print_lines(keys_.help());
-      return;
-    case EscapeKeys::Command::kQuit:
-      return finish({Outcome::Kind::kQuit, exit_code::kQuit, "quit"});
-    case EscapeKeys::Command::kBreak:
-      if (backends_.stdio() == nullptr || !machine_->send_break(*backends_.stdio())) {
-        log_info("this console is no serial line: it has no BREAK");
-      }
-      return;
-    case EscapeKeys::Command::kTimestamps:
-      if (backends_.stdio() != nullptr) backends_.stdio()->set_timestamps(!backends_.stdio()->timestamps());
-      return;
-    case EscapeKeys::Command::kWhy: {
-      const Findings findings = look_inside();
-      log_info("{}", findings.kernel.empty() ? "no kernel that is understood" : findings.kernel);
-      return log_text(findings.stacks());
-    }
-    case EscapeKeys::Command::kLog: {
-      const Findings findings = look_inside();
-      log_info("{}: {} lines of log", findings.kernel.empty() ? "no kernel that is understood" : findings.kernel,
-               findings.log.size());
-      return log_text(findings.log.empty() ? findings.stacks() : findings.log_tail(findings.log.size()));
-    }
-    case EscapeKeys::Command::kPause:
-      if (outcome_) return;
-      if (machine_->ended()) {
-        log_info("the guest has ended and cannot go on; {0} r resets it, {0} x quits", keys_.name());
-        return;
-      }
-      machine_->paused() ? machine_->resume() : machine_->pause();
-      log_info("{}", machine_->paused() ? fmt::format("paused; {} p goes on", keys_.name()) : "running");
-      return;
-    case EscapeKeys::Command::kReset:
-      if (outcome_) return;
-      log_info("reset");
-      stop_watching();  // a panic ends a run, but not one that somebody decides to begin anew
-      return restart(Outcome::Kind::kQuit);
-    case EscapeKeys::Command::kNmi:
-      return machine_->send_nmi();
-  }
-}
-
-void Session::on_signal() {
-  signalfd_siginfo info{};
-  while (::read(signals_.get(), &info, sizeof info) == sizeof info) {
-    switch (static_cast<int>(info.ssi_signo)) {
-      case SIGWINCH:
-        tell_window_size();
-        break;
-      case SIGCONT:
-        terminal_.enter_raw_mode();
-        break;
-      case SIGUSR1:
-        machine_->refresh_disks();
-        break;
-      case SIGINT:
-      case SIGQUIT:
-        finish({Outcome::Kind::kQuit, exit_code::kQuit, "quit"});
-        break;
-      default:
-        finish({Outcome::Kind::kTerminated, exit_code::kTerminated,
-                "ended by " + signal_name(static_cast<int>(info.ssi_signo))});
-    }
-  }
-  signal_watch_.arm();
 }
 
 // ---- the end
@@ -323,6 +248,7 @@ void Session::give_up_draining(const Outcome& decision) {
 // `why`: kReset, which the guest asked for and a panic may explain, or kQuit, which a person decided.
 void Session::restart(Outcome::Kind why) {
   if (outcome_) return;
+  announce("reset");
   outcome_ = {why, exit_code::kReset, "reset"};
   restarting_ = true;
   stop_machine();

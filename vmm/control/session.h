@@ -7,13 +7,16 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <list>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "vmm/control/command_line.h"
+#include "vmm/control/control_verbs.h"
 #include "vmm/control/escape_keys.h"
 #include "vmm/control/findings.h"
 #include "vmm/control/log_judge.h"
@@ -30,7 +33,7 @@
 
 namespace vmm {
 
-class Session {
+class Session : public Controls {
  public:
   // Blocks the signals it listens to, so no thread must have been started before. Throws Error when what the guest may
   // not print is no regular expression.
@@ -40,6 +43,19 @@ class Session {
   Outcome run();
   // After run().
   RunResult result() const;
+
+  // Hears of "paused", "resumed", "reset" and, with its verdict, "ended: panic".
+  void set_on_event(std::function<void(std::string_view)> on_event) { on_event_ = std::move(on_event); }
+
+  // What can be asked of it while it runs.
+  Status status() const override;
+  void pause() override;
+  void resume() override;
+  void reset() override;
+  void send_nmi() override;
+  void send_sysrq(char key) override;
+  void quit() override;
+  Findings look_inside() override;
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -71,7 +87,8 @@ class Session {
   void drain_command();
   void give_up_draining(const Outcome& decision);
   void stuck();
-  Findings look_inside();
+  void announce(std::string_view event) const;
+  void require_alive() const;
   bool needs_explanation() const;
   Evidence gather_evidence();
   const WatchedConsole* panicked_console() const;
@@ -95,6 +112,7 @@ class Session {
 
   Clock::time_point started_;
   LogJudge judge_;
+  std::function<void(std::string_view)> on_event_;
   std::list<WatchedConsole> consoles_;
   HangWatch hangs_;
   std::optional<Machine> machine_;

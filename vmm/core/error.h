@@ -29,4 +29,10 @@ inline std::string errno_text(int error) {
   return text != nullptr ? text : "error " + std::to_string(error);
 }
 
+// "SIGTERM".
+inline std::string signal_name(int number) {
+  const char* name = sigabbrev_np(number);
+  return name != nullptr ? std::string("SIG") + name : "signal " + std::to_string(number);
+}
+
 }  // namespace vmm

@@ -225,6 +225,12 @@ bool Machine::send_break(const CharBackend& console) {
   return port != serial_.end();
 }
 
+bool Machine::send_sysrq(char key) {
+  if (serial_.empty()) return false;
+  serial_.front()->serial.send_break(static_cast<uint8_t>(key));
+  return true;
+}
+
 void Machine::set_window_size(uint16_t columns, uint16_t rows) {
   for (VirtioConsole* console : devices_of<VirtioConsole>()) console->set_window_size(columns, rows);
 }

@@ -59,6 +59,8 @@ class Machine {
   void send_nmi() { vm_.send_nmi(); }
   // A BREAK on the serial line that talks to `console`; false when no serial line does.
   bool send_break(const CharBackend& console);
+  // A BREAK and a key on the first serial line, which Linux takes for a magic SysRq; false when there is none.
+  bool send_sysrq(char key);
   void set_window_size(uint16_t columns, uint16_t rows);
   // Looks whether disks have another size now, and tells the guest.
   void refresh_disks();

@@ -133,8 +133,22 @@ TEST_CASE("command line: QEMU's options are answered with their equivalents", "[
 TEST_CASE("command line: what is not built yet is refused, never ignored", "[cli]") {
   const std::string flag = GENERATE("--gdb unix:x", "--on-panic gdb", "--vmcore v");
   CHECK_THAT(refusal("--kernel k " + flag).what, Contains("not built yet"));
-  const std::string verb = GENERATE("test", "debug", "why x", "snapshot x", "dmesg x");
+  const std::string verb = GENERATE("test", "debug", "console x", "snapshot x", "dump x");
   CHECK_THAT(refusal(verb).what, Contains("not built yet"));
+}
+
+TEST_CASE("command line: what is for a running machine takes its name", "[cli][control]") {
+  const CommandLine line = parse("sysrq t ci-3");
+  CHECK(line.verb == CommandLine::Verb::kControl);
+  CHECK(line.request.verb == "sysrq");
+  CHECK(line.request.name == "ci-3");
+  CHECK(line.request.key == "t");
+  CHECK(parse("list").request.name.empty());
+  CHECK(parse("--kernel k --ctl here").control_path == "./here");
+  CHECK_THAT(refusal("pause").what, Contains("takes the name of a machine"));
+  CHECK_THAT(refusal("list x").what, Contains("list takes no 'x'"));
+  CHECK_THAT(refusal("sysrq tt x").what, Contains("'tt' is no key"));
+  CHECK_THAT(refusal("sysrq x").what, Contains("and a key"));
 }
 
 TEST_CASE("command line: what stands behind -- is the command, whatever it looks like", "[cli]") {

@@ -6,7 +6,7 @@
 #include <catch2/catch.hpp>
 
 #include "tests/support/temp_file.h"
-#include "tests/support/vsock_ends.h"
+#include "tests/support/unix_ends.h"
 #include "vmm/core/error.h"
 
 using namespace vmm;

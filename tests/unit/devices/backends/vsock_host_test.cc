@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "tests/support/temp_file.h"
-#include "tests/support/vsock_ends.h"
+#include "tests/support/unix_ends.h"
 #include "tests/support/wait_until.h"
 #include "vmm/core/error.h"
 

@@ -4,7 +4,7 @@
 #include <array>
 #include <catch2/catch.hpp>
 
-#include "tests/support/vsock_ends.h"
+#include "tests/support/unix_ends.h"
 #include "tests/support/wait_until.h"
 
 using namespace vmm;

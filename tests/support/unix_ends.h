@@ -1,4 +1,4 @@
-// The host's side of a vsock in a test's hands: sockets that connect to the backend, or listen for the guest.
+// One end of a Unix socket in a test's hands: what connects to a backend, or listens for it.
 #pragma once
 
 #include <sys/socket.h>

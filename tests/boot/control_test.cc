@@ -1,0 +1,33 @@
+// A real kernel steered from outside: `vmm VERB NAME`.
+#include <catch2/catch.hpp>
+
+#include "tests/support/guests.h"
+#include "tests/support/temp_file.h"
+
+using namespace vmm::test;
+using Catch::Matchers::Contains;
+
+namespace {
+
+std::string say(const Words& words) {
+  TestVm client(words);
+  CHECK(client.wait_exit() == 0);
+  return client.output();
+}
+
+}  // namespace
+
+TEST_CASE("control: why and dmesg read a quiet kernel's memory, sysrq reaches it", "[boot][control]") {
+  const TempDirectory folder;
+  TestVm vm(small_kernel() + tiny_initramfs() + Words{"--append", "sysrq_always_enabled", "--ctl", folder("s")});
+  vm.wait_for("tiny: ready");
+  vm.settle(std::chrono::seconds(2));
+  CHECK_THAT(say({"why", folder("s")}), Contains("Linux 6.1") && Contains("vCPU 0: halted in "));
+  const std::string log = say({"dmesg", folder("s")});
+  CHECK_THAT(log, Contains("Linux version 6.1") && Contains("Run /init as init process"));
+  CHECK(say({"sysrq", "w", folder("s")}).empty());
+  vm.wait_for("Show Blocked State");
+  CHECK(say({"sysrq", "c", folder("s")}).empty());
+  CHECK(vm.wait_exit() == 96);
+  CHECK_THAT(vm.messages(), Contains("sysrq triggered crash"));
+}

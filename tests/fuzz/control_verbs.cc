@@ -1,0 +1,12 @@
+// Requests of the control socket: whatever they are, there is one line of answer.
+#include "tests/fuzz/fuzz_input.h"
+#include "tests/support/fake_controls.h"
+
+void vmm::test::fuzz(FuzzInput& input) {
+  FakeControls controls;
+  controls.refuses = input.take_bool();
+  const std::string line = input.take_rest();
+  const std::string text = answer(controls, line);
+  require(text.starts_with("{") && text.find('\n') == std::string::npos);
+  asks_for_events(line);
+}

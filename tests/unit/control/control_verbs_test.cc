@@ -1,0 +1,85 @@
+// Requests of the control socket, and what is answered.
+#include "vmm/control/control_verbs.h"
+
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+
+#include "tests/support/fake_controls.h"
+
+using namespace vmm;
+using namespace vmm::test;
+using Catch::Matchers::Contains;
+
+namespace {
+
+nlohmann::json ask(Controls& controls, std::string_view request) {
+  return nlohmann::json::parse(answer(controls, request));
+}
+
+}  // namespace
+
+TEST_CASE("control: each request does what it says", "[control]") {
+  const auto [request, call] = GENERATE(table<std::string, std::string>({{R"({"do": "pause"})", "pause"},
+                                                                         {R"({"do": "resume"})", "resume"},
+                                                                         {R"({"do": "reset"})", "reset"},
+                                                                         {R"({"do": "nmi"})", "nmi"},
+                                                                         {R"({"do": "kill"})", "quit"},
+                                                                         {R"({"do": "sysrq", "key": "t"})", "sysrq t"},
+                                                                         {R"({"do": "events"})", ""}}));
+  FakeControls controls;
+  CHECK(ask(controls, request) == nlohmann::json({{"ok", true}}));
+  CHECK(controls.calls == call);
+}
+
+TEST_CASE("control: status tells what runs, and how", "[control]") {
+  FakeControls controls;
+  const auto status = ask(controls, R"({"do": "status"})");
+  CHECK(status["ok"] == true);
+  CHECK(status["name"] == "ci-3");
+  CHECK(status["state"] == "running");
+  CHECK(status["memory"] == 1 << 30);
+  CHECK(status["pid"].is_number());
+}
+
+TEST_CASE("control: why tells the vCPUs, dmesg the log", "[control]") {
+  FakeControls controls;
+  const auto why = ask(controls, R"({"do": "why"})");
+  CHECK(why["kernel"] == "Linux 6.1.0");
+  CHECK(why["panic"] == "for a test");
+  CHECK(why["vcpus"][0]["doing"] == "halted in default_idle");
+  const auto log = ask(controls, R"({"do": "dmesg"})");
+  CHECK(log["log"] == std::vector<std::string>{"one", "two \xef\xbf\xbd"});
+  controls.findings = {.troubles = {"no VMCOREINFO"}};
+  CHECK(ask(controls, R"({"do": "why"})")["kernel"].is_null());
+  const auto none = ask(controls, R"({"do": "dmesg"})");
+  CHECK(none["ok"] == false);
+  CHECK(none["fix"] == "no VMCOREINFO");
+}
+
+TEST_CASE("control: what cannot be done is answered with why, and a fix", "[control]") {
+  FakeControls controls;
+  controls.refuses = true;
+  const auto refused = ask(controls, R"({"do": "pause"})");
+  CHECK(refused["ok"] == false);
+  CHECK(refused["error"] == "the guest has ended");
+  CHECK(refused["fix"] == "reset it");
+}
+
+TEST_CASE("control: what is no request is answered so, whatever it is", "[control]") {
+  const std::string request = GENERATE(
+      as<std::string>(), "", "pause", "{", "[]", "null", "7", "\"do\"", R"({"do": 7})", R"({"do": "fly"})",
+      R"({"Do": "pause"})", R"({"do": "sysrq"})", R"({"do": "sysrq", "key": 7})", R"({"do": "sysrq", "key": "tt"})",
+      R"({"do": "sysrq", "key": ""})", "\xff\xfe", std::string(4096, '['), std::string("\0{}", 3));
+  FakeControls controls;
+  const auto refused = ask(controls, request);
+  CHECK(refused["ok"] == false);
+  CHECK(refused["error"].is_string());
+  CHECK(controls.calls.empty());
+}
+
+TEST_CASE("control: events are a line each", "[control]") {
+  CHECK(asks_for_events(R"({"do": "events"})"));
+  CHECK_FALSE(asks_for_events(R"({"do": "status"})"));
+  CHECK_FALSE(asks_for_events("events"));
+  CHECK(event_line("ended: panic") == R"({"event":"ended: panic"})");
+}

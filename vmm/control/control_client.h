@@ -1,0 +1,23 @@
+// `vmm pause NAME` and the like: asks a running machine over its control socket, and prints the answer.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace vmm {
+
+struct ControlRequest {
+  std::string verb;  // "list", or one of control_verbs.h, "stats" being "status"
+  std::string name;  // of the machine, or the path of its socket; empty for list
+  std::string key;   // of sysrq
+};
+
+// True for a verb that is for a running machine.
+bool is_control_verb(const std::string& verb);
+// From what was typed behind the verb. Throws Error.
+ControlRequest parse_control_request(const std::string& verb, const std::vector<std::string>& arguments);
+
+// What is to be printed. Throws Error when there is no such machine, or it does not do it.
+std::string ask(const ControlRequest& request);
+
+}  // namespace vmm

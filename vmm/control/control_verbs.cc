@@ -1,0 +1,134 @@
+// The requests, by name; see control_verbs.h.
+#include "vmm/control/control_verbs.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "vmm/core/error.h"
+
+namespace vmm {
+
+namespace {
+
+using Json = nlohmann::json;
+
+Json done() { return {{"ok", true}}; }
+
+Json failed(const std::string& what, const std::string& fix) {
+  Json answer{{"ok", false}, {"error", what}};
+  if (!fix.empty()) answer["fix"] = fix;
+  return answer;
+}
+
+Json tell_status(Controls& controls, const Json&) {
+  const Controls::Status status = controls.status();
+  return {{"ok", true},
+          {"name", status.name},
+          {"pid", ::getpid()},
+          {"state", status.state},
+          {"kernel", status.kernel},
+          {"cpus", status.cpus},
+          {"memory", status.memory},
+          {"seconds", status.seconds},
+          {"exits", status.exits}};
+}
+
+Json tell_why(Controls& controls, const Json&) {
+  const Findings findings = controls.look_inside();
+  Json answer = done();
+  answer["kernel"] = findings.kernel.empty() ? Json() : Json(findings.kernel);
+  answer["panic"] = findings.panic ? Json(findings.panic->reason) : Json();
+  answer["vcpus"] = Json::array();
+  for (const Findings::Cpu& cpu : findings.cpus) answer["vcpus"].push_back({{"id", cpu.id}, {"doing", cpu.doing}});
+  answer["troubles"] = findings.troubles;
+  return answer;
+}
+
+Json tell_log(Controls& controls, const Json&) {
+  const Findings findings = controls.look_inside();
+  if (findings.log.empty()) {
+    return failed("no kernel log was found in the guest's memory",
+                  findings.troubles.empty() ? std::string() : findings.troubles.front());
+  }
+  return {{"ok", true}, {"kernel", findings.kernel}, {"log", findings.log}};
+}
+
+Json send_sysrq(Controls& controls, const Json& request) {
+  const auto key = request.find("key");
+  if (key == request.end() || !key->is_string() || key->get_ref<const std::string&>().size() != 1) {
+    return failed("sysrq needs a key of one character", R"({"do": "sysrq", "key": "t"})");
+  }
+  controls.send_sysrq(key->get_ref<const std::string&>().front());
+  return done();
+}
+
+template <void (Controls::*kCall)()>
+Json call(Controls& controls, const Json&) {
+  (controls.*kCall)();
+  return done();
+}
+
+struct Request {
+  std::string_view name;
+  Json (*serve)(Controls&, const Json&);
+};
+constexpr std::array<Request, 10> kRequests{{
+    {"status", tell_status},
+    {"pause", call<&Controls::pause>},
+    {"resume", call<&Controls::resume>},
+    {"reset", call<&Controls::reset>},
+    {"nmi", call<&Controls::send_nmi>},
+    {"sysrq", send_sysrq},
+    {"why", tell_why},
+    {"dmesg", tell_log},
+    {"kill", call<&Controls::quit>},
+    {"events", [](Controls&, const Json&) { return done(); }},
+}};
+
+std::string names() {
+  std::string text;
+  for (const Request& request : kRequests) text += fmt::format("{}{}", text.empty() ? "" : ", ", request.name);
+  return text;
+}
+
+// What "do" says; empty when the line is no request. Nested beyond any sense it is none either: the parser keeps a
+// stack of its own, and lines are short.
+std::string wanted(const Json& request) {
+  if (!request.is_object()) return {};
+  const auto found = request.find("do");
+  return found != request.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+Json parse(std::string_view line) { return Json::parse(line, nullptr, false); }
+
+Json serve(Controls& controls, std::string_view line) {
+  const Json request = parse(line);
+  const std::string name = wanted(request);
+  if (name.empty()) return failed("this is no request", R"({"do": "status"})");
+  const auto* const found = std::ranges::find(kRequests, name, &Request::name);
+  if (found == kRequests.end()) return failed(fmt::format("there is no request '{}'", name), names());
+  try {
+    return found->serve(controls, request);
+  } catch (const Error& error) {
+    return failed(error.what(), error.fix());
+  }
+}
+
+// Guests' and clients' bytes need not be UTF-8.
+std::string text_of(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+}  // namespace
+
+std::string answer(Controls& controls, std::string_view request) { return text_of(serve(controls, request)); }
+
+std::string refusal(const std::string& what, const std::string& fix) { return text_of(failed(what, fix)); }
+
+bool asks_for_events(std::string_view request) { return wanted(parse(request)) == "events"; }
+
+std::string event_line(std::string_view event) { return text_of({{"event", event}}); }
+
+}  // namespace vmm

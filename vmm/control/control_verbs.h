@@ -1,0 +1,56 @@
+// What may be asked of a running machine over its control socket, as lines of JSON: one request, one answer.
+//
+//   {"do": "pause"}                 {"ok": true}
+//   {"do": "sysrq", "key": "t"}     {"ok": true}
+//   {"do": "dmesg"}                 {"ok": true, "kernel": "Linux 6.1.0", "log": ["[    0.000000] ...", ...]}
+//   {"do": "fly"}                   {"ok": false, "error": "there is no request 'fly'", "fix": "status, pause, ..."}
+//
+// "events" makes a client hear of what happens from then on, each a line such as {"event": "paused"}: the server does
+// that (control_server.h).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "vmm/control/findings.h"
+
+namespace vmm {
+
+// A machine as others steer it. All calls are made on the loop's thread; those that cannot be done throw Error.
+class Controls {
+ public:
+  struct Status {
+    std::string name;
+    std::string state;  // "running", "paused", "ended" (and waits for a reset), "ending"
+    std::string kernel;
+    unsigned cpus = 0;
+    uint64_t memory = 0;  // bytes
+    double seconds = 0;   // since power-on
+    uint64_t exits = 0;
+  };
+
+  virtual ~Controls() = default;
+  virtual Status status() const = 0;
+  virtual void pause() = 0;
+  virtual void resume() = 0;
+  virtual void reset() = 0;
+  virtual void send_nmi() = 0;
+  virtual void send_sysrq(char key) = 0;
+  virtual void quit() = 0;
+  virtual Findings look_inside() = 0;
+};
+
+// The answer to one request, without its newline. Whatever the line is, it does not throw.
+std::string answer(Controls& controls, std::string_view request);
+
+// An answer that says why not.
+std::string refusal(const std::string& what, const std::string& fix = {});
+
+// Whether the request is for events. Those are answered as others are.
+bool asks_for_events(std::string_view request);
+
+// {"event": "paused"}, without its newline.
+std::string event_line(std::string_view event);
+
+}  // namespace vmm

@@ -30,6 +30,16 @@ void GuestSlice::fill(std::byte value) const {
   if (size_ > 0) std::memset(data_, std::to_integer<int>(value), size_);
 }
 
+size_t GuestSlice::discard() const {
+  static const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<uintptr_t>(data_);
+  const size_t before = (page - begin % page) % page;
+  if (size_ < before + page) return 0;
+  const size_t whole = (size_ - before) / page * page;
+  // Memory that is locked, or of huge pages, stays.
+  return ::madvise(data_ + before, whole, MADV_DONTNEED) == 0 ? whole : 0;
+}
+
 GuestMemory::GuestMemory(std::span<const Range> ranges) {
   regions_.reserve(ranges.size());
   for (const Range& range : ranges) {

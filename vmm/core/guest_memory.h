@@ -56,6 +56,9 @@ class GuestSlice {
   size_t copy_out(std::span<std::byte> to) const;
   size_t copy_in(std::span<const std::byte> from) const;
   void fill(std::byte value) const;
+  // Gives the host back what the whole pages in it cost; they read as zeroes then, and cost again when written. Pages
+  // are the host's: where those are larger, less is given back. Returns how many bytes.
+  size_t discard() const;
 
   // One value at a byte offset that the caller knows to be inside (rings whose size was checked at activation).
   template <typename T>

@@ -2,6 +2,7 @@
 #include "vmm/core/guest_memory.h"
 
 #include <algorithm>
+#include <array>
 #include <catch2/catch.hpp>
 
 #include "vmm/core/error.h"
@@ -36,6 +37,27 @@ TEST_CASE("guest memory: a part of a slice is clamped to it", "[core]") {
   REQUIRE(slice);
   CHECK(slice->sub(8, 100).size() == 8);
   CHECK(slice->sub(100, 1).empty());
+}
+
+TEST_CASE("guest memory: of a part that is discarded whole pages become zeroes", "[core]") {
+  const GuestMemory memory(kRanges);
+  const auto all = memory.slice({0}, 0x10000);
+  const auto count_zeroes = [&] {
+    std::array<std::byte, 0x10000> bytes;
+    all->copy_out(bytes);
+    return std::ranges::count(bytes, std::byte{0});
+  };
+  all->fill(std::byte{1});
+  CHECK(GuestSlice().discard() == 0);
+  CHECK(all->sub(0x1001, 0xfff).discard() == 0);
+  CHECK(all->sub(0x1000, 0xfff).discard() == 0);
+  CHECK(all->sub(0x1001, 0x1ffe).discard() == 0);
+  CHECK(count_zeroes() == 0);
+  CHECK(all->sub(0x1fff, 0x1002).discard() == 0x1000);
+  CHECK(count_zeroes() == 0x1000);
+  CHECK(all->load<uint8_t>(0x1fff) == 1);
+  CHECK(all->load<uint8_t>(0x2000) == 0);
+  CHECK(all->load<uint8_t>(0x3000) == 1);
 }
 
 TEST_CASE("guest memory: a tebibyte is reserved without being paid for", "[core]") {

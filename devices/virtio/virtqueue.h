@@ -54,6 +54,9 @@ class Virtqueue : private Poller {
   ~Virtqueue() override;
 
   uint16_t size() const { return config_.size; }
+  // Where its buffers lie, and who serves it.
+  const GuestMemory& memory() const { return *memory_; }
+  EventLoop& loop() const { return loop_; }
   const Stats& stats() const { return stats_; }
   bool stopped() const { return stopped_; }
 

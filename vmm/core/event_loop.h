@@ -6,6 +6,7 @@
 #pragma once
 
 #include <chrono>
+#include <coroutine>
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -40,6 +41,9 @@ class EventLoop {
 
   // Runs `fn` on the loop's thread in a later turn. From any thread.
   void post(std::function<void()> fn);
+  // What a task awaits that has long work to do, so that others get their turn. Loop thread only.
+  class NextTurn;
+  NextTurn next_turn();
   // Runs `fn` once at the end of the current turn. Loop thread only.
   void at_end_of_turn(std::function<void()> fn);
   // Loop thread only, and not from within poll() or rest().
@@ -55,6 +59,21 @@ class EventLoop {
   void end_turn();
   std::unique_ptr<Impl> impl_;
 };
+
+class EventLoop::NextTurn {
+ public:
+  explicit NextTurn(EventLoop& loop) : loop_(loop) {}
+  bool await_ready() const { return false; }
+  void await_suspend(std::coroutine_handle<> waiting) {
+    loop_.post([waiting] { waiting.resume(); });
+  }
+  void await_resume() const {}
+
+ private:
+  EventLoop& loop_;
+};
+
+inline EventLoop::NextTurn EventLoop::next_turn() { return NextTurn(*this); }
 
 // Calls back once, on the loop's thread, when a descriptor becomes ready after arm(). Readiness is level triggered. A
 // regular file, which epoll refuses, counts as always ready. Watching makes the open file description non-blocking.

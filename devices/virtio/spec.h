@@ -4,6 +4,7 @@
 #include <linux/types.h>
 
 #define VIRTIO_RING_NO_LEGACY  // its legacy helpers do pointer arithmetic that C++ refuses
+#include <linux/virtio_balloon.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_console.h>

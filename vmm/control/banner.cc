@@ -42,6 +42,11 @@ std::string grouped(uint64_t number) {
   return text;
 }
 
+std::string balloon_text(const BalloonConfig& balloon) {
+  return fmt::format("{}{}{}", size_text(balloon.size), balloon.deflate_on_oom ? "" : ", kept when memory runs out",
+                     balloon.reporting ? ", freed pages reported" : "");
+}
+
 std::string kernel_text(const KernelFile& kernel) {
   return fmt::format("{} {}", kernel_kind_name(kernel.info().kind), kernel.info().summary);
 }
@@ -51,6 +56,7 @@ std::string kernel_text(const KernelFile& kernel) {
 void print_banner(const MachineConfig& config, const Backends& backends, const std::string& escape) {
   std::string line = fmt::format("{} | {} vCPU{}, {}", kernel_text(backends.kernel), config.cpus,
                                  config.cpus == 1 ? "" : "s", size_text(config.memory));
+  if (config.balloon && config.balloon->size > 0) line += fmt::format(" less {}", size_text(config.balloon->size));
   constexpr size_t kDisksNamed = 2;
   for (size_t i = 0; i < std::min(backends.disks.size(), kDisksNamed); ++i) {
     line += fmt::format(" | /dev/{} {}", disk_name(i), backends.disks[i]->describe());
@@ -97,6 +103,7 @@ std::string describe_machine(const MachineConfig& config, const Backends& backen
   row("command line", kernel_command_line(config, kernel.kind));
   row("cpus", fmt::format("{} ({})", config.cpus, config.cpu));
   row("memory", size_text(config.memory));
+  if (config.balloon) row("balloon", balloon_text(*config.balloon));
   for (size_t i = 0; i < backends.disks.size(); ++i) {
     row("disk", fmt::format("/dev/{} {}", disk_name(i), backends.disks[i]->describe()));
   }

@@ -11,8 +11,10 @@
 #include <cstdlib>
 #include <filesystem>
 #include <iterator>
+#include <span>
 #include <utility>
 
+#include "devices/backends/option_list.h"
 #include "vmm/control/foreign_flags.h"
 #include "vmm/core/error.h"
 #include "vmm/kvm/x86_64/cpu_model.h"
@@ -31,11 +33,11 @@ constexpr std::string_view kHelp =
 
 What boots
   --kernel F           bzImage, vmlinux (PVH) or Multiboot kernel; found by content [./bzImage]
-  --initrd F|auto|none initial RAM file system; auto makes one of the kernel's modules [auto if needed]
-  --modules DIR        where those are [/lib/modules/RELEASE]
+  --initrd F|auto|none initial RAM disk; auto: the kernel's modules, found in --modules DIR [as needed]
   --append S           add to the kernel's command line (repeat); --cmdline-only S replaces it
 The machine
   --cpus N, --mem SIZE 1 to 254 virtual CPUs [1]; memory: 512M, 1G, ... [1G]
+  --balloon SIZE       takes SIZE from it, and what it frees; ,deflate-on-oom=off ,reporting=off [none]
   --cpu MODEL          host or baseline (x86-64-v1), then ,+feature ,-feature [host]
   --disk F[,OPTIONS]   a disk (repeat): ro ephemeral direct serial=S queues=N block-size=N sparse=off
   --net NETWORK        a card (repeat): user[,fwd=2222:22] (no privileges; ssh -p 2222 root@127.0.0.1),
@@ -65,7 +67,7 @@ Exit status: 0 power-off, 96-104 the guest died, 124 timeout, 125 vmm failed, 13
 )";
 
 // "1G", "512M", "1.5G", "65536K"; a plain number is MiB, as everywhere in this field.
-uint64_t parse_size(const std::string& text) {
+uint64_t parse_size(std::string_view flag, const std::string& text) {
   constexpr std::array<std::pair<char, int>, 4> kUnits{{{'K', 10}, {'M', 20}, {'G', 30}, {'T', 40}}};
   double number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
@@ -76,7 +78,7 @@ uint64_t parse_size(const std::string& text) {
   const auto known = std::ranges::find(kUnits, letter, &std::pair<char, int>::first);
   const double bytes = known == kUnits.end() ? -1 : number * static_cast<double>(uint64_t{1} << known->second);
   if (error != std::errc() || unit.size() > 1 || !(bytes >= 0) || bytes >= 0x1p63) {
-    throw Error(fmt::format("--mem: '{}' is no size", text), "--mem 1G");
+    throw Error(fmt::format("{}: '{}' is no size", flag, text), fmt::format("{} 1G", flag));
   }
   return static_cast<uint64_t>(bytes);
 }
@@ -123,6 +125,24 @@ std::string find_kernel() {
 CharConfig parse_console(std::string_view text) {
   if (text.starts_with("virtio:")) text.remove_prefix(7);
   return CharConfig::parse(text);
+}
+
+BalloonConfig parse_balloon(std::string_view text) {
+  const std::vector<std::string> parts = split_options(text);
+  BalloonConfig balloon = {.size = parse_size("--balloon", parts.front())};
+  for (const std::string& option : std::span(parts).subspan(1)) {
+    const size_t equals = option.find('=');
+    const std::string name = option.substr(0, equals);
+    const std::string value = equals == std::string::npos ? "" : option.substr(equals + 1);
+    bool* const which = name == "deflate-on-oom" ? &balloon.deflate_on_oom
+                        : name == "reporting"    ? &balloon.reporting
+                                                 : nullptr;
+    if (which == nullptr || (value != "on" && value != "off")) {
+      throw Error(fmt::format("--balloon: '{}': unknown option", option), "deflate-on-oom=off, reporting=off");
+    }
+    *which = value == "on";
+  }
+  return balloon;
 }
 
 // Where the console is when nothing was said about it.
@@ -220,7 +240,7 @@ void add_run_flags(CLI::App& app, CommandLine& line) {
   flag("--append", [&](const std::string& value) { machine.append.push_back(value); });
   flag("--cmdline-only", [&](const std::string& value) { machine.command_line = value; });
   flag("--cpus", [&](const std::string& value) { machine.cpus = parse_number<unsigned>("--cpus", value, "2"); });
-  flag("--mem", [&](const std::string& value) { machine.memory = parse_size(value); });
+  flag("--mem", [&](const std::string& value) { machine.memory = parse_size("--mem", value); });
   flag("--cpu", [&](const std::string& value) {
     CpuModel::parse(value);
     machine.cpu = value;
@@ -230,6 +250,7 @@ void add_run_flags(CLI::App& app, CommandLine& line) {
   flag("--rootfs", [&](const std::string& value) { machine.rootfs = ShareConfig::parse("--rootfs", value); });
   flag("--share", [&](const std::string& value) { machine.shares.push_back(ShareConfig::parse("--share", value)); });
   flag("--vsock", [&](const std::string& value) { machine.vsock = VsockConfig::parse(value); });
+  flag("--balloon", [&](const std::string& value) { machine.balloon = parse_balloon(value); });
   flag("--serial", [&](const std::string& value) { machine.serial.push_back(CharConfig::parse(value)); });
   flag("--console", [&](const std::string& value) { machine.consoles.push_back(parse_console(value)); });
   flag("--escape", [&](const std::string& value) { line.escape = value; });

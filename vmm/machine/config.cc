@@ -63,6 +63,7 @@ void validate(const MachineConfig& config) {
   if (config.memory % 4096 != 0) {
     throw Error(fmt::format("{} bytes of memory are no whole number of 4 KiB pages", config.memory), "--mem 1G");
   }
+  if (config.balloon) require_balloon_fits(config.balloon->size, config.memory);
   if (config.serial.size() > 4) {
     throw Error(fmt::format("{} serial ports are too many: a PC has four", config.serial.size()),
                 "use --console for further ones");

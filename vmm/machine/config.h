@@ -15,6 +15,7 @@
 #include "devices/backends/net.h"
 #include "devices/backends/share_config.h"
 #include "devices/backends/vsock_config.h"
+#include "devices/virtio/balloon_config.h"
 #include "firmware/boot.h"
 
 namespace vmm {
@@ -56,6 +57,7 @@ struct MachineConfig {
   std::chrono::milliseconds hang_timeout{10'000};  // without progress of its vCPUs
   bool rng = true;
   std::optional<VsockConfig> vsock;
+  std::optional<BalloonConfig> balloon;
   std::optional<CommandConfig> command;  // to be run in the guest, on our standard streams
   std::optional<uint16_t> debug_exit_port;
   std::string name;           // shown to people: in the lock message and by SMBIOS

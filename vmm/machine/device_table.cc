@@ -1,6 +1,7 @@
 // From configuration to devices; see device_table.h.
 #include "vmm/machine/device_table.h"
 
+#include "devices/virtio/balloon.h"
 #include "devices/virtio/block.h"
 #include "devices/virtio/console.h"
 #include "devices/virtio/fs.h"
@@ -66,9 +67,16 @@ Devices make_vsock(const MachineConfig&, const Backends& backends) {
   return devices;
 }
 
+Devices make_balloon(const MachineConfig& config, const Backends&) {
+  Devices devices;
+  if (config.balloon) devices.push_back(std::make_unique<VirtioBalloon>(*config.balloon, config.memory));
+  return devices;
+}
+
 constexpr DeviceKind kTable[] = {
-    {"virtio-blk", make_disks},    {"virtio-fs", make_shares}, {"virtio-console", make_consoles},
-    {"virtio-net", make_networks}, {"virtio-rng", make_rng},   {"virtio-vsock", make_vsock},
+    {"virtio-blk", make_disks},       {"virtio-fs", make_shares}, {"virtio-console", make_consoles},
+    {"virtio-net", make_networks},    {"virtio-rng", make_rng},   {"virtio-vsock", make_vsock},
+    {"virtio-balloon", make_balloon},
 };
 
 }  // namespace

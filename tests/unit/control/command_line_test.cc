@@ -211,6 +211,22 @@ TEST_CASE("command line: a vsock has a socket, and the guest an address", "[cli]
   CHECK_THAT(refusal("--kernel k --vsock v,cid=2").what, Contains("'cid=2'"));
 }
 
+TEST_CASE("command line: a balloon fits into the guest (L8)", "[cli][balloon]") {
+  CHECK_FALSE(parse("--kernel k").machine.balloon);
+  const auto balloon = parse("--kernel k --balloon 256M,reporting=off").machine.balloon;
+  REQUIRE(balloon);
+  CHECK(balloon->size == 256 << 20);
+  CHECK(balloon->deflate_on_oom);
+  CHECK_FALSE(balloon->reporting);
+  CHECK_FALSE(parse("--kernel k --balloon 0,deflate-on-oom=off").machine.balloon->deflate_on_oom);
+  CHECK(parse("--kernel k --balloon 1G").machine.balloon->size == 1 << 30);
+  CHECK_THAT(refusal("--kernel k --balloon 2G").what, Contains("larger than the guest's memory"));
+  CHECK_THAT(refusal("--kernel k --balloon 2G").fix, Contains("--balloon 1024M"));
+  CHECK_THAT(refusal("--kernel k --balloon much").what, Contains("--balloon: 'much'"));
+  CHECK_THAT(refusal("--kernel k --balloon 1M,x=on").what, Contains("'x=on'"));
+  CHECK_THAT(refusal("--kernel k --balloon 1M,reporting").what, Contains("'reporting'"));
+}
+
 TEST_CASE("command line: unknown words are refused with what may be meant", "[cli]") {
   CHECK_THAT(refusal("bzImage").fix, Contains("vmm --kernel bzImage"));
   CHECK_THAT(refusal("--kernel k --frobnicate").what, Contains("--frobnicate"));

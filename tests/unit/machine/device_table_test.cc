@@ -81,6 +81,7 @@ class Bench : public TransportDriver {
     config_.disks.push_back(DiskConfig::parse(files_.file("disk", std::string(1 << 20, 'd'))));
     config_.nets.push_back(NetConfig::parse("socket=" + files_("net")));
     config_.shares = {{.path = files_("."), .tag = "share"}};
+    config_.balloon = BalloonConfig{.size = 1 << 20};
     config_.vsock = VsockConfig::parse(files_("vsock"));
     config_.serial.push_back(CharConfig::parse("null"));
     config_.consoles = {CharConfig::parse("null"), CharConfig::parse("null")};

@@ -1,0 +1,80 @@
+// The balloon with a real kernel's driver: what the guest does without, and what the host gets back.
+#include <catch2/catch.hpp>
+#include <chrono>
+#include <cstdint>
+#include <fstream>
+#include <string>
+#include <thread>
+
+#include "tests/support/guests.h"
+
+using namespace vmm::test;
+
+namespace {
+
+constexpr uint64_t kMiB = 1 << 20;
+
+// Of a file in which a line says `name: N kB`.
+uint64_t bytes_of(std::istream& file, const std::string& name) {
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with(name + ":")) return std::stoull(line.substr(name.size() + 1)) * 1024;
+  }
+  return 0;
+}
+
+uint64_t guest_memory(TestVm& vm, const std::string& name) {
+  return std::stoull(vm.run("awk '/^" + name + ":/ {print $2}' /proc/meminfo")) * 1024;
+}
+
+uint64_t host_memory(const TestVm& vm) {
+  std::ifstream status("/proc/" + std::to_string(vm.pid()) + "/status");
+  return bytes_of(status, "RssAnon");
+}
+
+// Looks until it is true, for as long as an emulated machine may take.
+template <typename Look>
+bool patiently(Look look) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (!look()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  return true;
+}
+
+Words guest(const std::string& balloon) {
+  return small_kernel() + tiny_initramfs() + Words{"--mem", "512M", "--balloon", balloon};
+}
+
+}  // namespace
+
+TEST_CASE("balloon: the guest does without what was taken", "[boot][balloon]") {
+  TestVm vm(guest("200M,deflate-on-oom=off"));
+  vm.wait_for("tiny: ready");
+  CHECK(patiently([&] { return guest_memory(vm, "MemTotal") < 312 * kMiB; }));
+  CHECK(guest_memory(vm, "MemTotal") > 200 * kMiB);
+  vm.send("poweroff -f\n");
+  CHECK(vm.wait_exit() == 0);
+}
+
+TEST_CASE("balloon: a guest that runs out of memory takes it back", "[boot][balloon]") {
+  TestVm vm(guest("400M"));
+  vm.wait_for("tiny: ready");
+  CHECK(patiently([&] { return guest_memory(vm, "MemFree") < 100 * kMiB; }));
+  CHECK(vm.run("head -c 200000000 /dev/zero | tail -c 200000000 | wc -c") == "200000000");
+  vm.send("poweroff -f\n");
+  CHECK(vm.wait_exit() == 0);
+}
+
+TEST_CASE("balloon: what the guest frees, the host gets back", "[boot][balloon]") {
+  TestVm vm(guest("0"));
+  vm.wait_for("tiny: ready");
+  vm.run("dd if=/dev/zero of=/dev/shm/file bs=1M count=200 2>/dev/null");
+  const uint64_t used = host_memory(vm);
+  REQUIRE(used > 200 * kMiB);
+  vm.run("rm /dev/shm/file");
+  CHECK(patiently([&] { return host_memory(vm) < used - 150 * kMiB; }));
+  CHECK(vm.run("dd if=/dev/zero bs=1M count=100 2>/dev/null | wc -c") == "104857600");
+  vm.send("poweroff -f\n");
+  CHECK(vm.wait_exit() == 0);
+}

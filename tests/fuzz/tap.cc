@@ -1,0 +1,37 @@
+// What a guest prints where TAP is expected, in pieces of any size.
+#include "vmm/control/tap.h"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+#include "tests/fuzz/fuzz_input.h"
+
+using namespace vmm;
+using namespace vmm::test;
+
+void vmm::test::fuzz(FuzzInput& input) {
+  TapParser parser;
+  while (input.next_step()) {
+    // Whole words of the language, or bytes.
+    constexpr std::array<std::string_view, 10> kWords = {"ok ", "not ok ", "1..", "\n",        "  ",
+                                                         "1",   "# TODO ", "---", "Bail out!", "KTAP version 1\n"};
+    if (input.take_bool()) {
+      parser.feed(kWords[input.take_below(kWords.size())]);
+    } else {
+      const auto bytes = input.take_bytes(input.take_below(2000));
+      parser.feed({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+    }
+  }
+  parser.finish();
+  require(parser.cases().size() <= TapParser::kMaxCases);
+  require(parser.problems().size() <= TapParser::kMaxProblems);
+  const bool failed = std::ranges::any_of(
+      parser.cases(), [](const TapCase& result) { return result.status == TapCase::Status::kFailed; });
+  require(!failed || parser.failed() > 0);
+  require(parser.good() == parser.verdict().empty());
+  for (const TapCase& result : parser.cases()) {
+    require(result.name.size() <= TapParser::kMaxName);
+    tap_line(0, 1, result);
+  }
+}

@@ -59,6 +59,7 @@ How it ends
                        rcu ubsan lockdep, a regular expression, none [with CMD: oops,kasan,lockup]
   --allow FILE         regular expressions, one a line, of messages that are none
   --result F, --junit F, --github  the verdict in full; --exit-style simple|crosvm  as others number it
+  --tap, --expect-tap  it as TAP on standard output, CMD's goes to standard error; fail if CMD's TAP does
 This program
   --name N, --ctl PATH its name for others; its control socket elsewhere; --io-engine io_uring|threads
   --paused, --dry-run  start paused; print the configuration and memory map, and run nothing
@@ -146,11 +147,14 @@ BalloonConfig parse_balloon(std::string_view text) {
 }
 
 // Where the console is when nothing was said about it.
-void default_consoles(MachineConfig& machine) {
+void default_consoles(MachineConfig& machine, bool reports_on_stdout) {
+  const auto is_stdio = [](const CharConfig& console) { return console.kind == CharConfig::Kind::kStdio; };
+  const bool taken = std::ranges::any_of(machine.consoles, is_stdio);
+  if (reports_on_stdout && (taken || std::ranges::any_of(machine.serial, is_stdio))) {
+    throw Error("a console and --tap cannot both have standard output", "--serial file=serial.log");
+  }
   if (!machine.serial.empty()) return;
-  if (machine.command) return machine.serial.push_back(CharConfig::parse("null"));
-  const bool taken = std::ranges::any_of(
-      machine.consoles, [](const CharConfig& console) { return console.kind == CharConfig::Kind::kStdio; });
+  if (machine.command || reports_on_stdout) return machine.serial.push_back(CharConfig::parse("null"));
   // With a virtio console at the terminal the serial line stays, so that early messages and panics are seen.
   machine.serial.push_back(CharConfig::parse(taken ? "null" : "stdio"));
 }
@@ -199,6 +203,7 @@ void take_command(CommandLine& line, bool has_command, std::vector<std::string> 
       throw Error("--boot-timeout is for a command: its start is when a guest has booted",
                   "--timeout or --idle-timeout");
     }
+    if (line.expect_tap) throw Error("--expect-tap is for a command", "vmm ... --expect-tap -- CMD");
     return;
   }
   if (words.empty()) throw Error("there is no command after '--'", "vmm ... -- uname -a");
@@ -214,7 +219,8 @@ void take_command(CommandLine& line, bool has_command, std::vector<std::string> 
   std::ranges::move(line.environment, std::back_inserter(environment));
   machine.command = CommandConfig{.words = std::move(words),
                                   .environment = std::move(environment),
-                                  .directory = line.directory.empty() ? "/" : line.directory};
+                                  .directory = line.directory.empty() ? "/" : line.directory,
+                                  .output_to_errors = line.report.tap};
 }
 
 // The flags of a run. CLI11 calls back in the order in which they were typed; what is refused throws Error.
@@ -278,6 +284,8 @@ void add_run_flags(CLI::App& app, CommandLine& line) {
                                 {{"vmm", Style::kVmm}, {"simple", Style::kSimple}, {"crosvm", Style::kCrosvm}}});
   });
   app.add_flag_callback("--github", [&] { line.report.github = true; });
+  app.add_flag_callback("--tap", [&] { line.report.tap = true; });
+  app.add_flag_callback("--expect-tap", [&] { line.expect_tap = true; });
   flag("--timeout", [&](const std::string& value) { machine.timeout = parse_seconds("--timeout", value); });
   flag("--boot-timeout",
        [&](const std::string& value) { machine.boot_timeout = parse_seconds("--boot-timeout", value); });
@@ -329,7 +337,7 @@ void parse_run(CommandLine& line, std::vector<std::string> arguments) {
   // A command may well succeed on a kernel that is falling apart.
   if (has_command && line.fail_on.empty()) line.fail_on.emplace_back("oops,kasan,lockup");
   name_shares(line.machine);
-  default_consoles(line.machine);
+  default_consoles(line.machine, line.report.tap);
   validate(line.machine);
 }
 

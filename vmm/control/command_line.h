@@ -30,6 +30,9 @@ struct CommandLine {
   std::string log_file;  // empty: standard error
   bool verbose = false;
   bool dry_run = false;
+  bool expect_tap = false;  // the command prints TAP, which decides with its status
+
+  bool reads_tap() const { return expect_tap || report.tap; }
 };
 
 // Throws Error. `arguments` without the program's name.

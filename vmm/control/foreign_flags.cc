@@ -74,7 +74,6 @@ constexpr auto kUnbuiltFlags = std::to_array<std::string_view>({
     "--gdb",
     "--vmcore",
     "--vmlinux",
-    "--tap",
     "--trace",
 });
 constexpr auto kUnbuiltVerbs = std::to_array<std::string_view>({

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <string_view>
+#include <utility>
 
 #include "vmm/core/error.h"
 #include "vmm/core/fd.h"
@@ -24,34 +25,6 @@ std::string test_name(const RunResult& result) {
 }
 
 bool passed(const RunResult& result) { return result.exit_code == 0; }
-
-// Printable ASCII, tabs and newlines stay, the five special characters are written as entities; XML 1.0 knows no way to
-// write the rest.
-std::string xml_text(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\n':
-        out += "&#10;";
-        break;
-      default:
-        out += (c >= ' ' && c <= '~') || c == '\t' ? c : '?';
-    }
-  }
-  return out;
-}
 
 // Of a workflow command's text.
 std::string github_text(std::string_view text) {
@@ -92,6 +65,13 @@ std::string to_json(const RunResult& result) {
         detector.says.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(detector.says);
   }
   if (!result.disagreement.empty()) json["disagreement"] = result.disagreement;
+  for (const TapCase& test : result.cases) {
+    nlohmann::ordered_json& entry = json["cases"].emplace_back();
+    entry["name"] = test.name;
+    entry["status"] = status_name(test.status);
+    if (!test.reason.empty()) entry["reason"] = test.reason;
+  }
+  if (!result.tap_problems.empty()) json["tap_problems"] = result.tap_problems;
   json["vcpus"] = nlohmann::ordered_json::array();
   for (const RunResult::Cpu& cpu : result.vcpus) json["vcpus"].push_back({{"id", cpu.id}, {"doing", cpu.doing}});
   json["last_log"] = result.last_log;
@@ -101,25 +81,44 @@ std::string to_json(const RunResult& result) {
   return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
+std::vector<JunitCase> tap_cases(std::string_view of, const std::vector<TapCase>& cases) {
+  std::vector<JunitCase> out;
+  for (const TapCase& result : cases) {
+    JunitCase& test = out.emplace_back(JunitCase{.classname = std::string(of), .name = result.name});
+    if (result.status == TapCase::Status::kFailed) test.troubles.push_back({"failure", "not ok", "", ""});
+    if (result.status == TapCase::Status::kSkipped) test.skipped = result.reason;
+    if (result.status == TapCase::Status::kTodo) test.skipped = "expected to fail: " + result.reason;
+  }
+  return out;
+}
+
 std::string to_junit(const RunResult& result) {
-  const std::string name = xml_text(test_name(result));
-  std::string text = fmt::format(
-      "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
-      "<testsuites tests=\"1\" failures=\"{0}\" time=\"{1:.3f}\">\n"
-      "  <testsuite name=\"vmm\" tests=\"1\" failures=\"{0}\" errors=\"0\" skipped=\"0\" time=\"{1:.3f}\">\n"
-      "    <testcase classname=\"{2}\" name=\"{3}\" time=\"{1:.3f}\"",
-      passed(result) ? 0 : 1, result.seconds, xml_text(result.kernel), name);
-  if (passed(result)) {
-    text += "/>\n";
-  } else {
+  std::vector<JunitCase> cases = tap_cases(test_name(result), result.cases);
+  JunitCase run{.classname = result.kernel, .name = test_name(result), .seconds = result.seconds};
+  if (!passed(result)) {
     std::string details;
     for (const RunResult::Cpu& cpu : result.vcpus) details += fmt::format("vCPU {}: {}\n", cpu.id, cpu.doing);
     for (const std::string& line : result.last_log) details += line + "\n";
     details += "reproduce: " + result.reproduce + "\n";
-    text += fmt::format(">\n      <failure type=\"{}\" message=\"{}\">{}</failure>\n    </testcase>\n",
-                        xml_text(result.verdict), xml_text(result.reason), xml_text(details));
+    run.troubles.push_back({"failure", result.verdict, result.reason, details});
   }
-  return text + "  </testsuite>\n</testsuites>\n";
+  cases.insert(cases.begin(), std::move(run));
+  return junit_document("vmm", result.seconds, cases);
+}
+
+// The command's own results are a level of subtests.
+std::string to_tap(const RunResult& result) {
+  const std::string name = test_name(result);
+  std::string text = "TAP version 14\n1..1\n";
+  if (!result.cases.empty()) {
+    text += fmt::format("# Subtest: {}\n    1..{}\n", tap_text(name), result.cases.size());
+    for (size_t i = 0; i < result.cases.size(); ++i) text += tap_line(4, i + 1, result.cases[i]);
+  }
+  text +=
+      tap_line(0, 1, {.name = name, .status = passed(result) ? TapCase::Status::kPassed : TapCase::Status::kFailed});
+  if (passed(result)) return text;
+  return text + tap_comment(fmt::format("{}: {}\nexit status: {}\nreproduce: {}", result.verdict, result.reason,
+                                        result.exit_code, result.reproduce));
 }
 
 std::string to_github(const RunResult& result) {
@@ -189,6 +188,7 @@ void ReportConfig::write(const RunResult& result) const {
   if (!json.empty()) write_whole_file(json, to_json(result));
   if (!junit.empty()) write_whole_file(junit, to_junit(result));
   if (github) std::fputs(to_github(result).c_str(), stdout);
+  if (tap) std::fputs(to_tap(result).c_str(), stdout);
 }
 
 int ReportConfig::exit_code(const Outcome& outcome) const {

@@ -6,8 +6,11 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "vmm/control/junit.h"
+#include "vmm/control/tap.h"
 #include "vmm/machine/outcome.h"
 
 namespace vmm {
@@ -37,13 +40,19 @@ struct RunResult {
   std::string disagreement;  // among them, in words
   std::vector<Cpu> vcpus;
   std::vector<std::string> last_log;
+  std::vector<TapCase> cases;  // that the command printed as TAP
+  std::vector<std::string> tap_problems;
   std::string reproduce;  // a shell line
 };
 
 // One JSON object and a newline.
 std::string to_json(const RunResult& result);
-// A JUnit document of one test case.
+// A JUnit document: the run, then the cases that its command printed.
 std::string to_junit(const RunResult& result);
+// Those cases alone, as cases of the class `of`.
+std::vector<JunitCase> tap_cases(std::string_view of, const std::vector<TapCase>& cases);
+// A TAP document of one test, with the same cases as its subtests.
+std::string to_tap(const RunResult& result);
 // A workflow command of GitHub's that marks a failure; empty when there is none.
 std::string to_github(const RunResult& result);
 
@@ -63,6 +72,7 @@ struct ReportConfig {
   std::string json;   // a file; empty: none
   std::string junit;  // the same
   bool github = false;
+  bool tap = false;  // on standard output
   ExitStyle exit_style = ExitStyle::kVmm;
   std::vector<std::string> words;  // of the command line, without the program's name
 

@@ -79,6 +79,7 @@ Outcome Session::run() {
     deadline_.cancel();
     for (CharStream* stream : backends_.streams()) stream->flush(kDrainLimit);
     drain_command();
+    tap_.finish();
     // The console's last words are known only now; a kernel that panics and reboots by itself has still panicked.
     evidence_ = gather_evidence();
     outcome_ = verdict_of(evidence_);
@@ -93,6 +94,7 @@ void Session::boot() {
   machine_.reset();
   outcome_.reset();
   judge_.forget();
+  tap_.reset();
   started_ = Clock::now();
   watch_consoles();
   if (backends_.command) backends_.command->restart();
@@ -152,13 +154,19 @@ CharStream::Filter Session::key_filter() {
 }
 
 void Session::begin_command() {
-  backends_.command->begin(terminal_.raw(), terminal_.raw() ? key_filter() : nullptr,
-                           {.on_started = [this] { boot_timeout_.cancel(); },
-                            .on_output = [this] { note_output(); },
-                            .on_result = [this](const GuestCommand::Result& result) { command_ended(result); }});
+  backends_.command->begin(
+      terminal_.raw(), terminal_.raw() ? key_filter() : nullptr,
+      {.on_started = [this] { boot_timeout_.cancel(); },
+       .on_output = [this](bool is_error, std::span<const std::byte> bytes) { command_wrote(is_error, bytes); },
+       .on_result = [this](const GuestCommand::Result& result) { command_ended(result); }});
 }
 
 // ---- the end
+
+void Session::command_wrote(bool is_error, std::span<const std::byte> bytes) {
+  note_output();
+  if (!is_error && line_.reads_tap()) tap_.feed({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+}
 
 void Session::command_ended(const GuestCommand::Result& result) {
   using How = GuestCommand::Result::How;
@@ -314,6 +322,7 @@ Evidence Session::gather_evidence() {
     for (const std::string& line : evidence.findings->log) judge_.look_at(line);
   }
   evidence.offence = judge_.offence();
+  if (line_.expect_tap && !tap_.good()) evidence.failed_tests = tap_.verdict();
   if (config_.rootfs) {
     evidence.root = Evidence::Root::kDirectory;
   } else if (!backends_.disks.empty()) {
@@ -361,6 +370,9 @@ RunResult Session::result() const {
   result.detectors = detectors(evidence_);
   result.disagreement = disagreement(evidence_, *outcome_);
   result.last_log = last_log();
+  // Without --expect-tap the output need not be TAP.
+  if (tap_.any()) result.cases = tap_.cases();
+  if (line_.expect_tap) result.tap_problems = tap_.problems();
   if (evidence_.findings) {
     for (const Findings::Cpu& cpu : evidence_.findings->cpus) result.vcpus.push_back({cpu.id, cpu.doing});
   }

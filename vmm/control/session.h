@@ -11,6 +11,7 @@
 #include <list>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +22,7 @@
 #include "vmm/control/findings.h"
 #include "vmm/control/log_judge.h"
 #include "vmm/control/result.h"
+#include "vmm/control/tap.h"
 #include "vmm/control/terminal.h"
 #include "vmm/control/verdict.h"
 #include "vmm/core/event_loop.h"
@@ -75,6 +77,7 @@ class Session : public Controls {
   void tell_window_size();
   void begin_command();
   void note_output();
+  void command_wrote(bool is_error, std::span<const std::byte> bytes);
   void command_ended(const GuestCommand::Result& result);
   void obey(EscapeKeys::Command command);
   void on_signal();
@@ -112,6 +115,7 @@ class Session : public Controls {
 
   Clock::time_point started_;
   LogJudge judge_;
+  TapParser tap_;  // what the command printed, where somebody wants to know
   std::function<void(std::string_view)> on_event_;
   std::list<WatchedConsole> consoles_;
   HangWatch hangs_;

@@ -56,6 +56,9 @@ Outcome verdict_of(const Evidence& evidence) {
   if (!evidence.flushed) {
     return {Outcome::Kind::kHostTrouble, exit_code::kHostTrouble, ending.what + ", but not all of its data is safe"};
   }
+  if (!evidence.failed_tests.empty()) {
+    return {Outcome::Kind::kCommand, exit_code::kTestsFailed, "by the command's TAP: " + evidence.failed_tests};
+  }
   if (!evidence.offence) return ending;
   return {Outcome::Kind::kOffence, exit_code::kOffence,
           fmt::format("{} in the kernel's log: {}", evidence.offence->kind, evidence.offence->line),

@@ -30,6 +30,8 @@ struct Evidence {
   std::optional<Panic> console_panic;        // that one of them shows
   std::optional<Findings> findings;          // in memory, where it was looked at
   std::optional<LogJudge::Offence> offence;  // of what --fail-on names
+  // What the command printed of its tests, where that decides and they did not all pass; else empty.
+  std::string failed_tests;
   Root root = Root::kNothing;
 };
 

@@ -60,7 +60,11 @@ Backends::Backends(EventLoop& loop, const MachineConfig& config)
   if (config.vsock) vsock = std::make_unique<VsockHost>(loop, *config.vsock);
   open_consoles(config.serial, serial);
   open_consoles(config.consoles, consoles);
-  if (config.command) command = std::make_unique<GuestCommand>(loop, *config.command, GuestCommand::Streams());
+  if (config.command) {
+    GuestCommand::Streams streams;
+    if (config.command->output_to_errors) streams.output = streams.errors;
+    command = std::make_unique<GuestCommand>(loop, *config.command, streams);
+  }
 }
 
 std::vector<CharStream*> Backends::streams() const {

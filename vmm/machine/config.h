@@ -29,6 +29,7 @@ struct CommandConfig {
   std::vector<std::string> words;        // the command and its arguments
   std::vector<std::string> environment;  // NAME=VALUE
   std::string directory = "/";           // where it starts
+  bool output_to_errors = false;         // its standard output goes to our standard error
 };
 
 struct MachineConfig {

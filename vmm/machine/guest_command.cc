@@ -121,8 +121,9 @@ size_t GuestCommand::write_last(Bytes bytes) {
 }
 
 size_t GuestCommand::on_output(bool is_error, Bytes bytes) {
-  events_.on_output();
-  return (is_error ? errors_ : output_).push(bytes, last_);
+  const size_t taken = (is_error ? errors_ : output_).push(bytes, last_);
+  events_.on_output(is_error, bytes.first(taken));
+  return taken;
 }
 
 void GuestCommand::on_control(char kind, Bytes payload) {

@@ -58,8 +58,9 @@ class GuestCommand : public CharBackend, private CommandFrames::Sink {
   // now on, and not only once there is a command.
   using Filter = std::function<void(Bytes typed, const std::function<void(Bytes)>& to_guest)>;
   struct Events {
-    std::function<void()> on_started;              // the guest is up and was told what to run; once per boot
-    std::function<void()> on_output;               // the command has written something
+    std::function<void()> on_started;  // the guest is up and was told what to run; once per boot
+    // The command has written something; so much of it was taken. Standard error, or output?
+    std::function<void(bool is_error, Bytes taken)> on_output;
     std::function<void(const Result&)> on_result;  // once per boot at most
   };
   // `terminal`: the command gets one, in place of three pipes.

@@ -8,6 +8,7 @@ namespace vmm {
 // The exit codes; everything below 96 belongs to the guest.
 namespace exit_code {
 constexpr int kClean = 0;
+constexpr int kTestsFailed = 1;     // by what the command printed, or of `vmm test`
 constexpr int kLastOfCommand = 95;  // statuses above it are reported as this one
 constexpr int kPanic = 96;
 constexpr int kOffence = 97;

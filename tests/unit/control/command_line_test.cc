@@ -258,3 +258,13 @@ TEST_CASE("command line: inspect takes one file", "[cli]") {
   CHECK_FALSE(refusal("inspect").what.empty());
   CHECK_FALSE(refusal("inspect a b").what.empty());
 }
+
+TEST_CASE("command line: with --tap standard output is the report's", "[cli]") {
+  const CommandLine line = parse("--kernel k --tap --expect-tap -- true");
+  CHECK(line.report.tap);
+  CHECK(line.expect_tap);
+  CHECK(line.machine.command->output_to_errors);
+  CHECK(parse("--kernel k --tap").machine.serial[0].kind == CharConfig::Kind::kNull);
+  CHECK_THAT(refusal("--kernel k --tap --serial stdio").what, Contains("cannot both have standard output"));
+  CHECK_THAT(refusal("--kernel k --expect-tap").what, Contains("is for a command"));
+}

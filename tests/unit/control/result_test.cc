@@ -12,6 +12,7 @@
 using namespace vmm;
 using namespace vmm::test;
 using Catch::Matchers::Contains;
+using Catch::Matchers::EndsWith;
 
 namespace {
 
@@ -109,4 +110,21 @@ TEST_CASE("result: a file is replaced whole or not at all", "[result]") {
 
 TEST_CASE("result: words become a line for the shell", "[result]") {
   CHECK(shell_line({"vmm", "--append", "a b", "it's", ""}) == "vmm --append 'a b' 'it'\\''s' ''");
+}
+
+TEST_CASE("result: cases that a command printed go into every form", "[result]") {
+  RunResult result = panicked();
+  result.cases = {{.name = "a", .status = TapCase::Status::kPassed},
+                  {.name = "b", .status = TapCase::Status::kFailed},
+                  {.name = "c", .status = TapCase::Status::kSkipped, .reason = "no device"}};
+  const auto json = nlohmann::json::parse(to_json(result));
+  CHECK(json["cases"][1]["status"] == "fail");
+  CHECK(json["cases"][2]["reason"] == "no device");
+  CHECK_THAT(to_junit(result), Contains("tests=\"4\" failures=\"2\" errors=\"0\" skipped=\"1\"") &&
+                                   Contains("name=\"b\" time=\"0.000\">\n      <failure type=\"not ok\""));
+  CHECK_THAT(to_tap(result), Contains("TAP version 14\n1..1\n# Subtest: ") && Contains("    1..3\n    ok 1 - a\n") &&
+                                 Contains("    ok 3 - c # SKIP no device\nnot ok 1 - sh -c 'make check'\n# panic: ") &&
+                                 Contains("# reproduce: vmm --kernel"));
+  result.exit_code = 0;
+  CHECK_THAT(to_tap(result), EndsWith("\nok 1 - sh -c 'make check'\n"));
 }

@@ -89,6 +89,14 @@ TEST_CASE("verdict: a message that --fail-on names fails a pass, and leaves a fa
   CHECK(verdict_of({.ending = {Kind::kCommand, 3, {}}, .offence = offence}).exit_code == 3);
 }
 
+TEST_CASE("verdict: tests that failed, by what the command printed, fail a pass", "[verdict]") {
+  const Outcome failed = verdict_of({.ending = kPassed, .failed_tests = "1 of 2 failed"});
+  CHECK(failed.kind == Kind::kCommand);
+  CHECK(failed.exit_code == 1);
+  CHECK(failed.what == "by the command's TAP: 1 of 2 failed");
+  CHECK(verdict_of({.ending = {Kind::kCommand, 3, {}}, .failed_tests = "1 of 2 failed"}).exit_code == 3);
+}
+
 TEST_CASE("verdict: without a root file system it says what to pass", "[verdict]") {
   using Root = Evidence::Root;
   const auto [root, words] = GENERATE(table<Root, std::string>({{Root::kNothing, "--disk"},

@@ -33,7 +33,11 @@ struct Fixture {
     command->set_on_writable([this] { ++writable; });
     command->begin(false, nullptr,
                    {.on_started = [this] { ++starts; },
-                    .on_output = [this] { ++outputs; },
+                    .on_output =
+                        [this](bool is_error, GuestCommand::Bytes taken) {
+                          ++outputs;
+                          if (!is_error) noted.append(reinterpret_cast<const char*>(taken.data()), taken.size());
+                        },
                     .on_result = [this](const GuestCommand::Result& result) { results.push_back(result); }});
   }
 
@@ -79,6 +83,7 @@ struct Fixture {
   unsigned writable = 0;
   unsigned starts = 0;
   unsigned outputs = 0;
+  std::string noted;  // of standard output
   std::vector<GuestCommand::Result> results;
 };
 
@@ -200,6 +205,7 @@ TEST_CASE("guest command: output is told of, on either stream", "[command]") {
   CHECK(f.outputs == 1);
   f.say('E', "err");
   CHECK(f.outputs == 2);
+  CHECK(f.noted == "out");
 }
 
 TEST_CASE("guest command: a reader that went away does not hold the guest up", "[command]") {

@@ -20,6 +20,7 @@
 #include "vmm/control/doctor.h"
 #include "vmm/control/escape_keys.h"
 #include "vmm/control/session.h"
+#include "vmm/control/test_command.h"
 #include "vmm/core/error.h"
 #include "vmm/core/log.h"
 #include "vmm/machine/backends.h"
@@ -125,6 +126,8 @@ int obey(const CommandLine& line) {
   switch (line.verb) {
     case CommandLine::Verb::kRun:
       return run(line);
+    case CommandLine::Verb::kTest:
+      return run_tests(parse_test_command(line.test));
     case CommandLine::Verb::kInspect:
       return inspect(line.image);
     case CommandLine::Verb::kDoctor:

@@ -10,7 +10,9 @@
 #include <charconv>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <iterator>
+#include <map>
 #include <span>
 #include <utility>
 
@@ -26,8 +28,8 @@ namespace {
 constexpr std::string_view kHelp =
     R"(vmm: run a virtual machine, and say why it ended
 
-  vmm --kernel bzImage --disk rootfs.img          boot it, console on this terminal
-  vmm --kernel bzImage --disk rootfs.img -- CMD   run CMD in it, and return CMD's status
+  vmm --kernel bzImage --disk rootfs.img          boot it, console here; with -- CMD, run that in it
+  vmm test [vmm.toml] [-- CMD]                    kernels x configurations x commands; vmm test --help
   vmm inspect IMAGE | vmm doctor                  what is this kernel; can this host run it
   vmm list | why|dmesg|stats|pause|resume|reset|nmi|kill NAME | sysrq KEY NAME    one with a --name
 
@@ -60,29 +62,11 @@ How it ends
   --allow FILE         regular expressions, one a line, of messages that are none
   --result F, --junit F, --github  the verdict in full; --exit-style simple|crosvm  as others number it
   --tap, --expect-tap  it as TAP on standard output, CMD's goes to standard error; fail if CMD's TAP does
-This program
+This program (--version, --help)
   --name N, --ctl PATH its name for others; its control socket elsewhere; --io-engine io_uring|threads
-  --paused, --dry-run  start paused; print the configuration and memory map, and run nothing
-  --log F, -v          our own messages to a file; more of them; --version, --help
+  --log F, -v, --paused, --dry-run  messages to a file; more of them; start paused; print what would run
 Exit status: 0 power-off, 96-104 the guest died, 124 timeout, 125 vmm failed, 130 quit, 143 SIGTERM.
 )";
-
-// "1G", "512M", "1.5G", "65536K"; a plain number is MiB, as everywhere in this field.
-uint64_t parse_size(std::string_view flag, const std::string& text) {
-  constexpr std::array<std::pair<char, int>, 4> kUnits{{{'K', 10}, {'M', 20}, {'G', 30}, {'T', 40}}};
-  double number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  std::string unit(end, text.data() + text.size());
-  if (unit.ends_with("iB")) unit.resize(unit.size() - 2);
-  if (unit.ends_with('B')) unit.resize(unit.size() - 1);
-  const char letter = unit.empty() ? 'M' : static_cast<char>(std::toupper(static_cast<unsigned char>(unit[0])));
-  const auto known = std::ranges::find(kUnits, letter, &std::pair<char, int>::first);
-  const double bytes = known == kUnits.end() ? -1 : number * static_cast<double>(uint64_t{1} << known->second);
-  if (error != std::errc() || unit.size() > 1 || !(bytes >= 0) || bytes >= 0x1p63) {
-    throw Error(fmt::format("{}: '{}' is no size", flag, text), fmt::format("{} 1G", flag));
-  }
-  return static_cast<uint64_t>(bytes);
-}
 
 template <typename T>
 T parse_number(std::string_view flag, const std::string& text, std::string_view example) {
@@ -348,10 +332,48 @@ bool asks_for(const std::vector<std::string>& arguments, std::string_view flag) 
 
 }  // namespace
 
+uint64_t parse_size(std::string_view flag, const std::string& text) {
+  constexpr std::array<std::pair<char, int>, 4> kUnits{{{'K', 10}, {'M', 20}, {'G', 30}, {'T', 40}}};
+  double number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  std::string unit(end, text.data() + text.size());
+  if (unit.ends_with("iB")) unit.resize(unit.size() - 2);
+  if (unit.ends_with('B')) unit.resize(unit.size() - 1);
+  const char letter = unit.empty() ? 'M' : static_cast<char>(std::toupper(static_cast<unsigned char>(unit[0])));
+  const auto known = std::ranges::find(kUnits, letter, &std::pair<char, int>::first);
+  const double bytes = known == kUnits.end() ? -1 : number * static_cast<double>(uint64_t{1} << known->second);
+  if (error != std::errc() || unit.size() > 1 || !(bytes >= 0) || bytes >= 0x1p63) {
+    throw Error(fmt::format("{}: '{}' is no size", flag, text), fmt::format("{} 1G", flag));
+  }
+  return static_cast<uint64_t>(bytes);
+}
+
+std::optional<bool> run_flag_takes_value(std::string_view name) {
+  static const std::map<std::string, bool, std::less<>> flags = [] {
+    std::map<std::string, bool, std::less<>> names;
+    CommandLine line;
+    CLI::App app;
+    app.set_help_flag();
+    add_run_flags(app, line);
+    for (const CLI::Option* option : app.get_options()) {
+      for (const std::string& long_name : option->get_lnames())
+        names.emplace(long_name, option->get_expected_max() > 0);
+    }
+    return names;
+  }();
+  const auto found = flags.find(name);
+  return found == flags.end() ? std::nullopt : std::optional(found->second);
+}
+
 std::string_view help_text() { return kHelp; }
 
 CommandLine parse_command_line(std::vector<std::string> arguments) {
   CommandLine line;
+  if (!arguments.empty() && arguments.front() == "test") {
+    line.verb = CommandLine::Verb::kTest;
+    line.test.assign(arguments.begin() + 1, arguments.end());
+    return line;
+  }
   if (asks_for(arguments, "--help") || asks_for(arguments, "-h")) {
     line.verb = CommandLine::Verb::kHelp;
     return line;

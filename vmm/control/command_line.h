@@ -4,7 +4,10 @@
 // flags of the interface that are not built yet say so.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "vmm/control/control_client.h"
@@ -14,10 +17,11 @@
 namespace vmm {
 
 struct CommandLine {
-  enum class Verb { kRun, kInspect, kDoctor, kControl, kHelp, kVersion };
+  enum class Verb { kRun, kTest, kInspect, kDoctor, kControl, kHelp, kVersion };
 
   Verb verb = Verb::kRun;
   MachineConfig machine;                 // kRun
+  std::vector<std::string> test;         // kTest: its words, for control/test_command.h
   std::string image;                     // kInspect
   ControlRequest request;                // kControl
   std::string control_path;              // of --ctl: where the machine is found, besides its name
@@ -37,6 +41,12 @@ struct CommandLine {
 
 // Throws Error. `arguments` without the program's name.
 CommandLine parse_command_line(std::vector<std::string> arguments);
+
+// Does this flag of a run, named without its dashes, take a value? Nothing: there is no such flag.
+std::optional<bool> run_flag_takes_value(std::string_view name);
+
+// "1G", "512M", "1.5G", "65536K"; a plain number is MiB, as everywhere in this field. Throws Error, which names `flag`.
+uint64_t parse_size(std::string_view flag, const std::string& text);
 
 // What `vmm --help` prints.
 std::string_view help_text();

@@ -77,7 +77,6 @@ constexpr auto kUnbuiltFlags = std::to_array<std::string_view>({
     "--trace",
 });
 constexpr auto kUnbuiltVerbs = std::to_array<std::string_view>({
-    "test",
     "debug",
     "console",
     "dump",

@@ -133,7 +133,7 @@ TEST_CASE("command line: QEMU's options are answered with their equivalents", "[
 TEST_CASE("command line: what is not built yet is refused, never ignored", "[cli]") {
   const std::string flag = GENERATE("--gdb unix:x", "--on-panic gdb", "--vmcore v");
   CHECK_THAT(refusal("--kernel k " + flag).what, Contains("not built yet"));
-  const std::string verb = GENERATE("test", "debug", "console x", "snapshot x", "dump x");
+  const std::string verb = GENERATE("debug", "console x", "snapshot x", "dump x");
   CHECK_THAT(refusal(verb).what, Contains("not built yet"));
 }
 
@@ -267,4 +267,10 @@ TEST_CASE("command line: with --tap standard output is the report's", "[cli]") {
   CHECK(parse("--kernel k --tap").machine.serial[0].kind == CharConfig::Kind::kNull);
   CHECK_THAT(refusal("--kernel k --tap --serial stdio").what, Contains("cannot both have standard output"));
   CHECK_THAT(refusal("--kernel k --expect-tap").what, Contains("is for a command"));
+}
+
+TEST_CASE("command line: the words of `vmm test` are passed on as they are", "[cli]") {
+  const CommandLine line = parse("test f --help -- x");
+  CHECK(line.verb == CommandLine::Verb::kTest);
+  CHECK(line.test == std::vector<std::string>{"f", "--help", "--", "x"});
 }

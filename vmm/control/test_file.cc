@@ -160,9 +160,9 @@ class Reader {
 }  // namespace
 
 bool is_test_flag(std::string_view name) {
-  // The runner's own, and what is for a person at a terminal.
-  constexpr std::array<std::string_view, 10> kNotHere{"result", "junit",  "github", "tap",     "exit-style",
-                                                      "log",    "escape", "paused", "dry-run", "verbose"};
+  // The runner's own, what is for a person at a terminal, and what two machines cannot have at once.
+  constexpr std::array<std::string_view, 12> kNotHere{"result", "junit",  "github",  "tap",     "exit-style", "log",
+                                                      "escape", "paused", "dry-run", "verbose", "name",       "ctl"};
   return std::ranges::find(kNotHere, name) == kNotHere.end() && run_flag_takes_value(name).has_value();
 }
 

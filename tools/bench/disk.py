@@ -9,17 +9,14 @@ writes with checksums and reads back is a row of its own, of errors.
 import os
 import re
 import shutil
-import subprocess
-import tempfile
 
-from measure import Failure, Run, row, say, turns
+import guests
+from guests import MEM, Guest
+from measure import row, say, turns
 from monitors import qemu, vmm
-from payloads import OUT
 
 IN_LAB = True
 SECONDS = 360  # for all rounds
-LIMIT = 120  # for one guest to come up, and for one job; a few where nothing else runs
-MEM = 512
 SIZE = 64 << 20
 JOB_SECONDS = 2
 JOBS = {
@@ -33,70 +30,28 @@ JOBS = {
 FIO = "fio --minimal --terse-version=3 --filename=/dev/vdb --direct=1 --ioengine=io_uring --thread --clocksource=clock_gettime"
 TIMED = f"--time_based --runtime={JOB_SECONDS}"
 VERIFY = "--rw=randwrite --bs=4k --iodepth=32 --size=4M --verify=crc32c --do_verify=1 --verify_fatal=1"
-# Each line that is typed is a name and fio's options.
-SERVER = f"""echo "disk: ready"
-while read -r name options; do
-  {FIO} --name="$name" $options
-  echo "disk: $name done"
-done
-"""
 READ_IOPS, WRITE_IOPS, ERROR = 7, 48, 4  # fields of terse version 3
-ROOT_DISK = f"{OUT}/fio-root.img"
 
 
 def prepare():
-    """The root disk, made outside the lab: the tiny guest, this host's fio with its libraries, and a script that runs it."""
-    fio = shutil.which("fio")
-    if not fio:
-        raise Failure("no fio here\n  fix: apt-get install fio")
-    needed = subprocess.run(["ldd", fio], stdout=subprocess.PIPE, text=True, check=True).stdout
-    libraries = re.findall(r"(/\S+)", needed)
-    os.makedirs(OUT, exist_ok=True)
-    with tempfile.TemporaryDirectory() as root:
-        archive = f"{os.environ['VMM_IMAGES_TINY']}/initramfs.cpio.gz"
-        subprocess.run(f"zcat {archive} | cpio -idm --quiet", shell=True, cwd=root, check=True)
-        for file in [fio, *libraries]:
-            os.makedirs(os.path.dirname(root + file), exist_ok=True)
-            shutil.copy(file, root + file)
-        os.makedirs(f"{root}/sbin", exist_ok=True)
-        if os.path.lexists(f"{root}/sbin/init"):
-            os.unlink(f"{root}/sbin/init")
-        os.symlink("../init", f"{root}/sbin/init")
-        with open(f"{root}/server.sh", "w") as script:
-            script.write(SERVER)
-        subprocess.run(["/sbin/mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d", root,
-                        ROOT_DISK, "192M"], check=True)
+    guests.make_root_disk("fio")
 
 
-class Guest:
-    """One that runs fio as it is told."""
+def fio(guest, options):
+    """Its line of results, as fields."""
+    said = guest.ask(f"{FIO} --name=job {options}")
+    found = re.search(r"^3;.*$", said, re.M)
+    if not found:
+        guest.run.fail("fio did not say what it did")
+    return found[0].split(";")
 
-    def __init__(self, name, command):
-        self.name, self.asked = name, 0
-        self.run = Run(command, {"ready": r"disk: ready"}, typed=True)
-        if not self.run.watch(LIMIT, "ready"):
-            self.run.fail(f"the guest did not come up within {LIMIT} s")
-        say(f"disk: {name}: ready after {self.run.times['ready']:.1f} s")
 
-    def fio(self, options):
-        """Its line of results, as fields."""
-        self.asked += 1
-        job = f"job{self.asked}"
-        self.run.expect(job, f"disk: {job} done")
-        self.run.type(f"{job} {options}\n")
-        if not self.run.watch(LIMIT, job):
-            self.run.fail(f"fio did not come to its end within {LIMIT} s")
-        found = re.search(rf"^(3;[^;]*;{job};.*?)\r?$", self.run.output.decode(errors="replace"), re.M)
-        if not found:
-            self.run.fail("fio did not say what it did")
-        return found[1].split(";")
-
-    def rate(self, options):
-        """Requests per second."""
-        fields = self.fio(f"{options} {TIMED}")
-        if fields[ERROR] != "0":
-            self.run.fail("fio failed")
-        return float(fields[READ_IOPS]) + float(fields[WRITE_IOPS])
+def rate(guest, options):
+    """Requests per second."""
+    fields = fio(guest, f"{options} {TIMED}")
+    if fields[ERROR] != "0":
+        guest.run.fail("fio failed")
+    return float(fields[READ_IOPS]) + float(fields[WRITE_IOPS])
 
 
 def measure(rounds):
@@ -105,23 +60,21 @@ def measure(rounds):
 
     def disks(name):
         root, data = f"/dev/shm/{name}-root.img", f"/dev/shm/{name}-data.img"
-        shutil.copyfile(ROOT_DISK, root)
+        shutil.copyfile(guests.root_disk("fio"), root)
         with open(data, "wb") as file:
             for _ in range(SIZE >> 20):
                 file.write(b"\xa5" * (1 << 20))
         return [root, data]
 
-    append = 'quiet tiny.run="sh /server.sh"'
-    ours = Guest("vmm", vmm(kernel, MEM, disks=disks("vmm"), append=append))
-    theirs = Guest("QEMU", qemu("q35", MEM, disks=disks("qemu"), kernel=kernel,
-                                append=f"console=ttyS0 root=/dev/vda rw {append}"))
+    ours = Guest("disk: vmm", vmm(kernel, MEM, disks=disks("vmm"), append=Guest.append))
+    theirs = Guest("disk: QEMU", qemu("q35", MEM, disks=disks("qemu"), kernel=kernel, append=Guest.full_append))
     rates, errors = {job: ([], []) for job in JOBS}, []
     for turn in turns(rounds, SECONDS):
         for job, options in JOBS.items():
             for guest, taken in zip((ours, theirs), rates[job]):
-                taken.append(guest.rate(options))
+                taken.append(rate(guest, options))
             say(f"disk, round {turn + 1}: {job}: {rates[job][0][-1]:.0f} and {rates[job][1][-1]:.0f} a second")
-        errors.append(float(ours.fio(VERIFY)[ERROR]))
+        errors.append(float(fio(ours, VERIFY)[ERROR]))
         yield results(rates, errors)
     for guest in (ours, theirs):
         guest.run.kill()

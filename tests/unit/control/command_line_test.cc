@@ -173,6 +173,17 @@ TEST_CASE("command line: what does not go with a command, or without one, is ref
              Contains("NO_SUCH_VARIABLE_HERE"));
 }
 
+TEST_CASE("command line: a kernel says less to a console that nobody reads", "[cli]") {
+  const std::vector<std::string> less{"loglevel=5", "x"};
+  CHECK(parse("--kernel k --append x -- true").machine.append == less);
+  const std::vector<std::string> all{"x"};
+  CHECK(parse("--kernel k --append x").machine.append == all);
+  CHECK(parse("--kernel k --append x --serial file=f -- true").machine.append == all);
+  CHECK(parse("--kernel k --append x --console file=f -- true").machine.append == all);
+  CHECK(parse("--kernel k --append x --fail-on oops -- true").machine.append == all);
+  CHECK(parse("--kernel k --append x --idle-timeout 5 -- true").machine.append == all);
+}
+
 TEST_CASE("command line: a command without a disk has the host's root, read-only, and starts where we are", "[cli]") {
   const MachineConfig machine = parse("--kernel k -- true").machine;
   REQUIRE(machine.rootfs);

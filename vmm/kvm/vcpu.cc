@@ -43,6 +43,13 @@ kvm_sregs Vcpu::sregs() const {
   return sregs;
 }
 
+std::optional<GuestAddress> Vcpu::translate(uint64_t address) const {
+  kvm_translation where{};
+  where.linear_address = address;
+  if (kvm_ioctl(fd_.get(), KVM_TRANSLATE, &where) < 0 || where.valid == 0) return std::nullopt;
+  return GuestAddress{where.physical_address};
+}
+
 uint32_t Vcpu::mp_state() const {
   kvm_mp_state state{};
   kvm_ioctl(fd_.get(), KVM_GET_MP_STATE, &state);

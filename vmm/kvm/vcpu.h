@@ -3,10 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "vmm/core/fd.h"
+#include "vmm/core/guest_memory.h"
 #include "vmm/kvm/kvm.h"
 #include "vmm/kvm/kvm_header.h"
 #include "vmm/kvm/vm.h"
@@ -34,6 +36,8 @@ class Vcpu {
 
   kvm_regs regs() const;
   kvm_sregs sregs() const;
+  // Where a linear address is, by the page tables and the mode that it is in.
+  std::optional<GuestAddress> translate(uint64_t address) const;
   uint32_t mp_state() const;  // KVM_MP_STATE_*: whether it runs, is halted or was never started
   // Both throw Error when KVM refuses.
   void set_regs(const kvm_regs& regs) const;

@@ -1,0 +1,101 @@
+// Register ioctls; see cpu_registers.h.
+#include "vmm/kvm/x86_64/cpu_registers.h"
+
+#include <cpuid.h>
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <span>
+
+namespace vmm {
+
+namespace {
+
+constexpr uint32_t kMsrKernelGsBase = 0xc0000102;
+constexpr uint32_t kFeatureLeaf = 1;
+constexpr uint32_t kXsaveLeaf = 0xd;
+constexpr uint32_t kAvxState = 2;             // the component's number
+constexpr size_t kXsaveHeader = 512;          // XSTATE_BV, then others
+constexpr uint64_t kLegacyComponents = 0b11;  // x87 and SSE
+
+bool same(const auto& one, const auto& other) { return std::memcmp(&one, &other, sizeof one) == 0; }
+
+std::optional<uint64_t> read_msr(const Vcpu& vcpu, uint32_t index) {
+  alignas(kvm_msrs) std::byte buffer[sizeof(kvm_msrs) + sizeof(kvm_msr_entry)]{};
+  auto* list = reinterpret_cast<kvm_msrs*>(buffer);
+  list->nmsrs = 1;
+  list->entries[0] = {.index = index, .reserved = 0, .data = 0};
+  if (kvm_ioctl(vcpu.fd(), KVM_GET_MSRS, list) != 1) return std::nullopt;
+  return list->entries[0].data;
+}
+
+// Where the guest's XSAVE area has the upper halves of YMM, or nowhere. The layout is the host CPU's.
+std::optional<size_t> ymm_offset(const Vcpu& vcpu) {
+  if (!has_avx(vcpu)) return std::nullopt;
+  unsigned size = 0, offset = 0, ecx = 0, edx = 0;
+  if (__get_cpuid_count(kXsaveLeaf, kAvxState, &size, &offset, &ecx, &edx) == 0) return std::nullopt;
+  if (size < sizeof(CpuRegisters::ymm_high) || offset > sizeof(kvm_xsave) - size) return std::nullopt;
+  return offset;
+}
+
+std::byte* bytes_of(kvm_xsave& area) { return reinterpret_cast<std::byte*>(&area); }
+
+}  // namespace
+
+bool has_avx(const Vcpu& vcpu) {
+  constexpr uint32_t kMaxLeaves = 256, kAvx = 1u << 28;
+  std::vector<uint64_t> buffer((sizeof(kvm_cpuid2) + kMaxLeaves * sizeof(kvm_cpuid_entry2)) / sizeof(uint64_t));
+  auto* list = reinterpret_cast<kvm_cpuid2*>(buffer.data());
+  list->nent = kMaxLeaves;
+  if (kvm_ioctl(vcpu.fd(), KVM_GET_CPUID2, list) < 0) return false;
+  return std::ranges::any_of(std::span(list->entries, list->nent), [](const kvm_cpuid_entry2& leaf) {
+    return leaf.function == kFeatureLeaf && (leaf.ecx & kAvx) != 0;
+  });
+}
+
+CpuRegisters read_registers(const Vcpu& vcpu) {
+  CpuRegisters registers;
+  registers.general = vcpu.regs();
+  registers.system = vcpu.sregs();
+  registers.kernel_gs_base = read_msr(vcpu, kMsrKernelGsBase).value_or(0);
+  kvm_xsave area{};
+  if (kvm_ioctl(vcpu.fd(), KVM_GET_XSAVE, &area) < 0) return registers;
+  std::memcpy(&registers.fpu, bytes_of(area), sizeof registers.fpu);
+  uint64_t present = 0;
+  std::memcpy(&present, bytes_of(area) + kXsaveHeader, sizeof present);
+  const auto ymm = ymm_offset(vcpu);
+  // A component in its initial state is not stored.
+  if (ymm && (present >> kAvxState & 1) != 0) {
+    std::memcpy(&registers.ymm_high, bytes_of(area) + *ymm, sizeof registers.ymm_high);
+  }
+  return registers;
+}
+
+bool write_registers(const Vcpu& vcpu, const CpuRegisters& before, const CpuRegisters& wanted) {
+  bool taken = true;
+  if (!same(before.general, wanted.general)) {
+    taken = kvm_ioctl(vcpu.fd(), KVM_SET_REGS, &wanted.general) >= 0;
+  }
+  if (!same(before.system, wanted.system)) {
+    taken = kvm_ioctl(vcpu.fd(), KVM_SET_SREGS, &wanted.system) >= 0 && taken;
+  }
+  if (before.kernel_gs_base != wanted.kernel_gs_base) {
+    taken = vcpu.set_msr(kMsrKernelGsBase, wanted.kernel_gs_base) && taken;
+  }
+  if (same(before.fpu, wanted.fpu) && before.ymm_high == wanted.ymm_high) return taken;
+  kvm_xsave area{};
+  if (kvm_ioctl(vcpu.fd(), KVM_GET_XSAVE, &area) < 0) return false;
+  uint64_t present = 0;
+  std::memcpy(&present, bytes_of(area) + kXsaveHeader, sizeof present);
+  present |= kLegacyComponents;
+  std::memcpy(bytes_of(area), &wanted.fpu, sizeof wanted.fpu);
+  if (const auto ymm = ymm_offset(vcpu); ymm && before.ymm_high != wanted.ymm_high) {
+    present |= uint64_t{1} << kAvxState;
+    std::memcpy(bytes_of(area) + *ymm, &wanted.ymm_high, sizeof wanted.ymm_high);
+  }
+  std::memcpy(bytes_of(area) + kXsaveHeader, &present, sizeof present);
+  return kvm_ioctl(vcpu.fd(), KVM_SET_XSAVE, &area) >= 0 && taken;
+}
+
+}  // namespace vmm

@@ -1,0 +1,48 @@
+// Debugging a vCPU from outside, by KVM_SET_GUEST_DEBUG: single steps, breakpoints in its code (INT3) and in the CPU's
+// four debug registers, which the guest's own are replaced by meanwhile (Intel SDM 3B, chapter 18).
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "vmm/kvm/vcpu.h"
+
+namespace vmm {
+
+// One debug register: an instruction, or data of 1, 2, 4 or 8 bytes, aligned to that.
+struct HardwarePoint {
+  enum class Kind { kExecute, kWrite, kAccess };
+  Kind kind = Kind::kExecute;
+  uint64_t address = 0;  // linear
+  unsigned size = 1;
+  bool operator==(const HardwarePoint&) const = default;
+};
+
+struct GuestDebug {
+  static constexpr size_t kPoints = 4;
+  bool catch_int3 = false;  // all of them, the guest's own too
+  bool step = false;        // stop after one instruction, which no interrupt comes before where KVM can hold them back
+  std::array<std::optional<HardwarePoint>, kPoints> points;
+  bool operator==(const GuestDebug&) const = default;
+};
+
+// Why KVM left the guest with KVM_EXIT_DEBUG.
+struct DebugEvent {
+  bool int3 = false;  // else a debug exception, as the rest says
+  uint64_t pc = 0;    // of the INT3, or the next instruction
+  bool stepped = false;
+  unsigned points = 0;  // those that were met: bit n is GuestDebug::points[n]
+};
+
+// False when KVM refuses.
+bool set_guest_debug(const Vcpu& vcpu, const GuestDebug& debug);
+// After an exit whose reason is KVM_EXIT_DEBUG.
+DebugEvent debug_event(const Vcpu& vcpu);
+// Lets the guest have what it was: its own breakpoint or debug exception. `debug` is what is set.
+void give_to_guest(const Vcpu& vcpu, const GuestDebug& debug, const DebugEvent& event);
+// Tells the guest's clock that it stood still, so that its watchdogs do not bark.
+void excuse_pause(const Vcpu& vcpu);
+
+}  // namespace vmm

@@ -101,6 +101,7 @@ void Session::boot() {
   machine_.emplace(loop_, config_, backends_, [this](const Outcome& outcome) { guest_ended(outcome); });
   tell_window_size();
   machine_->start();
+  if (!config_.paused) machine_->resume();
   if (config_.boot_timeout.count() > 0) boot_timeout_.start(config_.boot_timeout);
   hangs_.forget();
   if (config_.hang_timeout.count() > 0) hang_look_.start(hangs_.interval());

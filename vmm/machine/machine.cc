@@ -127,10 +127,11 @@ void Machine::create_vcpus() {
     throw Error(fmt::format("this host's KVM allows {} vCPUs, not {}", kvm_.max_vcpus(), config_.cpus),
                 fmt::format("--cpus {}", kvm_.max_vcpus()));
   }
-  const VcpuThread::World world{
-      .ports = ports_, .memory_bus = memory_bus_, .memory = memory_, .end = [this](Outcome outcome) {
-        end(std::move(outcome));
-      }};
+  const VcpuThread::World world{.ports = ports_,
+                                .memory_bus = memory_bus_,
+                                .memory = memory_,
+                                .end = [this](Outcome outcome) { end(std::move(outcome)); },
+                                .debugged = [this] { stop_for_debugger(); }};
   const auto features = CpuModel::parse(config_.cpu).leaves(kvm_);
   for (unsigned id = 0; id < config_.cpus; ++id) {
     const auto& thread = vcpus_.emplace_back(std::make_unique<VcpuThread>(kvm_, vm_, id, world));
@@ -175,7 +176,6 @@ Platform Machine::describe() const {
 
 void Machine::start() {
   for (const auto& vcpu : vcpus_) vcpu->start();
-  if (!config_.paused) resume();
 }
 
 void Machine::pause() {
@@ -202,6 +202,21 @@ void Machine::end(Outcome outcome) {
     if (!self) return;
     (*self)->paused_ = true;
     (*self)->on_end_(outcome);
+  });
+}
+
+// As with an end, the other vCPUs are told first. What the loop told them meanwhile is told anew.
+void Machine::stop_for_debugger() {
+  {
+    const std::lock_guard lock(run_mutex_);
+    if (ended_) return;
+    for (const auto& vcpu : vcpus_) vcpu->pause();
+  }
+  loop_.post([weak = std::weak_ptr(self_)] {
+    const auto self = weak.lock();
+    if (!self || (*self)->ended_) return;
+    (*self)->pause();
+    if ((*self)->on_debug_event_) (*self)->on_debug_event_();
   });
 }
 
@@ -282,10 +297,14 @@ Task<void> Machine::flush_disks(std::function<void(bool)> done) {
   loop_.post([done, flushed] { done(flushed); });
 }
 
+void Machine::wait_at_rest() const {
+  for (const auto& vcpu : vcpus_) vcpu->wait_at_rest();
+}
+
 void Machine::while_at_rest(const std::function<void()>& look) {
   const bool running = !paused_ && !ended_;
   if (running) pause();
-  for (const auto& vcpu : vcpus_) vcpu->wait_at_rest();
+  wait_at_rest();
   look();
   if (running) resume();
 }
@@ -304,6 +323,17 @@ std::vector<HangWatch::Sample> Machine::sample_vcpus() {
     for (const auto& vcpu : vcpus_) samples.push_back(vcpu->sample());
   });
   return samples;
+}
+
+bool Machine::kernel_in_place() const { return backends_.kernel.info().kind != KernelKind::kBzImage; }
+
+std::string Machine::describe_pci() const {
+  std::string text;
+  for (size_t i = 0; i < virtio_.size(); ++i) {
+    text += fmt::format("00:{:02x}.0 {}{}\n", i + 1, virtio_[i]->device().name(),
+                        virtio_[i]->was_driven() ? ", in use" : ", no driver has taken it up");
+  }
+  return text;
 }
 
 uint64_t Machine::exits() const {

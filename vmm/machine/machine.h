@@ -48,7 +48,7 @@ class Machine {
   Machine& operator=(const Machine&) = delete;
   ~Machine();
 
-  // Starts the vCPUs' threads; the guest runs unless the configuration has it paused. Throws Error.
+  // Starts the vCPUs' threads; the guest is paused. Throws Error.
   void start();
   void pause();
   void resume();  // not after the end
@@ -80,6 +80,16 @@ class Machine {
 
   uint64_t exits() const;  // of all vCPUs to this process so far
 
+  // For a debugger. `on_event` is called on the loop when a vCPU has met what a VcpuThread::DebugOrder asked for: the
+  // machine is paused then.
+  void set_on_debug_event(std::function<void()> on_event) { on_debug_event_ = std::move(on_event); }
+  void wait_at_rest() const;                                                     // after pause(), or the end
+  std::span<const std::unique_ptr<VcpuThread>> vcpus() const { return vcpus_; }  // to be touched at rest
+  const GuestMemory& memory() const { return memory_; }
+  bool kernel_in_place() const;  // not one that unpacks itself
+  // A line for each device that is on the PCI bus: its slot, and what it is.
+  std::string describe_pci() const;
+
  private:
   struct SerialPort {
     const CharBackend& console;
@@ -99,6 +109,7 @@ class Machine {
 
   void end(Outcome outcome);  // any thread
   void end_by_reset(const char* by_what);
+  void stop_for_debugger();  // any thread
   void while_at_rest(const std::function<void()>& look);
   Task<void> flush_disks(std::function<void(bool)> done);
 
@@ -125,6 +136,7 @@ class Machine {
   std::vector<std::unique_ptr<SerialPort>> serial_;
   std::vector<VirtioPci*> virtio_;  // owned by pci_
   std::vector<std::unique_ptr<VcpuThread>> vcpus_;
+  std::function<void()> on_debug_event_;
 
   bool paused_ = true;
   // Held while all vCPUs are told the same: what the end says is not overruled by a resume() that began before it.

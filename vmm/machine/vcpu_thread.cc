@@ -102,7 +102,7 @@ bool VcpuThread::wait_for_command() {
   std::unique_lock lock(mutex_);
   at_rest_ = true;
   changed_.notify_all();
-  changed_.wait(lock, [this] { return wanted_ != Command::kPause; });
+  changed_.wait(lock, [this] { return wanted_ == Command::kStop || may_run(); });
   at_rest_ = false;
   return wanted_ == Command::kRun;
 }
@@ -110,6 +110,19 @@ bool VcpuThread::wait_for_command() {
 void VcpuThread::wait_at_rest() {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [this] { return at_rest_; });
+}
+
+void VcpuThread::obey(const DebugOrder& order) {
+  const std::lock_guard lock(mutex_);
+  if (order.debug != order_.debug) set_guest_debug(vcpu_, order.debug);
+  order_ = order;
+  debug_event_.reset();
+  stays_ = order.held;
+}
+
+std::optional<DebugEvent> VcpuThread::take_debug_event() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(debug_event_, std::nullopt);
 }
 
 CpuState VcpuThread::cpu_state() const {
@@ -168,7 +181,7 @@ void VcpuThread::run() {
 
 void VcpuThread::run_until_stopped() {
   for (;;) {
-    if (wanted_ != Command::kRun) {
+    if (!may_run()) {
       // A device access that has been answered is completed by the next KVM_RUN: do that first, without running the
       // guest, so that a paused machine is at a boundary between instructions. An access in parts has its next exit
       // then.
@@ -180,7 +193,7 @@ void VcpuThread::run_until_stopped() {
       if (!wait_for_command()) return;
     }
     vcpu_.clear_exit_request();
-    if (wanted_ != Command::kRun) continue;
+    if (!may_run()) continue;
     const int result = vcpu_.run();
     if (result == -EINTR || result == -EAGAIN) continue;
     exits_.store(exits_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
@@ -209,6 +222,9 @@ bool VcpuThread::handle_exit() {
       return true;
     case KVM_EXIT_INTR:
     case KVM_EXIT_IRQ_WINDOW_OPEN:
+      return true;
+    case KVM_EXIT_DEBUG:
+      look_at_debug_event();
       return true;
     case KVM_EXIT_SHUTDOWN:
       return fail(triple_fault());
@@ -250,6 +266,18 @@ void VcpuThread::memory_access() {
   if (!answered) guest_debug(strays_, "nothing is at address {:#x}, which the guest {}", address, verb(write));
 }
 
+void VcpuThread::look_at_debug_event() {
+  const DebugEvent event = debug_event(vcpu_);
+  const bool only_stepped = event.stepped && event.points == 0;
+  if (only_stepped && event.pc >= order_.range_start && event.pc < order_.range_end) return;
+  {
+    const std::lock_guard lock(mutex_);
+    debug_event_ = event;
+    stays_ = true;
+  }
+  world_.debugged();
+}
+
 // The instruction at RIP: what KVM stored with the exit, else what the guest's page tables lead to.
 std::string VcpuThread::instruction_bytes() const {
   const kvm_run& state = vcpu_.state();
@@ -260,11 +288,10 @@ std::string VcpuThread::instruction_bytes() const {
     for (size_t i = 0; i < size; ++i) text += fmt::format(" {:02x}", failure.insn_bytes[i]);
     return text;
   }
-  kvm_translation where{};
-  where.linear_address = vcpu_.sregs().cs.base + vcpu_.regs().rip;
-  if (kvm_ioctl(vcpu_.fd(), KVM_TRANSLATE, &where) < 0 || where.valid == 0) return " (not readable)";
+  const auto where = vcpu_.translate(vcpu_.sregs().cs.base + vcpu_.regs().rip);
+  if (!where) return " (not readable)";
   for (uint64_t i = 0; i < 15; ++i) {
-    const auto byte = world_.memory.read<uint8_t>(GuestAddress{where.physical_address + i});
+    const auto byte = world_.memory.read<uint8_t>(GuestAddress{where->value + i});
     if (!byte) break;
     text += fmt::format(" {:02x}", *byte);
   }

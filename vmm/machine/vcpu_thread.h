@@ -20,6 +20,7 @@
 #include "vmm/core/guest_memory.h"
 #include "vmm/core/log.h"
 #include "vmm/kvm/vcpu.h"
+#include "vmm/kvm/x86_64/guest_debug.h"
 #include "vmm/machine/hang_watch.h"
 #include "vmm/machine/outcome.h"
 
@@ -32,6 +33,15 @@ class VcpuThread {
     Bus& memory_bus;
     const GuestMemory& memory;
     std::function<void(Outcome)> end;  // any thread; the vCPU does not run again after it
+    std::function<void()> debugged;    // any thread; the vCPU waits with a debug event
+  };
+
+  // What a debugger wants of a vCPU when the machine runs.
+  struct DebugOrder {
+    GuestDebug debug;
+    bool held = false;  // it stays where it is
+    // Steps that end in here are not reported, but followed by the next.
+    uint64_t range_start = 0, range_end = 0;
   };
 
   VcpuThread(const Kvm& kvm, const Vm& vm, unsigned id, const World& world);
@@ -49,6 +59,12 @@ class VcpuThread {
   CpuState cpu_state() const;        // at rest
   HangWatch::Sample sample() const;  // at rest
 
+  // For a debugger; at rest. An event that nobody took keeps the vCPU from running, whatever it is commanded, until the
+  // next order.
+  void obey(const DebugOrder& order);
+  const DebugOrder& debug_order() const { return order_; }
+  std::optional<DebugEvent> take_debug_event();
+
   uint64_t exits() const { return exits_.load(std::memory_order_relaxed); }
 
  private:
@@ -57,10 +73,12 @@ class VcpuThread {
   void command(Command wanted);
   void run();
   void run_until_stopped();
+  bool may_run() const { return wanted_ == Command::kRun && !stays_; }
   bool wait_for_command();
   bool handle_exit();  // false: this vCPU is done
   void port_access();
   void memory_access();
+  void look_at_debug_event();
   bool fail(Outcome outcome);
   Outcome triple_fault() const;
   Outcome internal_error();
@@ -76,6 +94,9 @@ class VcpuThread {
   bool at_rest_ = true;               // under mutex_
   std::optional<pthread_t> running_;  // while run() does; under mutex_, because a thread that was joined has no handle
   std::atomic<uint64_t> exits_{0};
+  DebugOrder order_;                       // changed at rest
+  std::optional<DebugEvent> debug_event_;  // the thread's, and others' at rest
+  std::atomic<bool> stays_{false};         // for one of these two reasons
   // The last device accesses, for the report of a guest that died: the slot of number n is n % size.
   struct Access {
     bool port;

@@ -1,0 +1,133 @@
+// See gdb_breakpoints.h.
+#include "vmm/control/gdb_breakpoints.h"
+
+#include <algorithm>
+#include <array>
+
+namespace vmm {
+
+namespace {
+
+constexpr std::byte kInt3{0xcc};
+constexpr uint64_t kWidest = 8;
+
+HardwarePoint::Kind point_kind(GdbBreakpoints::Kind kind) {
+  switch (kind) {
+    case GdbBreakpoints::Kind::kWrite:
+      return HardwarePoint::Kind::kWrite;
+    case GdbBreakpoints::Kind::kAccess:
+      return HardwarePoint::Kind::kAccess;
+    default:
+      return HardwarePoint::Kind::kExecute;
+  }
+}
+
+}  // namespace
+
+GdbBreakpoints::Result GdbBreakpoints::insert(const GuestMemory& memory, Kind kind, uint64_t address, uint64_t length,
+                                              std::optional<GuestAddress> where) {
+  const Name name(kind, address, length);
+  if (places_.contains(name)) return Result::kDone;
+  if (places_.size() == kMost) return Result::kTooMany;
+  Place place;
+  const auto original = kind == Kind::kSoftware && where ? memory.read<std::byte>(*where) : std::nullopt;
+  if (original) {
+    Patch& patch = patches_.try_emplace(where->value, Patch{*original, 0}).first->second;
+    ++patch.users;
+    memory.write_value(*where, kInt3);
+    place.patch = where;
+  } else {
+    const auto points = take_points(kind, address, length);
+    if (!points) return Result::kNoRegisterFree;
+    place.points = *points;
+  }
+  places_.emplace(name, place);
+  return Result::kDone;
+}
+
+std::optional<unsigned> GdbBreakpoints::take_points(Kind kind, uint64_t address, uint64_t length) {
+  const HardwarePoint::Kind as = point_kind(kind);
+  unsigned taken = 0;
+  const auto give_up = [&] {
+    for (size_t i = 0; i < points_.size(); ++i) {
+      if ((taken >> i & 1) != 0) points_[i].reset();
+    }
+    return std::nullopt;
+  };
+  if (as == HardwarePoint::Kind::kExecute) length = 1;
+  if (length == 0) return std::nullopt;
+  while (length > 0) {
+    auto* const free = std::ranges::find_if(points_, [](const auto& point) { return !point; });
+    if (free == points_.end()) return give_up();
+    uint64_t size = kWidest;
+    while (size > length || address % size != 0) size /= 2;
+    *free = HardwarePoint{as, address, static_cast<unsigned>(size)};
+    taken |= 1u << (free - points_.begin());
+    length -= size;
+    address += size;
+  }
+  return taken;
+}
+
+void GdbBreakpoints::remove(const GuestMemory& memory, Kind kind, uint64_t address, uint64_t length) {
+  const auto found = places_.find({kind, address, length});
+  if (found == places_.end()) return;
+  give_back(memory, found->second);
+  places_.erase(found);
+}
+
+void GdbBreakpoints::give_back(const GuestMemory& memory, const Place& place) {
+  for (size_t i = 0; i < points_.size(); ++i) {
+    if ((place.points >> i & 1) != 0) points_[i].reset();
+  }
+  if (!place.patch) return;
+  const auto patch = patches_.find(place.patch->value);
+  if (--patch->second.users > 0) return;
+  // The guest may have put other code there since.
+  if (memory.read<std::byte>(*place.patch) == kInt3) memory.write_value(*place.patch, patch->second.original);
+  patches_.erase(patch);
+}
+
+void GdbBreakpoints::remove_all(const GuestMemory& memory) {
+  for (const auto& [name, place] : places_) give_back(memory, place);
+  forget();
+}
+
+void GdbBreakpoints::forget() {
+  places_.clear();
+  patches_.clear();
+  points_ = {};
+}
+
+GuestDebug GdbBreakpoints::debug() const { return {.catch_int3 = !patches_.empty(), .step = false, .points = points_}; }
+
+std::optional<GdbBreakpoints::Met> GdbBreakpoints::met(size_t point, uint64_t pc) const {
+  if (point >= points_.size() || !points_[point]) return std::nullopt;
+  for (const auto& [name, place] : places_) {
+    if ((place.points >> point & 1) == 0) continue;
+    const auto& [kind, address, length] = name;
+    const bool executes = points_[point]->kind == HardwarePoint::Kind::kExecute;
+    if (executes && address != pc) return std::nullopt;
+    return Met{kind, address};
+  }
+  return std::nullopt;
+}
+
+void GdbBreakpoints::hide(GuestAddress start, std::span<std::byte> bytes) const {
+  for (auto patch = patches_.lower_bound(start.value);
+       patch != patches_.end() && patch->first - start.value < bytes.size(); ++patch) {
+    bytes[patch->first - start.value] = patch->second.original;
+  }
+}
+
+bool GdbBreakpoints::write(const GuestMemory& memory, GuestAddress start, std::span<const std::byte> bytes) {
+  if (!memory.write(start, bytes)) return false;
+  for (auto patch = patches_.lower_bound(start.value);
+       patch != patches_.end() && patch->first - start.value < bytes.size(); ++patch) {
+    patch->second.original = bytes[patch->first - start.value];
+    memory.write_value(GuestAddress{patch->first}, kInt3);
+  }
+  return true;
+}
+
+}  // namespace vmm

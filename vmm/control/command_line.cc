@@ -30,7 +30,7 @@ constexpr std::string_view kHelp =
 
   vmm --kernel bzImage --disk rootfs.img          boot it, console here; with -- CMD, run that in it
   vmm test [vmm.toml] [-- CMD]                    kernels x configurations x commands; vmm test --help
-  vmm inspect IMAGE | vmm doctor                  what is this kernel; can this host run it
+  vmm inspect IMAGE | vmm doctor | vmm debug      what is this kernel; can it run here; run it with gdb
   vmm list | why|dmesg|stats|pause|resume|reset|nmi|kill NAME | sysrq KEY NAME    one with a --name
 
 What boots
@@ -54,7 +54,7 @@ Consoles, and what CMD gets
   --escape KEY         ^A, ^] or none: the key before h (help), x (quit) and others [^A]
   --env NAME[=V], --cwd DIR  a variable for CMD (repeat); where it starts [/]
 How it ends
-  --on-reset WHAT      exit (104), reboot or pause [exit]; --on-panic exit
+  --on-reset WHAT      exit (104), reboot or pause [exit]; --on-panic exit or gdb [exit]
   --timeout S          ends the run (124), log and stacks are shown; --hang-timeout S: hung (102) [10]
   --boot-timeout S, --idle-timeout S  the same: CMD not started by then; no output for S
   --fail-on LIST       kernel messages that fail a run that ended well (97): oops warn kasan lockup hung
@@ -62,9 +62,9 @@ How it ends
   --allow FILE         regular expressions, one a line, of messages that are none
   --result F, --junit F, --github  the verdict in full; --exit-style simple|crosvm  as others number it
   --tap, --expect-tap  it as TAP on standard output, CMD's goes to standard error; fail if CMD's TAP does
-This program (--version, --help)
-  --name N, --ctl PATH its name for others; its control socket elsewhere; --io-engine io_uring|threads
-  --log F, -v, --paused, --dry-run  messages to a file; more of them; start paused; print what would run
+This program (--version, --help, --dry-run: print what would run, --io-engine io_uring|threads)
+  --name N, --ctl PATH, --log F, -v  its name for others; its control socket; messages to a file; more
+  --gdb [unix:P|tcp::PORT], --vmlinux F, --paused  let gdb attach; symbols for it; start paused
 Exit status: 0 power-off, 96-104 the guest died, 124 timeout, 125 vmm failed, 130 quit, 143 SIGTERM.
 )";
 
@@ -254,8 +254,21 @@ void add_run_flags(CLI::App& app, CommandLine& line) {
             {{"exit", OnReset::kExit}, {"reboot", OnReset::kReboot}, {"pause", OnReset::kPause}}});
   });
   flag("--on-panic", [&](const std::string& value) {
-    if (value != "exit") throw Error(fmt::format("--on-panic {} is not built yet", value), "--on-panic exit");
+    if (value != "exit" && value != "gdb") {
+      throw Error(fmt::format("--on-panic {} is not built yet", value), "--on-panic exit, --on-panic gdb");
+    }
+    line.debug.on_panic = value == "gdb";
   });
+  flag("--vmlinux", [&](const std::string& value) { line.debug.vmlinux = value; });
+  app.add_option_function<std::vector<std::string>>("--gdb",
+                                                    [&](const std::vector<std::string>& values) {
+                                                      line.debug.listen = true;
+                                                      if (values.back().empty()) return;
+                                                      GdbAddress::parse(values.back());
+                                                      line.debug.address = values.back();
+                                                    })
+      ->expected(0, 1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   flag("--fail-on", [&](const std::string& value) { line.fail_on.push_back(value); });
   flag("--allow", [&](const std::string& value) { line.allow_files.push_back(value); });
   flag("--result", [&](const std::string& value) { line.report.json = value; });
@@ -391,7 +404,8 @@ CommandLine parse_command_line(std::vector<std::string> arguments) {
   const bool has_verb = !arguments.empty() && !arguments.front().starts_with('-');
   const std::string verb = has_verb ? arguments.front() : "run";
   if (has_verb) arguments.erase(arguments.begin());
-  if (verb == "run") {
+  if (verb == "run" || verb == "debug") {
+    line.debug.listen = line.machine.paused = verb == "debug";
     parse_run(line, std::move(arguments));
   } else if (verb == "doctor") {
     line.verb = CommandLine::Verb::kDoctor;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "vmm/control/control_client.h"
+#include "vmm/control/gdb_address.h"
 #include "vmm/control/result.h"
 #include "vmm/machine/config.h"
 
@@ -30,6 +31,7 @@ struct CommandLine {
   std::string directory;                 // of --cwd
   std::vector<std::string> fail_on;      // control/log_judge.h
   std::vector<std::string> allow_files;  // the same
+  DebugConfig debug;
   ReportConfig report;
   std::string log_file;  // empty: standard error
   bool verbose = false;

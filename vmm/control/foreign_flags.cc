@@ -35,6 +35,8 @@ constexpr auto kEquivalents = std::to_array<Equivalent>({
     {"-no-shutdown", "--on-reset pause"},
     {"-action", "--on-reset and --on-panic"},
     {"-S", "--paused"},
+    {"-s", "--gdb tcp::1234"},
+    {"-gdb", "--gdb"},
     {"-name", "--name"},
     {"-virtfs", "--share DIR[:TAG][,ro]"},
     {"-fsdev", "--share DIR[:TAG][,ro]"},
@@ -71,13 +73,10 @@ constexpr auto kEquivalents = std::to_array<Equivalent>({
 
 // Of the interface, and refused until they do what they say.
 constexpr auto kUnbuiltFlags = std::to_array<std::string_view>({
-    "--gdb",
     "--vmcore",
-    "--vmlinux",
     "--trace",
 });
 constexpr auto kUnbuiltVerbs = std::to_array<std::string_view>({
-    "debug",
     "console",
     "dump",
     "snapshot",

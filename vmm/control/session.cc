@@ -59,7 +59,9 @@ Session::Session(EventLoop& loop, const CommandLine& line, Backends& backends, E
                     }),
       hang_look_(loop, [this] { look_for_hang(); }),
       started_(Clock::now()),
-      hangs_(config_.hang_timeout) {
+      hangs_(config_.hang_timeout),
+      debugger_(loop, line.debug, config_, *this,
+                {.on_stop = [this](bool stopped) { hold_limits(stopped); }, .on_leave = [this] { gdb_left(); }}) {
   for (const std::string& words : line.fail_on) judge_.fail_on(words);
   for (const std::string& path : line.allow_files) judge_.allow_file(path);
   signal_watch_.arm();
@@ -86,6 +88,7 @@ Outcome Session::run() {
   } while (std::exchange(restarting_, false) && outcome_->kind != Outcome::Kind::kPanic);
   lasted_ = elapsed();
   announce("ended: " + verdict_name(*outcome_));
+  debugger_.end(line_.report.exit_code(*outcome_));
   report(*outcome_);
   return *outcome_;
 }
@@ -101,7 +104,7 @@ void Session::boot() {
   machine_.emplace(loop_, config_, backends_, [this](const Outcome& outcome) { guest_ended(outcome); });
   tell_window_size();
   machine_->start();
-  if (!config_.paused) machine_->resume();
+  if (debugger_.begin(*machine_)) machine_->resume();
   if (config_.boot_timeout.count() > 0) boot_timeout_.start(config_.boot_timeout);
   hangs_.forget();
   if (config_.hang_timeout.count() > 0) hang_look_.start(hangs_.interval());
@@ -209,12 +212,14 @@ void Session::guest_ended(const Outcome& outcome) {
 }
 
 void Session::on_panic(const WatchedConsole& console) {
-  if (console.watch.reason()) finish({Outcome::Kind::kPanic, panic_exit_code(*console.watch.reason()), {}});
+  const auto& reason = console.watch.reason();
+  if (!reason || outcome_ || debugger_.take_panic(*reason)) return;
+  finish({Outcome::Kind::kPanic, panic_exit_code(*reason), {}});
 }
 
 void Session::look_for_hang() {
   if (outcome_ || machine_->ended()) return;
-  if (machine_->paused()) {
+  if (machine_->paused() || debugger_.attached()) {
     hangs_.forget();
   } else if (const auto stuck = hangs_.look(machine_->sample_vcpus(), Clock::now())) {
     const double seconds = std::chrono::duration<double>(config_.hang_timeout).count();

@@ -18,12 +18,14 @@
 
 #include "vmm/control/command_line.h"
 #include "vmm/control/control_verbs.h"
+#include "vmm/control/debugger.h"
 #include "vmm/control/escape_keys.h"
 #include "vmm/control/findings.h"
 #include "vmm/control/log_judge.h"
 #include "vmm/control/result.h"
 #include "vmm/control/tap.h"
 #include "vmm/control/terminal.h"
+#include "vmm/control/time_limit.h"
 #include "vmm/control/verdict.h"
 #include "vmm/core/event_loop.h"
 #include "vmm/core/fd.h"
@@ -83,6 +85,8 @@ class Session : public Controls {
   void on_signal();
   void guest_ended(const Outcome& outcome);
   void on_panic(const WatchedConsole& console);
+  void hold_limits(bool held);
+  void gdb_left();
   void look_for_hang();
   void finish(const Outcome& outcome);
   void restart(Outcome::Kind why);
@@ -108,9 +112,9 @@ class Session : public Controls {
   Terminal terminal_;
   FdWatch signal_watch_;
   Timer deadline_;
-  Timer timeout_;
-  Timer boot_timeout_;
-  Timer idle_timeout_;
+  TimeLimit timeout_;
+  TimeLimit boot_timeout_;
+  TimeLimit idle_timeout_;
   Timer hang_look_;
 
   Clock::time_point started_;
@@ -119,6 +123,7 @@ class Session : public Controls {
   std::function<void(std::string_view)> on_event_;
   std::list<WatchedConsole> consoles_;
   HangWatch hangs_;
+  Debugger debugger_;
   std::optional<Machine> machine_;
   std::optional<Outcome> outcome_;  // of this boot, once it is ending
   Evidence evidence_;               // of how it ended

@@ -38,6 +38,7 @@ void Session::pause() {
 void Session::resume() {
   require_alive();
   if (!machine_->paused()) return;
+  if (debugger_.attached()) throw Error("gdb has the machine stopped", "continue, or detach, in gdb");
   machine_->resume();
   announce("resumed");
 }
@@ -63,6 +64,17 @@ void Session::quit() { finish({Outcome::Kind::kQuit, exit_code::kQuit, "quit"});
 
 void Session::announce(std::string_view event) const {
   if (on_event_) on_event_(event);
+}
+
+// ---- gdb
+
+void Session::hold_limits(bool held) {
+  for (TimeLimit* limit : {&timeout_, &boot_timeout_, &idle_timeout_}) held ? limit->hold() : limit->go();
+}
+
+// A panic that gdb was shown ends the run now.
+void Session::gdb_left() {
+  if (const WatchedConsole* console = panicked_console()) on_panic(*console);
 }
 
 // ---- keys and signals
@@ -100,6 +112,7 @@ void Session::obey(EscapeKeys::Command command) {
         log_info("the guest has ended and cannot go on; {0} r resets it, {0} x quits", keys_.name());
         return;
       }
+      if (machine_->paused() && debugger_.attached()) return log_info("gdb has the machine stopped: continue there");
       machine_->paused() ? resume() : pause();
       log_info("{}", machine_->paused() ? fmt::format("paused; {} p goes on", keys_.name()) : "running");
       return;
@@ -108,6 +121,9 @@ void Session::obey(EscapeKeys::Command command) {
       return;
     case EscapeKeys::Command::kNmi:
       return machine_->send_nmi();
+    case EscapeKeys::Command::kGdb:
+      if (!outcome_ && !machine_->ended()) debugger_.stop_and_wait();
+      return;
   }
 }
 

@@ -131,10 +131,30 @@ TEST_CASE("command line: QEMU's options are answered with their equivalents", "[
 }
 
 TEST_CASE("command line: what is not built yet is refused, never ignored", "[cli]") {
-  const std::string flag = GENERATE("--gdb unix:x", "--on-panic gdb", "--vmcore v");
+  const std::string flag = GENERATE("--on-panic dump", "--vmcore v");
   CHECK_THAT(refusal("--kernel k " + flag).what, Contains("not built yet"));
-  const std::string verb = GENERATE("debug", "console x", "snapshot x", "dump x");
+  const std::string verb = GENERATE("console x", "snapshot x", "dump x");
   CHECK_THAT(refusal(verb).what, Contains("not built yet"));
+}
+
+TEST_CASE("command line: gdb may be let in, with and without an address", "[cli][gdb]") {
+  CHECK(!parse("--kernel k").debug.listen);
+  const CommandLine alone = parse("--kernel k --gdb --cpus 2");
+  CHECK(alone.debug.listen);
+  CHECK(alone.debug.address.empty());
+  CHECK(!alone.machine.paused);
+  CHECK(parse("--kernel k --gdb tcp::1234 --vmlinux v").debug.address == "tcp::1234");
+  CHECK(parse("--kernel k --on-panic gdb").debug.on_panic);
+  CHECK_THAT(refusal("--kernel k --gdb 1234").what, Contains("no address"));
+}
+
+TEST_CASE("command line: debug is a run that waits for gdb before its first instruction", "[cli][gdb]") {
+  const CommandLine line = parse("debug --kernel k --gdb unix:/tmp/g");
+  CHECK(line.verb == CommandLine::Verb::kRun);
+  CHECK(line.machine.paused);
+  CHECK(line.debug.listen);
+  CHECK(line.debug.address == "unix:/tmp/g");
+  CHECK(parse("debug --kernel k").debug.listen);
 }
 
 TEST_CASE("command line: what is for a running machine takes its name", "[cli][control]") {

@@ -1,0 +1,101 @@
+// See debugger.h.
+#include "vmm/control/debugger.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+#include <utility>
+
+#include "vmm/control/result.h"
+#include "vmm/core/error.h"
+#include "vmm/core/log.h"
+
+namespace vmm {
+
+namespace {
+
+// The file with the symbols: what was named, the kernel itself where it is no bzImage, or the one in the tree that a
+// bzImage was built in.
+std::string symbol_file(const DebugConfig& config, const std::string& kernel) {
+  constexpr std::string_view kInTree = "arch/x86/boot/bzImage";
+  if (!config.vmlinux.empty()) return config.vmlinux;
+  if (kernel.find("vmlinux") != kernel.npos) return kernel;
+  if (!kernel.ends_with(kInTree)) return {};
+  const std::string beside = kernel.substr(0, kernel.size() - kInTree.size()) + "vmlinux";
+  return ::access(beside.c_str(), R_OK) == 0 ? beside : std::string();
+}
+
+}  // namespace
+
+Debugger::Debugger(EventLoop& loop, const DebugConfig& config, const MachineConfig& machine, Controls& controls,
+                   Hooks hooks)
+    : loop_(loop),
+      config_(config),
+      machine_config_(machine),
+      hooks_(std::move(hooks)),
+      address_(config.address.empty() ? GdbAddress::by_default(machine.name) : GdbAddress::parse(config.address)),
+      target_(controls, [this](GdbMachine::Change change) { on_change(change); }) {}
+
+bool Debugger::begin(Machine& machine) {
+  machine_ = &machine;
+  panicked_ = false;
+  target_.attach(machine);
+  machine.set_on_debug_event([this] { on_event(); });
+  if (config_.listen && !server_) {
+    open();
+    log_info("gdb: {}", gdb_command());
+  }
+  if (!attached()) return !machine_config_.paused;
+  server_->stub().on_new_machine();
+  hooks_.on_stop(true);
+  return false;
+}
+
+void Debugger::open() { server_.emplace(loop_, address_, target_); }
+
+std::string Debugger::gdb_command() const {
+  std::vector<std::string> words{"gdb"};
+  if (const std::string symbols = symbol_file(config_, machine_config_.kernel); !symbols.empty()) {
+    words.push_back(symbols);
+  }
+  words.insert(words.end(), {"-ex", "target remote " + address_.for_gdb()});
+  return shell_line(words);
+}
+
+void Debugger::stop_and_wait() {
+  if (attached()) return server_->stub().interrupt();
+  try {
+    if (!server_) open();
+  } catch (const Error& error) {
+    return log_error("{}", error.what());
+  }
+  machine_->pause();
+  log_info("stopped; {}", gdb_command());
+}
+
+bool Debugger::take_panic(std::string_view reason) {
+  if (!attached() && (!config_.on_panic || panicked_)) return false;
+  panicked_ = true;
+  log_info("kernel panic: {}", reason);
+  stop_and_wait();
+  return true;
+}
+
+void Debugger::on_event() {
+  if (!server_) return target_.leave();
+  GdbStub& stub = server_->stub();
+  stub.on_event();
+  if (stub.attached() && !stub.running()) hooks_.on_stop(true);
+}
+
+void Debugger::on_change(GdbMachine::Change change) {
+  hooks_.on_stop(change == GdbMachine::Change::kStopped);
+  if (change == GdbMachine::Change::kLeft) hooks_.on_leave();
+}
+
+void Debugger::end(int exit_code) {
+  if (server_) server_->end(exit_code);
+}
+
+}  // namespace vmm

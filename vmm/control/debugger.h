@@ -1,0 +1,62 @@
+// Debugger: gdb's place in a run: the port it comes in by, opened at the start, by a key or by a panic, and what its
+// being there means for the rest.
+//
+// While gdb is attached nobody else lets the machine run or calls it hung, and while it has the machine stopped, no
+// time limit runs. A panic is shown to gdb instead of ending the run, which it does when gdb has left; after a reset
+// the machine stands before its first instruction.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "vmm/control/control_verbs.h"
+#include "vmm/control/gdb_address.h"
+#include "vmm/control/gdb_machine.h"
+#include "vmm/control/gdb_server.h"
+#include "vmm/core/event_loop.h"
+#include "vmm/machine/config.h"
+#include "vmm/machine/machine.h"
+
+namespace vmm {
+
+class Debugger {
+ public:
+  struct Hooks {
+    std::function<void(bool stopped)> on_stop;  // gdb stopped it, or let it run
+    std::function<void()> on_leave;
+  };
+
+  // All outlive it.
+  Debugger(EventLoop& loop, const DebugConfig& config, const MachineConfig& machine, Controls& controls, Hooks hooks);
+
+  // The machine of this boot, before it runs. False when it is to stay where it is, for gdb. Throws Error when the port
+  // cannot be opened.
+  bool begin(Machine& machine);
+  // Opens the port, stops the machine, and tells how gdb is started. What is wrong is logged.
+  void stop_and_wait();
+  // True when a panic is gdb's affair.
+  bool take_panic(std::string_view reason);
+  void end(int exit_code);
+
+  bool attached() const { return server_ && server_->stub().attached(); }
+
+ private:
+  void open();
+  void on_event();
+  void on_change(GdbMachine::Change change);
+  std::string gdb_command() const;
+
+  EventLoop& loop_;
+  const DebugConfig& config_;
+  const MachineConfig& machine_config_;
+  Hooks hooks_;
+  GdbAddress address_;
+  GdbMachine target_;
+  std::optional<GdbServer> server_;
+  Machine* machine_ = nullptr;
+  bool panicked_ = false;
+};
+
+}  // namespace vmm

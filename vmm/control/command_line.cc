@@ -405,7 +405,7 @@ CommandLine parse_command_line(std::vector<std::string> arguments) {
   const std::string verb = has_verb ? arguments.front() : "run";
   if (has_verb) arguments.erase(arguments.begin());
   if (verb == "run" || verb == "debug") {
-    line.debug.listen = line.machine.paused = verb == "debug";
+    line.debug.listen = line.debug.at_kernel = line.machine.paused = verb == "debug";
     parse_run(line, std::move(arguments));
   } else if (verb == "doctor") {
     line.verb = CommandLine::Verb::kDoctor;

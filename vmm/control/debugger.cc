@@ -42,11 +42,12 @@ bool Debugger::begin(Machine& machine) {
   panicked_ = false;
   target_.attach(machine);
   machine.set_on_debug_event([this] { on_event(); });
-  if (config_.listen && !server_) {
-    open();
-    log_info("gdb: {}", gdb_command());
+  if (config_.listen && !server_) open();
+  if (!attached()) {
+    kernel_awaited_ = config_.at_kernel && target_.run_to_kernel();
+    if (config_.listen && !kernel_awaited_) log_info("gdb: {}", gdb_command());
+    return kernel_awaited_ || !machine_config_.paused;
   }
-  if (!attached()) return !machine_config_.paused;
   server_->stub().on_new_machine();
   hooks_.on_stop(true);
   return false;
@@ -84,6 +85,12 @@ bool Debugger::take_panic(std::string_view reason) {
 
 void Debugger::on_event() {
   if (!server_) return target_.leave();
+  if (std::exchange(kernel_awaited_, false) && !attached()) {
+    target_.take_events();
+    const uint64_t offset = target_.kaslr_offset().value_or(0);
+    log_info("the kernel is unpacked{}", offset == 0 ? "" : fmt::format(", and moved by {:#x} (KASLR)", offset));
+    return log_info("gdb: {}", gdb_command());
+  }
   GdbStub& stub = server_->stub();
   stub.on_event();
   if (stub.attached() && !stub.running()) hooks_.on_stop(true);

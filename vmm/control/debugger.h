@@ -1,6 +1,9 @@
 // Debugger: gdb's place in a run: the port it comes in by, opened at the start, by a key or by a panic, and what its
 // being there means for the rest.
 //
+// `vmm debug` runs a kernel that unpacks itself up to where it has: only then it is known where KASLR put it, which gdb
+// has to hear when it comes.
+//
 // While gdb is attached nobody else lets the machine run or calls it hung, and while it has the machine stopped, no
 // time limit runs. A panic is shown to gdb instead of ending the run, which it does when gdb has left; after a reset
 // the machine stands before its first instruction.
@@ -57,6 +60,7 @@ class Debugger {
   std::optional<GdbServer> server_;
   Machine* machine_ = nullptr;
   bool panicked_ = false;
+  bool kernel_awaited_ = false;  // by nobody but us
 };
 
 }  // namespace vmm

@@ -22,9 +22,10 @@ struct GdbAddress {
 // What a user said about gdb.
 struct DebugConfig {
   bool listen = false;
-  std::string address;    // as behind --gdb; empty: a socket by the machine's name
-  std::string vmlinux;    // whose symbols gdb is to read
-  bool on_panic = false;  // a panic waits for gdb
+  bool at_kernel = false;  // a kernel that unpacks itself is to have done so when gdb comes
+  std::string address;     // as behind --gdb; empty: a socket by the machine's name
+  std::string vmlinux;     // whose symbols gdb is to read
+  bool on_panic = false;   // a panic waits for gdb
 };
 
 }  // namespace vmm

@@ -30,11 +30,7 @@ GdbBreakpoints::Result GdbBreakpoints::insert(const GuestMemory& memory, Kind ki
   if (places_.contains(name)) return Result::kDone;
   if (places_.size() == kMost) return Result::kTooMany;
   Place place;
-  const auto original = kind == Kind::kSoftware && where ? memory.read<std::byte>(*where) : std::nullopt;
-  if (original) {
-    Patch& patch = patches_.try_emplace(where->value, Patch{*original, 0}).first->second;
-    ++patch.users;
-    memory.write_value(*where, kInt3);
+  if (kind == Kind::kSoftware && where && patch(memory, *where)) {
     place.patch = where;
   } else {
     const auto points = take_points(kind, address, length);
@@ -43,6 +39,14 @@ GdbBreakpoints::Result GdbBreakpoints::insert(const GuestMemory& memory, Kind ki
   }
   places_.emplace(name, place);
   return Result::kDone;
+}
+
+bool GdbBreakpoints::patch(const GuestMemory& memory, GuestAddress where) {
+  const auto original = memory.read<std::byte>(where);
+  if (!original) return false;
+  ++patches_.try_emplace(where.value, Patch{*original, 0}).first->second.users;
+  memory.write_value(where, kInt3);
+  return true;
 }
 
 std::optional<unsigned> GdbBreakpoints::take_points(Kind kind, uint64_t address, uint64_t length) {
@@ -91,6 +95,18 @@ void GdbBreakpoints::give_back(const GuestMemory& memory, const Place& place) {
 void GdbBreakpoints::remove_all(const GuestMemory& memory) {
   for (const auto& [name, place] : places_) give_back(memory, place);
   forget();
+}
+
+void GdbBreakpoints::settle(const GuestMemory& memory,
+                            const std::function<std::optional<GuestAddress>(uint64_t)>& translate) {
+  for (auto& [name, place] : places_) {
+    const auto& [kind, address, length] = name;
+    if (kind != Kind::kSoftware || place.patch) continue;
+    const auto where = translate(address);
+    if (!where || !patch(memory, *where)) continue;
+    give_back(memory, place);
+    place = {.patch = where, .points = 0};
+  }
 }
 
 void GdbBreakpoints::forget() {

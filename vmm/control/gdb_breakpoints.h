@@ -9,6 +9,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -32,6 +33,8 @@ class GdbBreakpoints {
                 std::optional<GuestAddress> where);
   void remove(const GuestMemory& memory, Kind kind, uint64_t address, uint64_t length);
   void remove_all(const GuestMemory& memory);
+  // Software breakpoints that had no memory yet are put where `translate` says there is some now.
+  void settle(const GuestMemory& memory, const std::function<std::optional<GuestAddress>(uint64_t)>& translate);
   // Memory is another's, or nobody's: there is nothing to be put back.
   void forget();
 
@@ -64,6 +67,7 @@ class GdbBreakpoints {
 
   // The registers that would do, or nothing when too few are free.
   std::optional<unsigned> take_points(Kind kind, uint64_t address, uint64_t length);
+  bool patch(const GuestMemory& memory, GuestAddress where);
   void give_back(const GuestMemory& memory, const Place& place);
 
   std::map<Name, Place> places_;

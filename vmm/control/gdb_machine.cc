@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 
+#include "vmm/blackbox/address_space.h"
 #include "vmm/blackbox/black_box.h"
 #include "vmm/core/error.h"
 
@@ -13,6 +14,23 @@ namespace vmm {
 
 unsigned GdbMachine::cpus() const { return static_cast<unsigned>(machine_->vcpus().size()); }
 bool GdbMachine::has_avx() const { return vmm::has_avx(machine_->vcpus().front()->vcpu()); }
+
+void GdbMachine::attach(Machine& machine) {
+  machine_ = &machine;
+  kernel_runs_ = machine.kernel_in_place();
+}
+
+bool GdbMachine::run_to_kernel() {
+  if (kernel_runs_ || !machine_->watch_for_kernel(true)) return false;
+  machine_->resume();
+  return true;
+}
+
+// Until the kernel has unpacked itself, breakpoints in it cannot be in memory.
+void GdbMachine::watch_for_kernel() {
+  if (!kernel_runs_ && mapped_kernel()) kernel_runs_ = true;
+  if (!kernel_runs_) machine_->watch_for_kernel(true);
+}
 
 void GdbMachine::stop() {
   const bool was_running = !machine_->paused();
@@ -25,7 +43,11 @@ std::vector<GdbTarget::Event> GdbMachine::take_events() {
   machine_->wait_at_rest();
   std::vector<Event> events;
   for (const auto& vcpu : machine_->vcpus()) {
-    if (const auto event = vcpu->take_debug_event()) events.push_back({vcpu->vcpu().id(), *event});
+    const auto event = vcpu->take_debug_event();
+    if (event) events.push_back({vcpu->vcpu().id(), *event});
+    if (!event || !event->kernel_entered) continue;
+    kernel_runs_ = true;
+    machine_->watch_for_kernel(false);
   }
   return events;
 }
@@ -68,11 +90,13 @@ void GdbMachine::go(std::span<const Order> orders, const GuestDebug& debug) {
     thread->obey(wanted);
     excuse_pause(thread->vcpu());
   }
+  watch_for_kernel();
   resume();
 }
 
 void GdbMachine::leave() {
   machine_->wait_at_rest();
+  machine_->watch_for_kernel(false);
   for (const auto& thread : machine_->vcpus()) {
     thread->obey({});
     excuse_pause(thread->vcpu());
@@ -91,7 +115,23 @@ std::optional<uint64_t> GdbMachine::kaslr_offset() {
   machine_->look_inside([&offset](const GuestMemory& memory, std::span<const CpuState> cpus) {
     offset = BlackBox(memory, cpus).kaslr_offset();
   });
-  return offset;
+  if (offset || machine_->kernel_in_place()) return offset;
+  const auto start = mapped_kernel();
+  return start ? std::optional(*start - kLinkedKernel) : std::nullopt;
+}
+
+// Where a kernel that has unpacked itself begins: nothing else is mapped in front of it (__startup_64() and
+// cleanup_highmap() see to that), and its beginning is aligned.
+std::optional<uint64_t> GdbMachine::mapped_kernel() const {
+  constexpr uint64_t kAlignment = uint64_t{2} << 20;  // the least CONFIG_PHYSICAL_ALIGN
+  for (const auto& thread : machine_->vcpus()) {
+    const auto space = AddressSpace::of(memory(), thread->cpu_state());
+    if (!space) continue;
+    for (uint64_t address = kLinkedKernel; address >= kLinkedKernel; address += kAlignment) {
+      if (space->translate(address)) return address;
+    }
+  }
+  return std::nullopt;
 }
 
 // ---- monitor

@@ -18,7 +18,9 @@ class GdbMachine : public GdbTarget {
       : controls_(controls), on_change_(std::move(on_change)) {}
 
   // The machine of this boot, from then on. It outlives everything that is asked.
-  void attach(Machine& machine) { machine_ = &machine; }
+  void attach(Machine& machine);
+  // Lets it run, undebugged, to where its kernel has unpacked itself. False, and it stays, when that cannot be told.
+  bool run_to_kernel();
 
   unsigned cpus() const override;
   bool has_avx() const override;
@@ -49,11 +51,14 @@ class GdbMachine : public GdbTarget {
   std::string reset(std::string_view);
   std::string tell_about(std::string_view what);
   std::string describe_memory() const;
+  std::optional<uint64_t> mapped_kernel() const;
+  void watch_for_kernel();
   void resume();
 
   Controls& controls_;
   std::function<void(Change)> on_change_;
   Machine* machine_ = nullptr;
+  bool kernel_runs_ = false;  // as far as is known
 };
 
 }  // namespace vmm

@@ -138,6 +138,7 @@ void GdbStub::on_new_machine() {
 
 std::optional<GdbStub::Stop> GdbStub::reason_of(const GdbTarget::Event& event) {
   const DebugEvent& what = event.what;
+  if (what.kernel_entered) return kernel_entered(event.cpu);
   if (what.int3) {
     // Another process may have the same page elsewhere.
     const auto where = memory_.translate(event.cpu, what.pc);
@@ -151,6 +152,17 @@ std::optional<GdbStub::Stop> GdbStub::reason_of(const GdbTarget::Event& event) {
   }
   target_.give_to_guest(event);
   return std::nullopt;
+}
+
+// Breakpoints that waited for the kernel to be there are put into it. One that KASLR has moved has them elsewhere than
+// gdb thinks.
+std::optional<GdbStub::Stop> GdbStub::kernel_entered(unsigned cpu) {
+  breakpoints_.settle(target_.memory(), [this, cpu](uint64_t address) { return memory_.translate(cpu, address); });
+  const uint64_t offset = target_.kaslr_offset().value_or(0);
+  if (offset == told_offset_) return std::nullopt;
+  send_("O" +
+        to_hex(fmt::format("KASLR has moved the kernel by {0:#x}; now: symbol-file -o {0:#x} vmlinux\n", offset)));
+  return Stop{.cpu = cpu};
 }
 
 std::optional<GdbStub::Stop> GdbStub::met_point(const GdbTarget::Event& event) const {
@@ -284,10 +296,10 @@ GdbStub::Answer GdbStub::tell_attached(GdbWords) { return "1"; }
 
 // The kernel's first segment is where it is linked to, moved by KASLR.
 GdbStub::Answer GdbStub::tell_offsets(GdbWords) {
-  constexpr uint64_t kLinked = 0xffffffff81000000;  // __START_KERNEL_map + CONFIG_PHYSICAL_START
   const auto offset = target_.kaslr_offset();
-  if (!offset || *offset == 0) return kUnknown;
-  return fmt::format("TextSeg={:x}", kLinked + *offset);
+  told_offset_ = offset.value_or(0);
+  if (told_offset_ == 0) return kUnknown;
+  return fmt::format("TextSeg={:x}", kLinkedKernel + *offset);
 }
 
 GdbStub::Answer GdbStub::transfer(GdbWords words) {

@@ -93,6 +93,7 @@ class GdbStub {
   std::string text_of(const Stop& stop) const;
   // Nothing when it is no affair of gdb's; then it was dealt with.
   std::optional<Stop> reason_of(const GdbTarget::Event& event);
+  std::optional<Stop> kernel_entered(unsigned cpu);
   std::optional<Stop> met_point(const GdbTarget::Event& event) const;
   void stop_at(const Stop& stop);
 
@@ -106,8 +107,9 @@ class GdbStub {
   bool attached_ = false;
   bool running_ = true;
   bool acknowledges_ = true;
-  bool says_why_ = false;  // gdb understands swbreak and hwbreak
-  unsigned cpu_ = 0;       // whose registers and memory are meant
+  bool says_why_ = false;     // gdb understands swbreak and hwbreak
+  unsigned cpu_ = 0;          // whose registers and memory are meant
+  uint64_t told_offset_ = 0;  // of KASLR, that gdb knows of
   Stop last_stop_;
   std::vector<GdbTarget::Order> orders_;   // by which the machine runs
   std::vector<GdbTarget::Event> waiting_;  // met at the same time as one that was reported

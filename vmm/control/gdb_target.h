@@ -14,6 +14,9 @@
 
 namespace vmm {
 
+// Where Linux is linked to: __START_KERNEL_map and the default CONFIG_PHYSICAL_START.
+constexpr uint64_t kLinkedKernel = 0xffffffff81000000;
+
 class GdbTarget {
  public:
   enum class Run { kStay, kGo, kStep };

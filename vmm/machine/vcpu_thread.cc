@@ -226,6 +226,9 @@ bool VcpuThread::handle_exit() {
     case KVM_EXIT_DEBUG:
       look_at_debug_event();
       return true;
+    case KVM_EXIT_X86_WRMSR:
+      if (write_watched_msr(vcpu_)) report({.kernel_entered = true});
+      return true;
     case KVM_EXIT_SHUTDOWN:
       return fail(triple_fault());
     case KVM_EXIT_FAIL_ENTRY:
@@ -270,6 +273,10 @@ void VcpuThread::look_at_debug_event() {
   const DebugEvent event = debug_event(vcpu_);
   const bool only_stepped = event.stepped && event.points == 0;
   if (only_stepped && event.pc >= order_.range_start && event.pc < order_.range_end) return;
+  report(event);
+}
+
+void VcpuThread::report(const DebugEvent& event) {
   {
     const std::lock_guard lock(mutex_);
     debug_event_ = event;

@@ -79,6 +79,7 @@ class VcpuThread {
   void port_access();
   void memory_access();
   void look_at_debug_event();
+  void report(const DebugEvent& event);
   bool fail(Outcome outcome);
   Outcome triple_fault() const;
   Outcome internal_error();

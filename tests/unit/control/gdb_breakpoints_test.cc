@@ -139,3 +139,17 @@ TEST_CASE("gdb breakpoints: a flood of them has an end", "[gdb]") {
   f.breakpoints.remove_all(f.memory);
   CHECK(f.at(0x1234) == 0);
 }
+
+TEST_CASE("gdb breakpoints: one that waited for its page goes into it, and frees its debug register", "[gdb]") {
+  Fixture f;
+  f.memory.write_value(GuestAddress{0x1000}, uint8_t{0x55});
+  f.soft(0xffffffff81000000, std::nullopt);
+  f.soft(0xffffffff82000000, std::nullopt);
+  f.breakpoints.settle(f.memory, [](uint64_t address) {
+    return address == 0xffffffff81000000 ? std::optional(GuestAddress{0x1000}) : std::nullopt;
+  });
+  CHECK(f.at(0x1000) == 0xcc);
+  CHECK(f.points() == 1);
+  f.breakpoints.remove(f.memory, Kind::kSoftware, 0xffffffff81000000, 1);
+  CHECK(f.at(0x1000) == 0x55);
+}

@@ -315,3 +315,30 @@ TEST_CASE("gdb stub: what it does not know is answered with nothing", "[gdb]") {
   CHECK(f.ask("QStartNoAckMode") == "OK");
   CHECK(!f.stub.acknowledges());
 }
+
+TEST_CASE("gdb stub: when the kernel has unpacked itself, breakpoints go into it", "[gdb]") {
+  Fixture f;
+  f.target.in_place = false;
+  f.target.put(0x1000, "\x55");
+  f.ask("Z0,ffffffff80001000,1");
+  f.ask("vCont;c");
+  CHECK(f.target.bytes(0x1000, 1) == "\x55");
+  f.target.in_place = true;  // as if it were mapped
+  f.target.take_calls();
+  CHECK(f.meet({{0, {.kernel_entered = true}}}).empty());
+  CHECK(f.target.bytes(0x1000, 1) == "\xcc");
+  CHECK(f.target.take_calls() == "go:go,go, ");
+}
+
+TEST_CASE("gdb stub: when KASLR has moved the kernel otherwise than gdb thinks, gdb is told", "[gdb]") {
+  Fixture f;
+  f.ask("qOffsets");
+  f.ask("vCont;c");
+  f.target.kaslr = 0x1c00000;
+  const std::string said = f.meet({{0, {.kernel_entered = true}}});
+  CHECK_THAT(said, StartsWith("O" + to_hex(std::string_view("KASLR has moved the kernel by 0x1c00000"))) &&
+                       Catch::Matchers::EndsWith("T05thread:1;"));
+  f.ask("qOffsets");
+  f.ask("vCont;c");
+  CHECK(f.meet({{0, {.kernel_entered = true}}}).empty());
+}

@@ -6,6 +6,7 @@ namespace vmm {
 namespace {
 
 constexpr uint32_t kBreakpointVector = 3;
+constexpr uint32_t kMsrGsBase = 0xc0000101;
 constexpr uint64_t kDr6Step = 1 << 14;
 constexpr uint64_t kDr6Points = 0xf;
 constexpr uint64_t kDr6Fixed = 0xffff0ff0;  // bits that read as one
@@ -77,6 +78,24 @@ void give_to_guest(const Vcpu& vcpu, const GuestDebug& debug, const DebugEvent& 
     kvm_ioctl(vcpu.fd(), KVM_SET_DEBUGREGS, &registers);
   }
   kvm_ioctl(vcpu.fd(), KVM_SET_GUEST_DEBUG, &control);
+}
+
+bool watch_for_kernel(const Vm& vm, bool on) {
+  kvm_enable_cap exits{};
+  exits.cap = KVM_CAP_X86_USER_SPACE_MSR;
+  exits.args[0] = KVM_MSR_EXIT_REASON_FILTER;
+  if (kvm_ioctl(vm.fd(), KVM_ENABLE_CAP, &exits) < 0) return false;
+  std::array<uint8_t, sizeof(uint64_t)> refused{};  // a bit for each register of the range, that allows it
+  kvm_msr_filter filter{};
+  if (on) filter.ranges[0] = {.flags = KVM_MSR_FILTER_WRITE, .nmsrs = 1, .base = kMsrGsBase, .bitmap = refused.data()};
+  return kvm_ioctl(vm.fd(), KVM_X86_SET_MSR_FILTER, &filter) >= 0;
+}
+
+bool write_watched_msr(const Vcpu& vcpu) {
+  constexpr uint64_t kUpperHalf = uint64_t{1} << 63;
+  auto& access = vcpu.state().msr;
+  access.error = vcpu.set_msr(access.index, access.data) ? 0 : 1;
+  return (vcpu.regs().rip & kUpperHalf) != 0;
 }
 
 void excuse_pause(const Vcpu& vcpu) { kvm_ioctl(vcpu.fd(), KVM_KVMCLOCK_CTRL); }

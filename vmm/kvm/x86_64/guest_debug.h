@@ -33,7 +33,8 @@ struct DebugEvent {
   bool int3 = false;  // else a debug exception, as the rest says
   uint64_t pc = 0;    // of the INT3, or the next instruction
   bool stepped = false;
-  unsigned points = 0;  // those that were met: bit n is GuestDebug::points[n]
+  unsigned points = 0;          // those that were met: bit n is GuestDebug::points[n]
+  bool kernel_entered = false;  // see watch_for_kernel()
 };
 
 // False when KVM refuses.
@@ -42,6 +43,12 @@ bool set_guest_debug(const Vcpu& vcpu, const GuestDebug& debug);
 DebugEvent debug_event(const Vcpu& vcpu);
 // Lets the guest have what it was: its own breakpoint or debug exception. `debug` is what is set.
 void give_to_guest(const Vcpu& vcpu, const GuestDebug& debug, const DebugEvent& event);
+// From now on, or no more: a write of the GS base, which Linux makes when it has just begun to run at its virtual
+// addresses (arch/x86/kernel/head_64.S), makes KVM leave the guest. False when the host's KVM cannot (before
+// Linux 5.10).
+bool watch_for_kernel(const Vm& vm, bool on);
+// After such an exit, KVM_EXIT_X86_WRMSR: makes the write. True when it was code in the upper half of the addresses.
+bool write_watched_msr(const Vcpu& vcpu);
 // Tells the guest's clock that it stood still, so that its watchdogs do not bark.
 void excuse_pause(const Vcpu& vcpu);
 

@@ -57,14 +57,18 @@ TEST_CASE("gdb: attached to a running kernel on two vCPUs, and gone again", "[bo
   CHECK(vm.wait_exit() == 0);
 }
 
-TEST_CASE("gdb: KASLR's offset is found by itself when the kernel runs", "[boot][gdb]") {
+TEST_CASE("gdb: KASLR's offset is found by itself, before start_kernel and when the kernel runs", "[boot][gdb]") {
   const Fixture f;
-  TestVm vm(Words{"--kernel", image("KERNEL", "bzImage"), "--append", "quiet", "--gdb", "unix:" + f.socket} +
+  TestVm vm(Words{"debug", "--kernel", image("KERNEL", "bzImage"), "--append", "quiet", "--gdb", "unix:" + f.socket} +
             tiny_initramfs());
+  vm.wait_for_message("the kernel is unpacked, and moved by 0x");
+  vm.wait_for_message("target remote " + f.socket);
+  CHECK_THAT(f.debug({"bt 1", "x/i start_kernel", "detach"}),
+             Contains("startup_64 ()") && Contains("<start_kernel>:\tpush"));
   vm.wait_for("tiny: ready");
   vm.settle(std::chrono::seconds(2));
-  const std::string said = f.debug({"bt 3", "x/s (char *)&linux_banner", "kill"});
-  CHECK_THAT(said, Contains("default_idle") && Contains("\"Linux version 6.1"));
+  CHECK_THAT(f.debug({"bt 3", "x/s (char *)&linux_banner", "kill"}),
+             Contains("default_idle") && Contains("\"Linux version 6.1"));
   CHECK(vm.wait_exit() == 130);
 }
 

@@ -93,7 +93,7 @@ void Debugger::on_event() {
   }
   GdbStub& stub = server_->stub();
   stub.on_event();
-  if (stub.attached() && !stub.running()) hooks_.on_stop(true);
+  if (holds_machine()) hooks_.on_stop(true);
 }
 
 void Debugger::on_change(GdbMachine::Change change) {

@@ -44,6 +44,7 @@ class Debugger {
   void end(int exit_code);
 
   bool attached() const { return server_ && server_->stub().attached(); }
+  bool holds_machine() const { return attached() && !server_->stub().running(); }
 
  private:
   void open();

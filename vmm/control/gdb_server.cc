@@ -44,6 +44,16 @@ UniqueFd listen_tcp(const GdbAddress& address) {
   return listener;
 }
 
+// Packets go at once, and a gdb whose host has vanished is noticed within half a minute. A Unix socket ignores it.
+void set_up_tcp(int socket) {
+  constexpr int kOn = 1, kIdle = 10, kInterval = 5, kProbes = 3;  // seconds, and a count
+  ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &kOn, sizeof kOn);
+  ::setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &kOn, sizeof kOn);
+  ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPIDLE, &kIdle, sizeof kIdle);
+  ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPINTVL, &kInterval, sizeof kInterval);
+  ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPCNT, &kProbes, sizeof kProbes);
+}
+
 UniqueFd listen_at(const GdbAddress& address) {
   return address.path.empty() ? listen_tcp(address) : listen_unix("gdb socket", address.path, kBacklog);
 }
@@ -73,6 +83,7 @@ void GdbServer::accept() {
   if (!socket && errno != EAGAIN && errno != ECONNABORTED && errno != EINTR) return retry_.start(kRetry);
   incoming_.arm();
   if (!socket) return;
+  if (client_ && !stub_->attached()) lose();  // it has said nothing, or has detached
   if (client_) {
     // In words that gdb shows, whatever it asked first.
     const std::string refusal = "+" + gdb_packet("E.busy.another gdb is attached to this machine");
@@ -80,9 +91,7 @@ void GdbServer::accept() {
     log_warn("a second gdb was sent away: one is attached");
     return;
   }
-  const int yes = 1;
-  ::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-  ::setsockopt(socket.get(), SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof yes);
+  set_up_tcp(socket.get());
   client_ = std::move(socket);
   reader_ = {};
   output_.clear();

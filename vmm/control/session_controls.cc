@@ -38,7 +38,7 @@ void Session::pause() {
 void Session::resume() {
   require_alive();
   if (!machine_->paused()) return;
-  if (debugger_.attached()) throw Error("gdb has the machine stopped", "continue, or detach, in gdb");
+  if (debugger_.holds_machine()) throw Error("gdb has the machine stopped", "continue, or detach, in gdb");
   machine_->resume();
   announce("resumed");
 }
@@ -112,7 +112,7 @@ void Session::obey(EscapeKeys::Command command) {
         log_info("the guest has ended and cannot go on; {0} r resets it, {0} x quits", keys_.name());
         return;
       }
-      if (machine_->paused() && debugger_.attached()) return log_info("gdb has the machine stopped: continue there");
+      if (debugger_.holds_machine()) return log_info("gdb has the machine stopped: continue there");
       machine_->paused() ? resume() : pause();
       log_info("{}", machine_->paused() ? fmt::format("paused; {} p goes on", keys_.name()) : "running");
       return;

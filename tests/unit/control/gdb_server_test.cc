@@ -64,7 +64,7 @@ TEST_CASE("gdb server: a connection alone does nothing, nor does garbage", "[gdb
   Fixture f;
   HostEnd gdb = f.client();
   gdb.send("GET / HTTP/1.1\r\n\r\n\x03\x03+++---$$$$");
-  CHECK(!wait_until(f.loop, [n = 0]() mutable { return ++n > 20; }) == false);
+  wait_until(f.loop, [n = 0]() mutable { return ++n > 20; });
   CHECK(f.target.calls.empty());
 }
 
@@ -90,6 +90,15 @@ TEST_CASE("gdb server: a second client is told that there is one, and sent away"
   CHECK_THAT(f.more(second), Contains("another gdb is attached"));
   CHECK(wait_until(f.loop, [&] { return second.ended(); }));
   CHECK(f.answer(first, "qC") == "+" + gdb_packet("QC1"));
+}
+
+TEST_CASE("gdb server: a client that says nothing does not keep others out", "[gdb]") {
+  Fixture f;
+  HostEnd silent = f.client();
+  wait_until(f.loop, [n = 0]() mutable { return ++n > 20; });
+  HostEnd gdb = f.client();
+  CHECK(f.answer(gdb, "?") == "+" + gdb_packet("T05thread:1;"));
+  CHECK(wait_until(f.loop, [&] { return silent.ended(); }));
 }
 
 TEST_CASE("gdb server: a flood of Ctrl-C stops the machine once", "[gdb]") {

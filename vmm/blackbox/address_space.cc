@@ -16,7 +16,7 @@ constexpr uint64_t kFrame = 0x000ffffffffff000;  // bits 51:12
 
 }  // namespace
 
-std::optional<AddressSpace> AddressSpace::of(const GuestMemory& memory, const CpuState& cpu) {
+std::optional<AddressSpace> AddressSpace::of(const PhysicalMemory& memory, const CpuState& cpu) {
   constexpr uint64_t kPaging = uint64_t{1} << 31;          // CR0.PG
   constexpr uint64_t kLongModeActive = uint64_t{1} << 10;  // EFER.LMA
   constexpr uint64_t kFiveLevels = uint64_t{1} << 12;      // CR4.LA57

@@ -19,10 +19,10 @@ namespace vmm {
 
 class AddressSpace {
  public:
-  AddressSpace(const GuestMemory& memory, GuestAddress root, unsigned levels)
+  AddressSpace(const PhysicalMemory& memory, GuestAddress root, unsigned levels)
       : memory_(&memory), root_(root), levels_(levels) {}
   // That of a CPU; empty when it is not in 64-bit mode with paging.
-  static std::optional<AddressSpace> of(const GuestMemory& memory, const CpuState& cpu);
+  static std::optional<AddressSpace> of(const PhysicalMemory& memory, const CpuState& cpu);
 
   std::optional<GuestAddress> translate(uint64_t address) const;
   // False when part of it is not there.
@@ -39,7 +39,7 @@ class AddressSpace {
   }
 
  private:
-  const GuestMemory* memory_;
+  const PhysicalMemory* memory_;
   GuestAddress root_;
   unsigned levels_;
 };

@@ -23,7 +23,7 @@ GuestAddress image_address(uint64_t address, int64_t phys_base) {
 
 // The CPU's page tables lead where VMCOREINFO says. With page-table isolation a CPU that is in user space has tables
 // that leave the kernel out: the full ones are in the page before.
-bool agrees(const GuestMemory& memory, CpuState cpu, uint64_t address, GuestAddress expected) {
+bool agrees(const PhysicalMemory& memory, CpuState cpu, uint64_t address, GuestAddress expected) {
   constexpr uint64_t kUserTables = 1 << 12;
   for (const uint64_t root : {cpu.cr3, cpu.cr3 & ~kUserTables}) {
     cpu.cr3 = root;
@@ -35,7 +35,7 @@ bool agrees(const GuestMemory& memory, CpuState cpu, uint64_t address, GuestAddr
 
 }  // namespace
 
-BlackBox::BlackBox(const GuestMemory& memory, std::span<const CpuState> cpus) {
+BlackBox::BlackBox(const PhysicalMemory& memory, std::span<const CpuState> cpus) {
   const bool found = find_vmcoreinfo(memory, [&](const VmcoreInfo& info) { return accept(memory, cpus, info); });
   if (!found) {
     troubles_.emplace_back(
@@ -45,7 +45,7 @@ BlackBox::BlackBox(const GuestMemory& memory, std::span<const CpuState> cpus) {
 
 // A page may claim anything. The kernel's own agrees with the page tables it names, with those that a CPU uses, which
 // nobody but a kernel can set, and with the release in memory.
-bool BlackBox::accept(const GuestMemory& memory, std::span<const CpuState> cpus, const VmcoreInfo& info) {
+bool BlackBox::accept(const PhysicalMemory& memory, std::span<const CpuState> cpus, const VmcoreInfo& info) {
   const auto text = info.symbol("_stext");
   const auto tables = info.symbol("init_top_pgt") ? info.symbol("init_top_pgt") : info.symbol("swapper_pg_dir");
   const auto phys_base = info.number("phys_base");

@@ -34,7 +34,7 @@ struct Frame {
 class BlackBox {
  public:
   // Reads everything but the stacks. The guest must stand still. `memory` outlives it.
-  BlackBox(const GuestMemory& memory, std::span<const CpuState> cpus);
+  BlackBox(const PhysicalMemory& memory, std::span<const CpuState> cpus);
   BlackBox(const BlackBox&) = delete;
   BlackBox& operator=(const BlackBox&) = delete;
 
@@ -48,7 +48,7 @@ class BlackBox {
   std::vector<Frame> stack(const CpuState& cpu) const;
 
  private:
-  bool accept(const GuestMemory& memory, std::span<const CpuState> cpus, const VmcoreInfo& info);
+  bool accept(const PhysicalMemory& memory, std::span<const CpuState> cpus, const VmcoreInfo& info);
   Frame frame(const Orc::State& state, bool sure) const;
   bool follows_call(uint64_t address) const;
   // The next word of the stack that may be a return address.

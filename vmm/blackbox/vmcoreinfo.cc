@@ -66,7 +66,7 @@ std::optional<uint64_t> VmcoreInfo::kernel_offset() const {
   return found == lines_.end() ? std::nullopt : parse_number<uint64_t>(found->second, 16);
 }
 
-bool find_vmcoreinfo(const GuestMemory& memory, const std::function<bool(const VmcoreInfo&)>& accept) {
+bool find_vmcoreinfo(const PhysicalMemory& memory, const std::function<bool(const VmcoreInfo&)>& accept) {
   unsigned candidates = 0;
   bool accepted = false;
   memory.for_each_touched_page([&](GuestAddress page) {
@@ -75,7 +75,7 @@ bool find_vmcoreinfo(const GuestMemory& memory, const std::function<bool(const V
     const std::string_view start(head->data(), head->size());
     const bool bare = start.starts_with(kFirstKey);
     if (!bare && !start.substr(kNameInNote).starts_with(kNoteName)) return true;
-    std::array<char, GuestMemory::kPageSize> text;
+    std::array<char, PhysicalMemory::kPageSize> text;
     if (!memory.read(page, std::as_writable_bytes(std::span(text)))) return true;
     const auto info = VmcoreInfo::parse(std::string_view(text.data(), text.size()).substr(bare ? 0 : kTextInNote));
     accepted = info && accept(*info);

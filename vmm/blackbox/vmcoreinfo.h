@@ -37,6 +37,6 @@ class VmcoreInfo {
 };
 
 // Shows `accept` every page of memory that may be one, until it says yes. Bounded: hostile memory may hold many.
-bool find_vmcoreinfo(const GuestMemory& memory, const std::function<bool(const VmcoreInfo&)>& accept);
+bool find_vmcoreinfo(const PhysicalMemory& memory, const std::function<bool(const VmcoreInfo&)>& accept);
 
 }  // namespace vmm

@@ -61,7 +61,7 @@ Findings::Cpu describe(const BlackBox& box, const CpuState& cpu) {
 
 }  // namespace
 
-Findings Findings::of(const GuestMemory& memory, std::span<const CpuState> cpus) {
+Findings Findings::of(const PhysicalMemory& memory, std::span<const CpuState> cpus) {
   const BlackBox box(memory, cpus);
   Findings findings;
   if (!box.release().empty()) {

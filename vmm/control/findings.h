@@ -22,7 +22,7 @@ struct Findings {
     double seconds = 0;  // on the kernel's clock
   };
 
-  static Findings of(const GuestMemory& memory, std::span<const CpuState> cpus);
+  static Findings of(const PhysicalMemory& memory, std::span<const CpuState> cpus);
 
   std::string kernel;            // "Linux 6.1.0-18-cloud-amd64, KASLR offset 0x16c00000"; empty when none was found
   std::vector<std::string> log;  // as on a console, the oldest first

@@ -91,7 +91,29 @@ class GuestSlice {
   size_t size_ = 0;
 };
 
-class GuestMemory {
+// Memory by guest-physical address, as somebody sees it who only reads it: a guest's, or that of one in a file.
+class PhysicalMemory {
+ public:
+  static constexpr uint64_t kPageSize = 4096;
+
+  virtual ~PhysicalMemory() = default;
+
+  // False when not all of it is memory.
+  virtual bool read(GuestAddress address, std::span<std::byte> to) const = 0;
+  // Calls `visit` with the start of every page that may be other than zeroes, in ascending order, until it says false:
+  // whoever looks for something saves time, and does not make the others cost memory.
+  virtual void for_each_touched_page(const std::function<bool(GuestAddress)>& visit) const = 0;
+
+  template <typename T>
+  std::optional<T> read(GuestAddress address) const {
+    static_assert(std::is_trivially_copyable_v<T>);
+    T value;
+    if (!read(address, std::as_writable_bytes(std::span(&value, 1)))) return std::nullopt;
+    return value;
+  }
+};
+
+class GuestMemory final : public PhysicalMemory {
  public:
   struct Range {
     GuestAddress start;
@@ -107,7 +129,7 @@ class GuestMemory {
   explicit GuestMemory(std::span<const Range> ranges);
   GuestMemory(const GuestMemory&) = delete;
   GuestMemory& operator=(const GuestMemory&) = delete;
-  ~GuestMemory();
+  ~GuestMemory() override;
 
   const std::vector<Region>& regions() const { return regions_; }
   uint64_t total_size() const;
@@ -115,22 +137,13 @@ class GuestMemory {
   // `length` bytes at `address`, or nothing when any of them is not RAM or they span two regions.
   std::optional<GuestSlice> slice(GuestAddress address, uint64_t length) const;
 
-  bool read(GuestAddress address, std::span<std::byte> to) const;
+  using PhysicalMemory::read;
+  bool read(GuestAddress address, std::span<std::byte> to) const override;
   bool write(GuestAddress address, std::span<const std::byte> from) const;
 
-  // Calls `visit` with the start of every page that was ever written or read, in ascending order, until it says false.
-  // All others are zeroes: whoever looks for something saves time, and does not make them cost memory. Where the host
-  // does not tell, every page counts.
-  void for_each_touched_page(const std::function<bool(GuestAddress)>& visit) const;
-  static constexpr uint64_t kPageSize = 4096;
+  // Those that were ever written or read. Where the host does not tell, every page counts.
+  void for_each_touched_page(const std::function<bool(GuestAddress)>& visit) const override;
 
-  template <typename T>
-  std::optional<T> read(GuestAddress address) const {
-    static_assert(std::is_trivially_copyable_v<T>);
-    T value;
-    if (!read(address, std::as_writable_bytes(std::span(&value, 1)))) return std::nullopt;
-    return value;
-  }
   template <typename T>
   bool write_value(GuestAddress address, const T& value) const {
     static_assert(std::is_trivially_copyable_v<T>);

@@ -69,6 +69,7 @@ bool BlackBox::accept(const PhysicalMemory& memory, std::span<const CpuState> cp
   if (info.release() != release.data()) return false;
 
   kernel_.emplace(kernel);
+  vmcoreinfo_ = info.text();
   release_ = printable(info.release());
   kaslr_offset_ = info.kernel_offset();
   log_ = read_kernel_log(*kernel_, info);
@@ -78,6 +79,24 @@ bool BlackBox::accept(const PhysicalMemory& memory, std::span<const CpuState> cp
     if (!trouble.empty()) troubles_.push_back(trouble);
   }
   return true;
+}
+
+// Documentation/arch/x86/x86_64/mm.rst: page_offset_base, or, where there is none, what it would be without KASLR.
+std::optional<uint64_t> BlackBox::direct_map() const {
+  constexpr uint64_t kWithoutKaslr = 0xffff888000000000;
+  if (!kernel_) return std::nullopt;
+  const auto variable = symbols_.address_of("page_offset_base");
+  const auto base = variable ? kernel_->read<uint64_t>(*variable) : kWithoutKaslr;
+  return base && kernel_->translate(*base) == GuestAddress{0} ? base : std::nullopt;
+}
+
+std::optional<Mapping> BlackBox::image() const {
+  if (!kernel_) return std::nullopt;
+  const auto begin = symbols_.address_of("_text");
+  const auto end = symbols_.address_of("_end");
+  const auto physical = begin ? kernel_->translate(*begin) : std::nullopt;
+  if (!physical || !end || *end <= *begin) return std::nullopt;
+  return Mapping{*begin, *physical, *end - *begin};
 }
 
 Frame BlackBox::frame(const Orc::State& state, bool sure) const {

@@ -24,6 +24,13 @@
 
 namespace vmm {
 
+// A stretch of virtual addresses, and the physical one that it begins at.
+struct Mapping {
+  uint64_t address = 0;
+  GuestAddress physical;
+  uint64_t size = 0;
+};
+
 struct Frame {
   uint64_t address = 0;
   std::string symbol;   // empty: none known, as in a module
@@ -42,6 +49,11 @@ class BlackBox {
   const std::vector<std::string>& troubles() const { return troubles_; }
   const std::string& release() const { return release_; }  // empty when no kernel was found
   std::optional<uint64_t> kaslr_offset() const { return kaslr_offset_; }
+  const std::string& vmcoreinfo() const { return vmcoreinfo_; }  // the kernel's own text
+  // Where the kernel has all of memory at a stretch: the virtual address of physical address 0.
+  std::optional<uint64_t> direct_map() const;
+  // Where its image is: at a stretch in both kinds of addresses.
+  std::optional<Mapping> image() const;
   const std::vector<LogLine>& log() const { return log_.lines; }
 
   // The innermost first; empty when the CPU is in user space, does not run, or no kernel was found.
@@ -56,6 +68,7 @@ class BlackBox {
 
   std::vector<std::string> troubles_;
   std::string release_;
+  std::string vmcoreinfo_;
   std::optional<uint64_t> kaslr_offset_;
   std::optional<AddressSpace> kernel_;
   KernelLog log_;

@@ -1,4 +1,4 @@
-// CpuState: what a vCPU was about when it stopped, as far as its mode and its stack can be told from it.
+// CpuState: the registers of a vCPU when it stopped, as far as they are in a vmcore, and whether it was running at all.
 #pragma once
 
 #include <cstdint>
@@ -7,21 +7,24 @@ namespace vmm {
 
 struct CpuState {
   enum class Activity { kRunning, kHalted, kNotStarted };
+  // A segment register with what the CPU keeps of its descriptor.
+  struct Segment {
+    uint16_t selector = 0;
+    uint32_t limit = 0;
+    uint32_t flags = 0;  // bits 23:20 and 15:8 of the descriptor's upper half: G, D/B, L, AVL; P, DPL, S, type
+    uint64_t base = 0;
+  };
 
   unsigned id = 0;
   Activity activity = Activity::kRunning;
   unsigned privilege = 0;  // CPL: 3 is user space
   uint64_t rip = 0;
-  uint64_t rsp = 0;
-  uint64_t rbp = 0;
-  // The registers besides these that ORC may count a frame from.
-  uint64_t rdx = 0;
-  uint64_t rdi = 0;
-  uint64_t r10 = 0;
-  uint64_t r13 = 0;
-  uint64_t cr0 = 0;
-  uint64_t cr3 = 0;
-  uint64_t cr4 = 0;
+  uint64_t rflags = 0;
+  uint64_t rax = 0, rbx = 0, rcx = 0, rdx = 0, rsi = 0, rdi = 0, rbp = 0, rsp = 0;
+  uint64_t r8 = 0, r9 = 0, r10 = 0, r11 = 0, r12 = 0, r13 = 0, r14 = 0, r15 = 0;
+  Segment cs, ds, es, fs, gs, ss, ldt, tr, gdt, idt;
+  uint64_t kernel_gs_base = 0;  // the base that SWAPGS exchanges with that of GS
+  uint64_t cr0 = 0, cr2 = 0, cr3 = 0, cr4 = 0;
   uint64_t efer = 0;
 };
 

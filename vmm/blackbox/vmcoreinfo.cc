@@ -32,6 +32,7 @@ std::optional<VmcoreInfo> VmcoreInfo::parse(std::string_view text) {
   if (!text.starts_with(kFirstKey)) return std::nullopt;
   text = text.substr(0, text.find('\0'));
   VmcoreInfo info;
+  info.text_ = text;
   while (!text.empty()) {
     const std::string_view line = text.substr(0, text.find('\n'));
     text.remove_prefix(std::min(text.size(), line.size() + 1));

@@ -23,6 +23,8 @@ class VmcoreInfo {
   // Empty when the text does not begin as one does.
   static std::optional<VmcoreInfo> parse(std::string_view text);
 
+  // All of it, as it was.
+  const std::string& text() const { return text_; }
   std::string release() const;                                  // "6.1.0-18-cloud-amd64"
   std::optional<uint64_t> symbol(std::string_view name) const;  // SYMBOL(name): its virtual address
   std::optional<uint64_t> size(std::string_view name) const;    // SIZE(struct)
@@ -33,6 +35,7 @@ class VmcoreInfo {
  private:
   std::optional<uint64_t> value(std::string_view kind, std::string_view name, int base) const;
 
+  std::string text_;
   std::map<std::string, std::string, std::less<>> lines_;
 };
 

@@ -66,6 +66,14 @@ void Vcpu::set(unsigned long request, const void* registers) const {
   }
 }
 
+std::optional<uint64_t> Vcpu::msr(uint32_t index) const {
+  alignas(kvm_msrs) std::byte buffer[sizeof(kvm_msrs) + sizeof(kvm_msr_entry)]{};
+  auto* list = reinterpret_cast<kvm_msrs*>(buffer);
+  list->nmsrs = 1;
+  list->entries[0].index = index;
+  return kvm_ioctl(fd_.get(), KVM_GET_MSRS, list) == 1 ? std::optional<uint64_t>(list->entries[0].data) : std::nullopt;
+}
+
 bool Vcpu::set_msr(uint32_t index, uint64_t value) const {
   alignas(kvm_msrs) std::byte buffer[sizeof(kvm_msrs) + sizeof(kvm_msr_entry)]{};
   auto* list = reinterpret_cast<kvm_msrs*>(buffer);

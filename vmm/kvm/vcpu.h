@@ -42,7 +42,8 @@ class Vcpu {
   // Both throw Error when KVM refuses.
   void set_regs(const kvm_regs& regs) const;
   void set_sregs(const kvm_sregs& sregs) const;
-  // KVM refuses what the host's CPU lacks: false then.
+  // KVM refuses what the host's CPU lacks: nothing, or false, then.
+  std::optional<uint64_t> msr(uint32_t index) const;
   bool set_msr(uint32_t index, uint64_t value) const;
   void set_cpuid(const std::vector<kvm_cpuid_entry2>& entries) const;
   // All registers that matter for a report, a few lines.

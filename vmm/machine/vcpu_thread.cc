@@ -56,6 +56,15 @@ CpuState::Activity activity_of(uint32_t mp_state) {
   }
 }
 
+CpuState::Segment segment_of(const kvm_segment& segment) {
+  const auto bit = [](unsigned value, unsigned place) { return static_cast<uint32_t>(value) << place; };
+  return {.selector = segment.selector,
+          .limit = segment.limit,
+          .flags = bit(segment.g, 23) | bit(segment.db, 22) | bit(segment.l, 21) | bit(segment.avl, 20) |
+                   bit(segment.present, 15) | bit(segment.dpl, 13) | bit(segment.s, 12) | bit(segment.type, 8),
+          .base = segment.base};
+}
+
 constexpr std::string_view verb(bool write) { return write ? "writes" : "reads"; }
 
 std::string_view cpu_mode(const kvm_sregs& sregs) {
@@ -126,6 +135,7 @@ std::optional<DebugEvent> VcpuThread::take_debug_event() {
 }
 
 CpuState VcpuThread::cpu_state() const {
+  constexpr uint32_t kKernelGsBase = 0xc0000102;  // MSR_KERNEL_GS_BASE
   const kvm_regs regs = vcpu_.regs();
   const kvm_sregs sregs = vcpu_.sregs();
   CpuState state;
@@ -133,13 +143,36 @@ CpuState VcpuThread::cpu_state() const {
   state.activity = activity_of(vcpu_.mp_state());
   state.privilege = sregs.ss.dpl;
   state.rip = regs.rip;
-  state.rsp = regs.rsp;
-  state.rbp = regs.rbp;
+  state.rflags = regs.rflags;
+  state.rax = regs.rax;
+  state.rbx = regs.rbx;
+  state.rcx = regs.rcx;
   state.rdx = regs.rdx;
+  state.rsi = regs.rsi;
   state.rdi = regs.rdi;
+  state.rbp = regs.rbp;
+  state.rsp = regs.rsp;
+  state.r8 = regs.r8;
+  state.r9 = regs.r9;
   state.r10 = regs.r10;
+  state.r11 = regs.r11;
+  state.r12 = regs.r12;
   state.r13 = regs.r13;
+  state.r14 = regs.r14;
+  state.r15 = regs.r15;
+  state.cs = segment_of(sregs.cs);
+  state.ds = segment_of(sregs.ds);
+  state.es = segment_of(sregs.es);
+  state.fs = segment_of(sregs.fs);
+  state.gs = segment_of(sregs.gs);
+  state.ss = segment_of(sregs.ss);
+  state.ldt = segment_of(sregs.ldt);
+  state.tr = segment_of(sregs.tr);
+  state.gdt = {.limit = sregs.gdt.limit, .base = sregs.gdt.base};
+  state.idt = {.limit = sregs.idt.limit, .base = sregs.idt.base};
+  state.kernel_gs_base = vcpu_.msr(kKernelGsBase).value_or(0);
   state.cr0 = sregs.cr0;
+  state.cr2 = sregs.cr2;
   state.cr3 = sregs.cr3;
   state.cr4 = sregs.cr4;
   state.efer = sregs.efer;

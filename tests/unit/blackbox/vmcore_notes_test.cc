@@ -1,0 +1,126 @@
+// The notes of a vmcore: registers there and back, and notes that are not whole.
+#include "vmm/blackbox/vmcore_notes.h"
+
+#include <elf.h>
+#include <sys/procfs.h>
+#include <sys/user.h>
+
+#include <catch2/catch.hpp>
+#include <cstring>
+#include <string>
+
+using namespace vmm;
+
+namespace {
+
+CpuState some_cpu() {
+  CpuState cpu;
+  cpu.id = 3;
+  cpu.rip = 0xffffffff81001234;
+  cpu.rflags = 0x246;
+  cpu.rax = 1;
+  cpu.r15 = 15;
+  cpu.rsp = 0xffffc90000003f00;
+  cpu.cs = {.selector = 0x10, .limit = 0xffffffff, .flags = 0xaf9b00, .base = 0};
+  cpu.ss = {.selector = 0x18, .limit = 0xffffffff, .flags = 0xcf9300, .base = 0};
+  cpu.gs = {.selector = 0, .limit = 0, .flags = 0, .base = 0xffff88803fc00000};
+  cpu.idt = {.selector = 0, .limit = 0xfff, .flags = 0, .base = 0xfffffe0000000000};
+  cpu.kernel_gs_base = 7;
+  cpu.cr0 = 0x80050033;
+  cpu.cr2 = 0xdead;
+  cpu.cr3 = 0x1234000;
+  cpu.cr4 = 0x6f0;
+  return cpu;
+}
+
+std::vector<Note> all(std::span<const std::byte> notes) {
+  std::vector<Note> found;
+  for_each_note(notes, [&](const Note& note) { found.push_back(note); });
+  return found;
+}
+
+}  // namespace
+
+TEST_CASE("vmcore notes: one with its name, type and bytes is found again, those behind it too", "[vmcore]") {
+  std::vector<std::byte> notes;
+  const std::string text = "OSRELEASE=6.1\n";
+  append_note(notes, {kVmcoreinfoNote, 0, std::as_bytes(std::span(text))});
+  append_note(notes, {"A", 7, {}});
+  CHECK(notes.size() == 12 + 12 + 16 + 12 + 4);
+  const auto found = all(notes);
+  REQUIRE(found.size() == 2);
+  CHECK(found[0].is("VMCOREINFO", 0));
+  CHECK(found[0].bytes.size() == text.size());
+  CHECK(found[1].is("A", 7));
+}
+
+TEST_CASE("vmcore notes: a vCPU's registers are where struct elf_prstatus has them", "[vmcore]") {
+  std::vector<std::byte> notes;
+  append_registers(notes, std::array{some_cpu()});
+  const Note note = all(notes).front();
+  REQUIRE(note.is("CORE", NT_PRSTATUS));
+  REQUIRE(note.bytes.size() == sizeof(elf_prstatus));
+  elf_prstatus status;
+  std::memcpy(&status, note.bytes.data(), sizeof status);
+  user_regs_struct regs;
+  std::memcpy(&regs, &status.pr_reg, sizeof regs);
+  CHECK(status.pr_pid == 4);
+  CHECK(regs.rip == 0xffffffff81001234);
+  CHECK(regs.eflags == 0x246);
+  CHECK(regs.r15 == 15);
+  CHECK(regs.rax == 1);
+  CHECK(regs.rsp == 0xffffc90000003f00);
+  CHECK(regs.cs == 0x10);
+  CHECK(regs.ss == 0x18);
+  CHECK(regs.gs_base == 0xffff88803fc00000);
+}
+
+TEST_CASE("vmcore notes: registers come back, those of control from QEMU's note alone", "[vmcore]") {
+  std::vector<std::byte> notes;
+  append_registers(notes, std::array{some_cpu(), CpuState()});
+  const auto found = all(notes);
+  REQUIRE(found.size() == 4);
+  const auto general = general_registers(found[0]);
+  REQUIRE(general);
+  CHECK(general->rip == some_cpu().rip);
+  CHECK(general->r15 == 15);
+  CHECK(general->privilege == 0);
+  CHECK(general->cr3 == 0);
+  CHECK_FALSE(all_registers(found[0]));
+  const auto whole = all_registers(found[2]);
+  REQUIRE(whole);
+  CHECK_FALSE(general_registers(found[2]));
+  CHECK(whole->rip == some_cpu().rip);
+  CHECK(whole->rflags == 0x246);
+  CHECK(whole->cs.flags == 0xaf9b00);
+  CHECK(whole->idt.base == 0xfffffe0000000000);
+  CHECK(whole->cr0 == 0x80050033);
+  CHECK(whole->cr2 == 0xdead);
+  CHECK(whole->cr3 == 0x1234000);
+  CHECK(whole->cr4 == 0x6f0);
+  CHECK(whole->kernel_gs_base == 7);
+  CHECK(whole->efer != 0);
+  CHECK(all_registers(found[3])->efer == 0);
+}
+
+TEST_CASE("vmcore notes: user space is told by its segments", "[vmcore]") {
+  CpuState cpu = some_cpu();
+  cpu.cs.selector = 0x33;
+  cpu.ss.flags = 0xcff300;
+  std::vector<std::byte> notes;
+  append_registers(notes, std::array{cpu});
+  CHECK(general_registers(all(notes)[0])->privilege == 3);
+  CHECK(all_registers(all(notes)[1])->privilege == 3);
+}
+
+TEST_CASE("vmcore notes: what is cut short or of a foreign size is passed over", "[vmcore]") {
+  std::vector<std::byte> notes;
+  append_registers(notes, std::array{some_cpu()});
+  CHECK(all(std::span(notes).first(notes.size() - 1)).size() == 1);
+  CHECK(all(std::span(notes).first(11)).empty());
+  const Note note = all(notes)[1];
+  CHECK_FALSE(all_registers({note.name, note.type, note.bytes.first(note.bytes.size() - 1)}));
+  CHECK_FALSE(general_registers({"CORE", NT_PRSTATUS, note.bytes.first(100)}));
+  const Elf64_Nhdr huge{.n_namesz = 0xffffffff, .n_descsz = 0xffffffff, .n_type = 1};
+  CHECK(all(std::as_bytes(std::span(&huge, 1))).empty());
+}

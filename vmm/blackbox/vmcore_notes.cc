@@ -1,0 +1,199 @@
+// Registers to bytes and back; see vmcore_notes.h.
+#include "vmm/blackbox/vmcore_notes.h"
+
+#include <elf.h>
+#include <sys/procfs.h>
+#include <sys/user.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+namespace vmm {
+
+namespace {
+
+constexpr std::string_view kCore = "CORE";
+constexpr std::string_view kQemu = "QEMU";
+constexpr uint32_t kQemuVersion = 1;
+constexpr size_t kAlignment = 4;
+
+struct QemuSegment {
+  uint32_t selector, limit, flags, padding;
+  uint64_t base;
+};
+struct QemuCpuState {
+  uint32_t version, size;
+  uint64_t rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp, r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags;
+  QemuSegment cs, ds, es, fs, gs, ss, ldt, tr, gdt, idt;
+  uint64_t cr0, cr1, cr2, cr3, cr4;
+  uint64_t kernel_gs_base;
+};
+static_assert(sizeof(QemuCpuState) == 440);
+
+// Where each register is in the two forms; pr_reg of elf_prstatus is a user_regs_struct.
+struct Register {
+  uint64_t CpuState::*register_;
+  size_t in_qemu;
+  size_t in_user_regs;
+};
+constexpr auto kRegisters = std::to_array<Register>({
+    {&CpuState::rax, offsetof(QemuCpuState, rax), offsetof(user_regs_struct, rax)},
+    {&CpuState::rbx, offsetof(QemuCpuState, rbx), offsetof(user_regs_struct, rbx)},
+    {&CpuState::rcx, offsetof(QemuCpuState, rcx), offsetof(user_regs_struct, rcx)},
+    {&CpuState::rdx, offsetof(QemuCpuState, rdx), offsetof(user_regs_struct, rdx)},
+    {&CpuState::rsi, offsetof(QemuCpuState, rsi), offsetof(user_regs_struct, rsi)},
+    {&CpuState::rdi, offsetof(QemuCpuState, rdi), offsetof(user_regs_struct, rdi)},
+    {&CpuState::rbp, offsetof(QemuCpuState, rbp), offsetof(user_regs_struct, rbp)},
+    {&CpuState::rsp, offsetof(QemuCpuState, rsp), offsetof(user_regs_struct, rsp)},
+    {&CpuState::r8, offsetof(QemuCpuState, r8), offsetof(user_regs_struct, r8)},
+    {&CpuState::r9, offsetof(QemuCpuState, r9), offsetof(user_regs_struct, r9)},
+    {&CpuState::r10, offsetof(QemuCpuState, r10), offsetof(user_regs_struct, r10)},
+    {&CpuState::r11, offsetof(QemuCpuState, r11), offsetof(user_regs_struct, r11)},
+    {&CpuState::r12, offsetof(QemuCpuState, r12), offsetof(user_regs_struct, r12)},
+    {&CpuState::r13, offsetof(QemuCpuState, r13), offsetof(user_regs_struct, r13)},
+    {&CpuState::r14, offsetof(QemuCpuState, r14), offsetof(user_regs_struct, r14)},
+    {&CpuState::r15, offsetof(QemuCpuState, r15), offsetof(user_regs_struct, r15)},
+    {&CpuState::rip, offsetof(QemuCpuState, rip), offsetof(user_regs_struct, rip)},
+    {&CpuState::rflags, offsetof(QemuCpuState, rflags), offsetof(user_regs_struct, eflags)},
+});
+struct SegmentRegister {
+  CpuState::Segment CpuState::*segment;
+  size_t in_qemu;
+};
+constexpr auto kSegments = std::to_array<SegmentRegister>({
+    {&CpuState::cs, offsetof(QemuCpuState, cs)},
+    {&CpuState::ds, offsetof(QemuCpuState, ds)},
+    {&CpuState::es, offsetof(QemuCpuState, es)},
+    {&CpuState::fs, offsetof(QemuCpuState, fs)},
+    {&CpuState::gs, offsetof(QemuCpuState, gs)},
+    {&CpuState::ss, offsetof(QemuCpuState, ss)},
+    {&CpuState::ldt, offsetof(QemuCpuState, ldt)},
+    {&CpuState::tr, offsetof(QemuCpuState, tr)},
+    {&CpuState::gdt, offsetof(QemuCpuState, gdt)},
+    {&CpuState::idt, offsetof(QemuCpuState, idt)},
+});
+
+template <typename T>
+std::span<const std::byte> bytes_of(const T& value) {
+  return std::as_bytes(std::span(&value, 1));
+}
+
+template <typename T>
+std::optional<T> value_at(std::span<const std::byte> bytes, size_t offset = 0) {
+  if (offset > bytes.size() || sizeof(T) > bytes.size() - offset) return std::nullopt;
+  T value;
+  std::memcpy(&value, bytes.data() + offset, sizeof value);
+  return value;
+}
+
+// A member of `object` by its offset.
+template <typename T, typename Object>
+void set_member(Object& object, size_t offset, const T& value) {
+  std::memcpy(reinterpret_cast<std::byte*>(&object) + offset, &value, sizeof value);
+}
+template <typename T, typename Object>
+T member(const Object& object, size_t offset) {
+  return *value_at<T>(bytes_of(object), offset);
+}
+
+size_t padded(size_t size) { return (size + kAlignment - 1) / kAlignment * kAlignment; }
+
+elf_prstatus to_prstatus(const CpuState& cpu) {
+  user_regs_struct regs{};
+  for (const Register& entry : kRegisters) set_member(regs, entry.in_user_regs, cpu.*entry.register_);
+  regs.cs = cpu.cs.selector;
+  regs.ss = cpu.ss.selector;
+  regs.ds = cpu.ds.selector;
+  regs.es = cpu.es.selector;
+  regs.fs = cpu.fs.selector;
+  regs.gs = cpu.gs.selector;
+  regs.fs_base = cpu.fs.base;
+  regs.gs_base = cpu.gs.base;
+  elf_prstatus status{};
+  status.pr_pid = static_cast<int>(cpu.id) + 1;  // what gdb tells threads by, and 0 is none
+  static_assert(sizeof status.pr_reg == sizeof regs);
+  std::memcpy(&status.pr_reg, &regs, sizeof regs);
+  return status;
+}
+
+QemuCpuState to_qemu(const CpuState& cpu) {
+  QemuCpuState state{.version = kQemuVersion, .size = sizeof(QemuCpuState)};
+  for (const Register& entry : kRegisters) set_member(state, entry.in_qemu, cpu.*entry.register_);
+  for (const SegmentRegister& entry : kSegments) {
+    const CpuState::Segment& segment = cpu.*entry.segment;
+    set_member(state, entry.in_qemu, QemuSegment{segment.selector, segment.limit, segment.flags, 0, segment.base});
+  }
+  state.cr0 = cpu.cr0;
+  state.cr2 = cpu.cr2;
+  state.cr3 = cpu.cr3;
+  state.cr4 = cpu.cr4;
+  state.kernel_gs_base = cpu.kernel_gs_base;
+  return state;
+}
+
+}  // namespace
+
+void append_note(std::vector<std::byte>& notes, const Note& note) {
+  const auto append = [&notes](std::span<const std::byte> bytes, size_t size) {
+    notes.insert(notes.end(), bytes.begin(), bytes.end());
+    notes.resize(notes.size() + padded(size) - bytes.size());
+  };
+  const size_t name_size = note.name.size() + 1;
+  const Elf64_Nhdr header{.n_namesz = static_cast<uint32_t>(name_size),
+                          .n_descsz = static_cast<uint32_t>(note.bytes.size()),
+                          .n_type = note.type};
+  append(bytes_of(header), sizeof header);
+  append(std::as_bytes(std::span(note.name)), name_size);
+  append(note.bytes, note.bytes.size());
+}
+
+void append_registers(std::vector<std::byte>& notes, std::span<const CpuState> cpus) {
+  for (const CpuState& cpu : cpus) append_note(notes, {kCore, NT_PRSTATUS, bytes_of(to_prstatus(cpu))});
+  for (const CpuState& cpu : cpus) append_note(notes, {kQemu, 0, bytes_of(to_qemu(cpu))});
+}
+
+void for_each_note(std::span<const std::byte> notes, const std::function<void(const Note&)>& visit) {
+  while (const auto header = value_at<Elf64_Nhdr>(notes)) {
+    notes = notes.subspan(sizeof *header);
+    const size_t name_size = padded(header->n_namesz);
+    if (name_size > notes.size() || header->n_descsz > notes.size() - name_size) return;
+    std::string_view name(reinterpret_cast<const char*>(notes.data()), header->n_namesz);
+    name = name.substr(0, name.find('\0'));
+    visit({name, header->n_type, notes.subspan(name_size, header->n_descsz)});
+    notes = notes.subspan(std::min(notes.size(), name_size + padded(header->n_descsz)));
+  }
+}
+
+std::optional<CpuState> general_registers(const Note& note) {
+  const auto regs = value_at<user_regs_struct>(note.bytes, offsetof(elf_prstatus, pr_reg));
+  if (!note.is(kCore, NT_PRSTATUS) || !regs) return std::nullopt;
+  CpuState cpu;
+  for (const Register& entry : kRegisters) cpu.*entry.register_ = member<uint64_t>(*regs, entry.in_user_regs);
+  cpu.cs.selector = static_cast<uint16_t>(regs->cs);
+  cpu.privilege = regs->cs & 3;
+  return cpu;
+}
+
+std::optional<CpuState> all_registers(const Note& note) {
+  const auto state = value_at<QemuCpuState>(note.bytes);
+  if (!note.is(kQemu, 0) || !state || state->version != kQemuVersion) return std::nullopt;
+  CpuState cpu;
+  for (const Register& entry : kRegisters) cpu.*entry.register_ = member<uint64_t>(*state, entry.in_qemu);
+  for (const SegmentRegister& entry : kSegments) {
+    const auto segment = member<QemuSegment>(*state, entry.in_qemu);
+    cpu.*entry.segment = {static_cast<uint16_t>(segment.selector), segment.limit, segment.flags, segment.base};
+  }
+  cpu.privilege = cpu.ss.flags >> 13 & 3;  // DPL
+  cpu.cr0 = state->cr0;
+  cpu.cr2 = state->cr2;
+  cpu.cr3 = state->cr3;
+  cpu.cr4 = state->cr4;
+  cpu.kernel_gs_base = state->kernel_gs_base;
+  // EFER is not there. Of kernels that use PAE, those that we know are 64-bit ones.
+  constexpr uint64_t kPae = 1 << 5, kLongModeActive = 1 << 10;
+  if ((cpu.cr4 & kPae) != 0) cpu.efer = kLongModeActive;
+  return cpu;
+}
+
+}  // namespace vmm

@@ -1,0 +1,45 @@
+// The notes of a vmcore, each a name, a type and bytes: gABI, "Note Section". Those that tell of a machine:
+//
+//   "CORE" NT_PRSTATUS   the general registers of a vCPU: struct elf_prstatus, as in any core file
+//   "QEMU" 0             all of its registers: QEMUCPUState of target/i386/arch_dump.c in QEMU. With it `crash`
+//   believes
+//                        that a CPU was where its registers say, rather than to look for the frame of kdump's NMI
+//   "VMCOREINFO" 0       the kernel's own text, for `crash`, `drgn` and makedumpfile
+//
+// There is one of each of the first two for every vCPU, in the order of their IDs.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "vmm/blackbox/cpu_state.h"
+
+namespace vmm {
+
+struct Note {
+  std::string_view name;  // without its NUL
+  uint32_t type = 0;
+  std::span<const std::byte> bytes;
+
+  bool is(std::string_view wanted_name, uint32_t wanted_type) const {
+    return name == wanted_name && type == wanted_type;
+  }
+};
+
+constexpr std::string_view kVmcoreinfoNote = "VMCOREINFO";
+
+void append_note(std::vector<std::byte>& notes, const Note& note);
+void append_registers(std::vector<std::byte>& notes, std::span<const CpuState> cpus);
+
+// Those that are whole, in order.
+void for_each_note(std::span<const std::byte> notes, const std::function<void(const Note&)>& visit);
+// A vCPU's registers as far as the note has them; empty when it is another note, or too short.
+std::optional<CpuState> general_registers(const Note& note);
+std::optional<CpuState> all_registers(const Note& note);
+
+}  // namespace vmm

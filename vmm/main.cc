@@ -12,6 +12,7 @@
 #include <optional>
 #include <string_view>
 
+#include "vmm/blackbox/vmcore_writer.h"
 #include "vmm/control/banner.h"
 #include "vmm/control/command_line.h"
 #include "vmm/control/control_address.h"
@@ -98,6 +99,7 @@ int run(const CommandLine& line) {
   EventLoop loop;
   if (line.dry_run) return dry_run(loop, line.machine);
   try {
+    if (!line.vmcore.empty()) check_vmcore_path(line.vmcore);
     Backends backends(loop, line.machine);
     Session session(loop, line, backends, keys);
     std::optional<ControlServer> control;

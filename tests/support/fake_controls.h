@@ -19,6 +19,10 @@ struct FakeControls : Controls {
   void send_sysrq(char key) override { note(std::string("sysrq ") + key); }
   void quit() override { note("quit"); }
   Findings look_inside() override { return findings; }
+  void dump(const std::string& path, Done done) override {
+    note("dump " + path);
+    dumping = std::move(done);
+  }
 
   void note(const std::string& call) {
     if (refuses) throw Error("the guest has ended", "reset it");
@@ -26,6 +30,7 @@ struct FakeControls : Controls {
   }
 
   bool refuses = false;
+  Done dumping;  // to be told how it went
   std::string calls;
   Findings findings{.kernel = "Linux 6.1.0",
                     .log = {"one", "two \xff"},

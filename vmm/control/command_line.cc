@@ -31,7 +31,7 @@ constexpr std::string_view kHelp =
   vmm --kernel bzImage --disk rootfs.img          boot it, console here; with -- CMD, run that in it
   vmm test [vmm.toml] [-- CMD]                    kernels x configurations x commands; vmm test --help
   vmm inspect IMAGE | vmm doctor | vmm debug      what is this kernel; can it run here; run it with gdb
-  vmm list | why|dmesg|stats|pause|resume|reset|nmi|kill NAME | sysrq KEY NAME    one with a --name
+  vmm list | why|dmesg|stats|pause|resume|reset|nmi|kill NAME | sysrq KEY NAME | dump NAME F
 
 What boots
   --kernel F           bzImage, vmlinux (PVH) or Multiboot kernel; found by content [./bzImage]
@@ -54,7 +54,7 @@ Consoles, and what CMD gets
   --escape KEY         ^A, ^] or none: the key before h (help), x (quit) and others [^A]
   --env NAME[=V], --cwd DIR  a variable for CMD (repeat); where it starts [/]
 How it ends
-  --on-reset WHAT      exit (104), reboot or pause [exit]; --on-panic exit or gdb [exit]
+  --on-reset WHAT      exit (104), reboot, pause [exit]; --on-panic exit|gdb|dump; --vmcore F  its RAM to F
   --timeout S          ends the run (124), log and stacks are shown; --hang-timeout S: hung (102) [10]
   --boot-timeout S, --idle-timeout S  the same: CMD not started by then; no output for S
   --fail-on LIST       kernel messages that fail a run that ended well (97): oops warn kasan lockup hung
@@ -254,10 +254,10 @@ void add_run_flags(CLI::App& app, CommandLine& line) {
             {{"exit", OnReset::kExit}, {"reboot", OnReset::kReboot}, {"pause", OnReset::kPause}}});
   });
   flag("--on-panic", [&](const std::string& value) {
-    if (value != "exit" && value != "gdb") {
-      throw Error(fmt::format("--on-panic {} is not built yet", value), "--on-panic exit, --on-panic gdb");
-    }
+    if (value == "dump" && line.vmcore.empty()) line.vmcore = "vmcore";
     line.debug.on_panic = value == "gdb";
+    if (value == "dump" || value == "exit" || value == "gdb") return;
+    throw Error(fmt::format("--on-panic {} is not built yet", value), "--on-panic exit, gdb or dump");
   });
   flag("--vmlinux", [&](const std::string& value) { line.debug.vmlinux = value; });
   app.add_option_function<std::vector<std::string>>("--gdb",
@@ -303,6 +303,7 @@ void add_run_flags(CLI::App& app, CommandLine& line) {
     // What has a slash is a path, and not a name.
     line.control_path = value.find('/') == std::string::npos ? "./" + value : value;
   });
+  flag("--vmcore", [&](const std::string& value) { line.vmcore = value; });
   flag("--log", [&](const std::string& value) { line.log_file = value; });
   app.add_flag_callback("--no-rng", [&] { machine.rng = false; });
   app.add_flag_callback("--paused", [&] { machine.paused = true; });

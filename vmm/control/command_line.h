@@ -33,6 +33,7 @@ struct CommandLine {
   std::vector<std::string> allow_files;  // the same
   DebugConfig debug;
   ReportConfig report;
+  std::string vmcore;    // of --vmcore: where a guest that dies leaves its memory; empty: nowhere
   std::string log_file;  // empty: standard error
   bool verbose = false;
   bool dry_run = false;

@@ -9,11 +9,13 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
 
 #include "vmm/control/control_address.h"
+#include "vmm/control/core_dump.h"
 #include "vmm/core/error.h"
 #include "vmm/core/fd.h"
 #include "vmm/machine/config.h"
@@ -24,8 +26,8 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::array<std::string_view, 10> kVerbs{"list",  "pause", "resume", "reset", "nmi",
-                                                  "sysrq", "why",   "dmesg",  "stats", "kill"};
+constexpr std::array<std::string_view, 11> kVerbs{"list", "pause", "resume", "reset", "nmi", "sysrq",
+                                                  "why",  "dmesg", "stats",  "dump",  "kill"};
 // A machine answers between two turns of its loop; one that does not is stopped, or hangs.
 constexpr time_t kPatience = 10;
 
@@ -42,6 +44,12 @@ std::optional<UniqueFd> connect_to(const std::string& path) {
   if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return socket;
   if (errno == ECONNREFUSED || errno == ENOENT) return std::nullopt;
   throw Error(fmt::format("cannot connect to '{}': {}", path, errno_text(errno)));
+}
+
+// Memory takes its time on its way to a disk.
+void wait_as_long_as_it_takes(const UniqueFd& socket) {
+  const timeval for_ever{};
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &for_ever, sizeof for_ever);
 }
 
 // What comes back for a line, up to its newline.
@@ -108,6 +116,18 @@ std::string log_text(const Json& answer) {
   return text;
 }
 
+// NAME, NAME FILE, or with -o FILE anywhere.
+ControlRequest parse_dump(std::vector<std::string> arguments) {
+  const Error misused("dump takes the name of a machine, and a file", "vmm dump NAME vmcore; vmm list tells the names");
+  if (const auto flag = std::ranges::find(arguments, "-o"); flag != arguments.end()) {
+    if (std::next(flag) == arguments.end()) throw misused;
+    std::rotate(flag, flag + 2, arguments.end());
+    arguments.erase(arguments.end() - 2);
+  }
+  if (arguments.empty() || arguments.size() > 2) throw misused;
+  return {.verb = "dump", .name = arguments[0], .file = arguments.size() == 2 ? arguments[1] : "vmcore"};
+}
+
 std::string status_text(Json status) {
   status.erase("ok");
   std::string text;
@@ -126,6 +146,7 @@ ControlRequest parse_control_request(const std::string& verb, const std::vector<
     if (!arguments.empty()) throw Error(fmt::format("list takes no '{}'", arguments.front()), "vmm list");
     return {.verb = verb};
   }
+  if (verb == "dump") return parse_dump(arguments);
   const bool has_key = verb == "sysrq";
   if (arguments.size() != (has_key ? 2 : 1)) {
     throw Error(fmt::format("{} takes the name of a machine{}", verb, has_key ? " and a key" : ""),
@@ -146,11 +167,16 @@ std::string ask(const ControlRequest& request) {
   }
   Json question{{"do", request.verb == "stats" ? "status" : request.verb}};
   if (!request.key.empty()) question["key"] = request.key;
+  if (request.verb == "dump") {
+    question["file"] = std::filesystem::absolute(request.file).lexically_normal().string();
+    wait_as_long_as_it_takes(*socket);
+  }
   try {
     const Json answer = ask_socket(*socket, question);
     if (request.verb == "why") return stacks_text(answer);
     if (request.verb == "dmesg") return log_text(answer);
     if (request.verb == "stats") return status_text(answer);
+    if (request.verb == "dump") return "vmcore: " + how_to_open(request.file) + "\n";
   } catch (const Json::exception&) {
     throw Error("the machine's answer is not understood", "use the vmm that it was started with");
   }

@@ -10,6 +10,7 @@ struct ControlRequest {
   std::string verb;  // "list", or one of control_verbs.h, "stats" being "status"
   std::string name;  // of the machine, or the path of its socket; empty for list
   std::string key;   // of sysrq
+  std::string file;  // of dump
 };
 
 // True for a verb that is for a running machine.

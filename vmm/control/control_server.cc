@@ -67,26 +67,38 @@ void ControlServer::serve(Clients::iterator client) {
       if (!client->deadline->running()) client->deadline->start(patience_);
       return client->writable->arm();
     }
+    if (client->answer_due) return;
     if (client->leaving) return close(client);
-  } while (take_line(*client));
+  } while (take_line(client));
   client->wants_events ? client->deadline->cancel() : client->deadline->start(patience_);
   client->readable->arm();
 }
 
 // False when there is none yet.
-bool ControlServer::take_line(Client& client) {
-  const size_t end = client.input.find('\n');
-  if (end == std::string::npos && client.input.size() < kMaxLine) return false;
-  client.deadline->cancel();
+bool ControlServer::take_line(Clients::iterator client) {
+  const size_t end = client->input.find('\n');
+  if (end == std::string::npos && client->input.size() < kMaxLine) return false;
+  client->deadline->cancel();
   if (end == std::string::npos) {
-    client.output = refusal("the line is too long") + "\n";
-    client.leaving = true;
+    client->output = refusal("the line is too long") + "\n";
+    client->leaving = true;
     return true;
   }
-  const std::string line = client.input.substr(0, end);
-  client.input.erase(0, end + 1);
-  client.output = answer(controls_, line) + "\n";
-  client.wants_events = client.wants_events || asks_for_events(line);
+  const std::string line = client->input.substr(0, end);
+  client->input.erase(0, end + 1);
+  client->wants_events = client->wants_events || asks_for_events(line);
+  client->answer_due = std::make_shared<Clients::iterator>(client);
+  const auto now = answer(controls_, line, [this, weak = std::weak_ptr(client->answer_due)](const std::string& text) {
+    const auto waiting = weak.lock();
+    if (!waiting) return;
+    (*waiting)->answer_due.reset();
+    (*waiting)->output += text + "\n";
+    serve(*waiting);
+  });
+  if (now) {
+    client->answer_due.reset();
+    client->output = *now + "\n";
+  }
   return true;
 }
 

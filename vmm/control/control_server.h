@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <list>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -42,6 +43,8 @@ class ControlServer {
     std::string output;
     bool wants_events = false;
     bool leaving = false;  // when it has taken its output
+    // While an answer is on its way; who brings it holds this weakly.
+    std::shared_ptr<std::list<Client>::iterator> answer_due;
     std::optional<FdWatch> readable;
     std::optional<FdWatch> writable;
     std::optional<Timer> deadline;
@@ -51,7 +54,7 @@ class ControlServer {
   void accept();
   void receive(Clients::iterator client);
   void serve(Clients::iterator client);
-  bool take_line(Client& client);
+  bool take_line(Clients::iterator client);
   static bool send_some(Client& client);
   void close(Clients::iterator client);
 

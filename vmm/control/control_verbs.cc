@@ -72,6 +72,17 @@ Json call(Controls& controls, const Json&) {
   return done();
 }
 
+// Where a relative path would lead is not the client's folder.
+void dump(Controls& controls, const Json& request, const std::function<void(const Json&)>& later) {
+  const auto file = request.find("file");
+  if (file == request.end() || !file->is_string() || !file->get_ref<const std::string&>().starts_with('/')) {
+    throw Error("dump needs a file, with its whole path", R"({"do": "dump", "file": "/tmp/vmcore"})");
+  }
+  controls.dump(file->get<std::string>(), [later](const std::optional<Error>& trouble) {
+    later(trouble ? failed(trouble->what(), trouble->fix()) : done());
+  });
+}
+
 struct Request {
   std::string_view name;
   Json (*serve)(Controls&, const Json&);
@@ -89,10 +100,12 @@ constexpr std::array<Request, 10> kRequests{{
     {"events", [](Controls&, const Json&) { return done(); }},
 }};
 
+constexpr std::string_view kDump = "dump";  // the one that is answered later
+
 std::string names() {
   std::string text;
-  for (const Request& request : kRequests) text += fmt::format("{}{}", text.empty() ? "" : ", ", request.name);
-  return text;
+  for (const Request& request : kRequests) text += fmt::format("{}, ", request.name);
+  return text.append(kDump);
 }
 
 // What "do" says; empty when the line is no request. Nested beyond any sense it is none either: the parser keeps a
@@ -105,13 +118,18 @@ std::string wanted(const Json& request) {
 
 Json parse(std::string_view line) { return Json::parse(line, nullptr, false); }
 
-Json serve(Controls& controls, std::string_view line) {
+// Nothing when `later` is called with the answer.
+std::optional<Json> serve(Controls& controls, std::string_view line, const std::function<void(const Json&)>& later) {
   const Json request = parse(line);
   const std::string name = wanted(request);
   if (name.empty()) return failed("this is no request", R"({"do": "status"})");
-  const auto* const found = std::ranges::find(kRequests, name, &Request::name);
-  if (found == kRequests.end()) return failed(fmt::format("there is no request '{}'", name), names());
   try {
+    if (name == kDump) {
+      dump(controls, request, later);
+      return std::nullopt;
+    }
+    const auto* const found = std::ranges::find(kRequests, name, &Request::name);
+    if (found == kRequests.end()) return failed(fmt::format("there is no request '{}'", name), names());
     return found->serve(controls, request);
   } catch (const Error& error) {
     return failed(error.what(), error.fix());
@@ -123,7 +141,11 @@ std::string text_of(const Json& json) { return json.dump(-1, ' ', false, Json::e
 
 }  // namespace
 
-std::string answer(Controls& controls, std::string_view request) { return text_of(serve(controls, request)); }
+std::optional<std::string> answer(Controls& controls, std::string_view request,
+                                  std::function<void(std::string)> later) {
+  const auto now = serve(controls, request, [later = std::move(later)](const Json& answer) { later(text_of(answer)); });
+  return now ? std::optional(text_of(*now)) : std::nullopt;
+}
 
 std::string refusal(const std::string& what, const std::string& fix) { return text_of(failed(what, fix)); }
 

@@ -3,6 +3,7 @@
 //   {"do": "pause"}                 {"ok": true}
 //   {"do": "sysrq", "key": "t"}     {"ok": true}
 //   {"do": "dmesg"}                 {"ok": true, "kernel": "Linux 6.1.0", "log": ["[    0.000000] ...", ...]}
+//   {"do": "dump", "file": "/f"}    {"ok": true}, when it is written
 //   {"do": "fly"}                   {"ok": false, "error": "there is no request 'fly'", "fix": "status, pause, ..."}
 //
 // "events" makes a client hear of what happens from then on, each a line such as {"event": "paused"}: the server does
@@ -10,10 +11,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "vmm/control/findings.h"
+#include "vmm/core/error.h"
 
 namespace vmm {
 
@@ -30,6 +34,9 @@ class Controls {
     uint64_t exits = 0;
   };
 
+  // Hears, once, on the loop, what went wrong, or nothing.
+  using Done = std::function<void(const std::optional<Error>&)>;
+
   virtual ~Controls() = default;
   virtual Status status() const = 0;
   virtual void pause() = 0;
@@ -39,10 +46,13 @@ class Controls {
   virtual void send_sysrq(char key) = 0;
   virtual void quit() = 0;
   virtual Findings look_inside() = 0;
+  // Writes a vmcore. The machine stands still meanwhile.
+  virtual void dump(const std::string& path, Done done) = 0;
 };
 
-// The answer to one request, without its newline. Whatever the line is, it does not throw.
-std::string answer(Controls& controls, std::string_view request);
+// The answer to one request, without its newline. Nothing when it takes longer: `later` is called with it then, on the
+// loop. Whatever the line is, it does not throw.
+std::optional<std::string> answer(Controls& controls, std::string_view request, std::function<void(std::string)> later);
 
 // An answer that says why not.
 std::string refusal(const std::string& what, const std::string& fix = {});

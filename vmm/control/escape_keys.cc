@@ -28,6 +28,7 @@ constexpr std::array kKeys{
     Key{'w', Command::kWhy, "why: what every vCPU is doing, told from its memory"},
     Key{'m', Command::kLog, "the kernel's log, out of its memory"},
     Key{'g', Command::kGdb, "stop the machine for gdb, and print how it is started"},
+    Key{'d', Command::kDump, "write its memory and registers to a vmcore now, for crash or drgn"},
     Key{'p', Command::kPause, "pause, and go on"},
     Key{'r', Command::kReset, "reset the machine"},
     Key{'n', Command::kNmi, "send an NMI to every vCPU"},

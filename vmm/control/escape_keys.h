@@ -15,7 +15,7 @@ namespace vmm {
 
 class EscapeKeys {
  public:
-  enum class Command { kHelp, kQuit, kBreak, kTimestamps, kPause, kReset, kNmi, kWhy, kLog, kGdb };
+  enum class Command { kHelp, kQuit, kBreak, kTimestamps, kPause, kReset, kNmi, kWhy, kLog, kGdb, kDump };
 
   struct Actions {
     std::function<void(std::span<const std::byte>)> to_guest;

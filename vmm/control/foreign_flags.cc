@@ -73,12 +73,10 @@ constexpr auto kEquivalents = std::to_array<Equivalent>({
 
 // Of the interface, and refused until they do what they say.
 constexpr auto kUnbuiltFlags = std::to_array<std::string_view>({
-    "--vmcore",
     "--trace",
 });
 constexpr auto kUnbuiltVerbs = std::to_array<std::string_view>({
     "console",
-    "dump",
     "snapshot",
     "fork",
     "trace",

@@ -75,6 +75,7 @@ std::string to_json(const RunResult& result) {
   json["vcpus"] = nlohmann::ordered_json::array();
   for (const RunResult::Cpu& cpu : result.vcpus) json["vcpus"].push_back({{"id", cpu.id}, {"doing", cpu.doing}});
   json["last_log"] = result.last_log;
+  if (!result.vmcore.empty()) json["vmcore"] = result.vmcore;
   json["exits"] = result.exits;
   json["reproduce"] = result.reproduce;
   // What a guest printed need not be UTF-8.

@@ -40,6 +40,7 @@ struct RunResult {
   std::string disagreement;  // among them, in words
   std::vector<Cpu> vcpus;
   std::vector<std::string> last_log;
+  std::string vmcore;          // of how it ended; empty: none
   std::vector<TapCase> cases;  // that the command printed as TAP
   std::vector<std::string> tap_problems;
   std::string reproduce;  // a shell line

@@ -87,9 +87,11 @@ Outcome Session::run() {
     outcome_ = verdict_of(evidence_);
   } while (std::exchange(restarting_, false) && outcome_->kind != Outcome::Kind::kPanic);
   lasted_ = elapsed();
+  dump_the_dead();
   announce("ended: " + verdict_name(*outcome_));
   debugger_.end(line_.report.exit_code(*outcome_));
   report(*outcome_);
+  if (!vmcore_.empty()) print_lines("  core: " + how_to_open(vmcore_));
   return *outcome_;
 }
 
@@ -231,6 +233,7 @@ void Session::look_for_hang() {
 // The first reason counts, but for a restart under way, which any reason overrules.
 void Session::finish(const Outcome& outcome) {
   if (draining_) return give_up_draining(outcome);
+  if (dump_ && outcome_ && outcome.is_order()) dump_->give_up();
   if (outcome_ && !restarting_) return;
   restarting_ = false;
   const bool stopping = std::exchange(outcome_, outcome).has_value();
@@ -269,6 +272,8 @@ void Session::restart(Outcome::Kind why) {
 }
 
 void Session::stop_machine() {
+  runs_after_dump_ = false;
+  if (dump_) end_dump(Error("the machine ended before its vmcore was written"));
   deadline_.start(kStopLimit);
   machine_->stop([this](bool flushed) {
     flushed_ = flushed_ && flushed;
@@ -379,6 +384,7 @@ RunResult Session::result() const {
   // Without --expect-tap the output need not be TAP.
   if (tap_.any()) result.cases = tap_.cases();
   if (line_.expect_tap) result.tap_problems = tap_.problems();
+  result.vmcore = vmcore_;
   if (evidence_.findings) {
     for (const Findings::Cpu& cpu : evidence_.findings->cpus) result.vcpus.push_back({cpu.id, cpu.doing});
   }

@@ -18,6 +18,7 @@
 
 #include "vmm/control/command_line.h"
 #include "vmm/control/control_verbs.h"
+#include "vmm/control/core_dump.h"
 #include "vmm/control/debugger.h"
 #include "vmm/control/escape_keys.h"
 #include "vmm/control/findings.h"
@@ -60,6 +61,7 @@ class Session : public Controls {
   void send_sysrq(char key) override;
   void quit() override;
   Findings look_inside() override;
+  void dump(const std::string& path, Done done) override;
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -96,6 +98,10 @@ class Session : public Controls {
   void stuck();
   void announce(std::string_view event) const;
   void require_alive() const;
+  void start_dump(const std::string& path, Done done);
+  void end_dump(const std::optional<Error>& trouble);
+  void dump_for_person();
+  void dump_the_dead();
   bool needs_explanation() const;
   Evidence gather_evidence();
   const WatchedConsole* panicked_console() const;
@@ -125,6 +131,10 @@ class Session : public Controls {
   HangWatch hangs_;
   Debugger debugger_;
   std::optional<Machine> machine_;
+  std::optional<CoreDump> dump_;  // while one is written
+  Done dump_done_;
+  bool runs_after_dump_ = false;
+  std::string vmcore_;              // of the end, when it was written
   std::optional<Outcome> outcome_;  // of this boot, once it is ending
   Evidence evidence_;               // of how it ended
   std::chrono::duration<double> lasted_{};

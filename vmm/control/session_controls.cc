@@ -37,6 +37,7 @@ void Session::pause() {
 
 void Session::resume() {
   require_alive();
+  if (dump_) throw Error("its vmcore is being written", "wait for that");
   if (!machine_->paused()) return;
   if (debugger_.holds_machine()) throw Error("gdb has the machine stopped", "continue, or detach, in gdb");
   machine_->resume();
@@ -106,6 +107,8 @@ void Session::obey(EscapeKeys::Command command) {
                findings.log.size());
       return log_text(findings.log.empty() ? findings.stacks() : findings.log_tail(findings.log.size()));
     }
+    case EscapeKeys::Command::kDump:
+      return dump_for_person();
     case EscapeKeys::Command::kPause:
       if (outcome_) return;
       if (machine_->ended()) {
@@ -113,6 +116,7 @@ void Session::obey(EscapeKeys::Command command) {
         return;
       }
       if (debugger_.holds_machine()) return log_info("gdb has the machine stopped: continue there");
+      if (dump_) return log_info("it goes on when its vmcore is written");
       machine_->paused() ? resume() : pause();
       log_info("{}", machine_->paused() ? fmt::format("paused; {} p goes on", keys_.name()) : "running");
       return;

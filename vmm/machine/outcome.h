@@ -51,7 +51,16 @@ struct Outcome {
   std::string details = {};  // further lines, such as registers
 
   // Did somebody, or a time limit, decide to end the run?
-  bool is_decision() const { return kind == Kind::kTimeout || kind == Kind::kQuit || kind == Kind::kTerminated; }
+  bool is_decision() const { return kind == Kind::kTimeout || is_order(); }
+
+  // Did somebody decide it, rather than a time limit?
+  bool is_order() const { return kind == Kind::kQuit || kind == Kind::kTerminated; }
+
+  // Did the guest die, or get nowhere any more, so that its memory tells why?
+  bool is_death() const {
+    return kind == Kind::kPanic || kind == Kind::kTripleFault || kind == Kind::kKvmError || kind == Kind::kHung ||
+           kind == Kind::kTimeout;
+  }
 
   // Did the guest come to an end that its console may explain?
   bool is_failure_of_guest() const {

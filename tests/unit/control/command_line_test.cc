@@ -131,9 +131,8 @@ TEST_CASE("command line: QEMU's options are answered with their equivalents", "[
 }
 
 TEST_CASE("command line: what is not built yet is refused, never ignored", "[cli]") {
-  const std::string flag = GENERATE("--on-panic dump", "--vmcore v");
-  CHECK_THAT(refusal("--kernel k " + flag).what, Contains("not built yet"));
-  const std::string verb = GENERATE("console x", "snapshot x", "dump x");
+  CHECK_THAT(refusal("--kernel k --on-panic pause").what, Contains("not built yet"));
+  const std::string verb = GENERATE("console x", "snapshot x", "fork x");
   CHECK_THAT(refusal(verb).what, Contains("not built yet"));
 }
 
@@ -155,6 +154,20 @@ TEST_CASE("command line: debug is a run that waits for gdb before its first inst
   CHECK(line.debug.listen);
   CHECK(line.debug.address == "unix:/tmp/g");
   CHECK(parse("debug --kernel k").debug.listen);
+}
+
+TEST_CASE("command line: a vmcore goes where --vmcore says, or to one of that name", "[cli]") {
+  CHECK(parse("--kernel k").vmcore.empty());
+  CHECK(parse("--kernel k --vmcore f").vmcore == "f");
+  CHECK(parse("--kernel k --on-panic dump").vmcore == "vmcore");
+  CHECK(parse("--kernel k --on-panic dump --vmcore f").vmcore == "f");
+  CHECK(parse("--kernel k --vmcore f --on-panic dump").vmcore == "f");
+  CHECK(parse("dump ci-3").request.file == "vmcore");
+  CHECK(parse("dump ci-3 f").request.file == "f");
+  CHECK(parse("dump ci-3 -o f").request.file == "f");
+  CHECK(parse("dump -o f ci-3").request.name == "ci-3");
+  CHECK_THAT(refusal("dump").fix, Contains("vmm dump NAME"));
+  CHECK_THAT(refusal("dump a b c").fix, Contains("vmm dump NAME"));
 }
 
 TEST_CASE("command line: what is for a running machine takes its name", "[cli][control]") {

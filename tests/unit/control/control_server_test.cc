@@ -151,3 +151,33 @@ TEST_CASE("control server: more clients than it has room for wait for a place", 
   clients.pop_back();
   CHECK_THAT(f.answer(late), Contains("\"ok\":true"));
 }
+
+TEST_CASE("control server: who waits for a dump has the next request answered after it", "[control]") {
+  Fixture f;
+  HostEnd client = f.client();
+  client.send("{\"do\": \"dump\", \"file\": \"/core\"}\n" + kStatus);
+  CHECK(wait_until(f.loop, [&] { return f.controls.dumping != nullptr; }));
+  f.loop.run_ready();
+  CHECK(client.receive().empty());
+  HostEnd other = f.client();
+  other.send(kStatus);
+  CHECK_THAT(f.answer(other), Contains("ci-3"));
+  f.controls.dumping(std::nullopt);
+  std::string text;
+  CHECK(wait_until(f.loop, [&] { return (text += client.receive()).find("ci-3") != std::string::npos; }));
+  CHECK(text.starts_with(kDone));
+}
+
+TEST_CASE("control server: who left before its dump was written is not answered", "[control]") {
+  Fixture f(std::chrono::milliseconds(50));
+  {
+    HostEnd client = f.client();
+    client.send("{\"do\": \"dump\", \"file\": \"/core\"}\n");
+    CHECK(wait_until(f.loop, [&] { return f.controls.dumping != nullptr; }));
+  }
+  f.loop.run_ready();
+  f.controls.dumping(std::nullopt);
+  HostEnd other = f.client();
+  other.send(kStatus);
+  CHECK_THAT(f.answer(other), Contains("ci-3"));
+}

@@ -13,7 +13,7 @@ using Catch::Matchers::Contains;
 namespace {
 
 nlohmann::json ask(Controls& controls, std::string_view request) {
-  return nlohmann::json::parse(answer(controls, request));
+  return nlohmann::json::parse(answer(controls, request, nullptr).value());
 }
 
 }  // namespace
@@ -82,4 +82,25 @@ TEST_CASE("control: events are a line each", "[control]") {
   CHECK_FALSE(asks_for_events(R"({"do": "status"})"));
   CHECK_FALSE(asks_for_events("events"));
   CHECK(event_line("ended: panic") == R"({"event":"ended: panic"})");
+}
+
+TEST_CASE("control: a dump is answered when it is written, or not written", "[control]") {
+  FakeControls controls;
+  std::string later;
+  const auto dump = [&](const std::string& request) {
+    return answer(controls, request, [&later](const std::string& text) { later = text; });
+  };
+  CHECK_FALSE(dump(R"({"do": "dump", "file": "/tmp/core"})"));
+  CHECK(controls.calls == "dump /tmp/core");
+  CHECK(later.empty());
+  controls.dumping(std::nullopt);
+  CHECK(later == R"({"ok":true})");
+  CHECK_FALSE(dump(R"({"do": "dump", "file": "/full/core"})"));
+  controls.dumping(Error("no room", "make some"));
+  CHECK_THAT(later, Contains("no room") && Contains("make some") && Contains("false"));
+
+  CHECK_THAT(dump(R"({"do": "dump", "file": "core"})").value(), Contains("whole path"));
+  CHECK_THAT(dump(R"({"do": "dump"})").value(), Contains("whole path"));
+  controls.refuses = true;
+  CHECK_THAT(dump(R"({"do": "dump", "file": "/tmp/core"})").value(), Contains("has ended"));
 }

@@ -163,6 +163,7 @@ class LinuxMemory {
     CpuState state;
     state.cr0 = 0x80000001;
     state.cr3 = kPhysical + kTables;
+    state.cr4 = 0x20;  // PAE
     state.efer = 0x500;
     state.rip = kImage + kCode + place;
     state.rsp = kImage + sp;

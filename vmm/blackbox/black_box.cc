@@ -35,7 +35,9 @@ bool agrees(const PhysicalMemory& memory, CpuState cpu, uint64_t address, GuestA
 
 }  // namespace
 
-BlackBox::BlackBox(const PhysicalMemory& memory, std::span<const CpuState> cpus) {
+BlackBox::BlackBox(const PhysicalMemory& memory, std::span<const CpuState> cpus, std::string_view vmcoreinfo) {
+  const auto known = VmcoreInfo::parse(vmcoreinfo);
+  if (known && accept(memory, cpus, *known)) return;
   const bool found = find_vmcoreinfo(memory, [&](const VmcoreInfo& info) { return accept(memory, cpus, info); });
   if (!found) {
     troubles_.emplace_back(

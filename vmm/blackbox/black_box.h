@@ -12,6 +12,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "vmm/blackbox/address_space.h"
@@ -40,8 +41,9 @@ struct Frame {
 
 class BlackBox {
  public:
-  // Reads everything but the stacks. The guest must stand still. `memory` outlives it.
-  BlackBox(const PhysicalMemory& memory, std::span<const CpuState> cpus);
+  // Reads everything but the stacks. The guest must stand still. `memory` outlives it. `vmcoreinfo`, if known, is not
+  // looked for.
+  BlackBox(const PhysicalMemory& memory, std::span<const CpuState> cpus, std::string_view vmcoreinfo = {});
   BlackBox(const BlackBox&) = delete;
   BlackBox& operator=(const BlackBox&) = delete;
 

@@ -61,8 +61,8 @@ Findings::Cpu describe(const BlackBox& box, const CpuState& cpu) {
 
 }  // namespace
 
-Findings Findings::of(const PhysicalMemory& memory, std::span<const CpuState> cpus) {
-  const BlackBox box(memory, cpus);
+Findings Findings::of(const PhysicalMemory& memory, std::span<const CpuState> cpus, std::string_view vmcoreinfo) {
+  const BlackBox box(memory, cpus, vmcoreinfo);
   Findings findings;
   if (!box.release().empty()) {
     findings.kernel = "Linux " + box.release();

@@ -4,6 +4,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "vmm/blackbox/cpu_state.h"
@@ -22,7 +23,8 @@ struct Findings {
     double seconds = 0;  // on the kernel's clock
   };
 
-  static Findings of(const PhysicalMemory& memory, std::span<const CpuState> cpus);
+  // `vmcoreinfo`: the kernel's, where it is known.
+  static Findings of(const PhysicalMemory& memory, std::span<const CpuState> cpus, std::string_view vmcoreinfo = {});
 
   std::string kernel;            // "Linux 6.1.0-18-cloud-amd64, KASLR offset 0x16c00000"; empty when none was found
   std::vector<std::string> log;  // as on a console, the oldest first

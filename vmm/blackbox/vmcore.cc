@@ -1,0 +1,194 @@
+// Reading ELF headers, notes and memory; see vmcore.h.
+#include "vmm/blackbox/vmcore.h"
+
+#include <elf.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <string_view>
+#include <utility>
+
+#include "vmm/blackbox/address_space.h"
+#include "vmm/blackbox/vmcore_notes.h"
+#include "vmm/core/error.h"
+
+namespace vmm {
+
+namespace {
+
+constexpr size_t kMaxProgramHeaders = 8192;
+constexpr uint64_t kMaxNotes = uint64_t{16} << 20;
+constexpr uint64_t kMaxVmcoreinfo = 65536;
+constexpr size_t kMaxCpus = 8192;
+constexpr uint64_t kKernelMap = 0xffffffff80000000;  // __START_KERNEL_map
+
+// What else people may have at hand.
+std::string foreign_format(std::string_view start) {
+  if (start.starts_with("KDUMP   ")) return "it is in makedumpfile's compressed format";
+  if (start.starts_with("makedumpfile")) return "it is in makedumpfile's flattened format";
+  if (!start.starts_with(ELFMAG)) return "it is no ELF file";
+  return {};
+}
+
+std::string refusal(const Elf64_Ehdr& header) {
+  if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_ident[EI_DATA] != ELFDATA2LSB ||
+      header.e_machine != EM_X86_64) {
+    return "it is not of an x86-64 machine";
+  }
+  if (header.e_type != ET_CORE) return "it is an ELF file, but no core";
+  if (header.e_phentsize != sizeof(Elf64_Phdr) || header.e_phnum > kMaxProgramHeaders) {
+    return "its program headers are of a foreign kind";
+  }
+  return {};
+}
+
+}  // namespace
+
+Vmcore::Vmcore(const std::string& path) {
+  const auto refuse = [&path](const std::string& why) {
+    throw Error(fmt::format("cannot read vmcore '{}': {}", path, why),
+                "name one that vmm, QEMU's dump-guest-memory or kdump wrote; crash and drgn read others");
+  };
+  file_ = UniqueFd(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  if (!file_) refuse(errno_text(errno));
+  struct stat status {};
+  if (::fstat(file_.get(), &status) < 0) refuse(errno_text(errno));
+  if (!S_ISREG(status.st_mode)) refuse("it is no file");
+  file_size_ = static_cast<uint64_t>(status.st_size);
+
+  Elf64_Ehdr header{};
+  const auto start = std::as_writable_bytes(std::span(&header, 1));
+  if (!read_file(0, start)) refuse("it is too short");
+  if (const auto why = foreign_format({reinterpret_cast<const char*>(start.data()), start.size()}); !why.empty()) {
+    refuse(why);
+  }
+  if (const auto why = refusal(header); !why.empty()) refuse(why);
+  std::vector<Elf64_Phdr> program_headers(header.e_phnum);
+  if (!read_file(header.e_phoff, std::as_writable_bytes(std::span(program_headers)))) {
+    refuse("it ends within its headers");
+  }
+
+  for (const Elf64_Phdr& entry : program_headers) {
+    if (entry.p_type == PT_NOTE) read_notes(entry.p_offset, entry.p_filesz);
+  }
+  std::erase_if(program_headers, [](const Elf64_Phdr& entry) {
+    // What is mapped there is the kernel's image, which is a part of RAM as well.
+    return entry.p_type != PT_LOAD || entry.p_vaddr >= kKernelMap;
+  });
+  std::ranges::sort(program_headers, {}, &Elf64_Phdr::p_paddr);
+  for (const Elf64_Phdr& entry : program_headers) {
+    add_part({entry.p_paddr, std::max(entry.p_memsz, entry.p_filesz), entry.p_offset, entry.p_filesz});
+  }
+  if (parts_.empty()) refuse("there is no memory in it");
+  find_halted_cpus();
+}
+
+bool Vmcore::read_file(uint64_t offset, std::span<std::byte> to) const {
+  if (offset > file_size_ || to.size() > file_size_ - offset) return false;
+  while (!to.empty()) {
+    const ssize_t length = ::pread(file_.get(), to.data(), to.size(), static_cast<off_t>(offset));
+    if (length < 0 && errno == EINTR) continue;
+    if (length <= 0) return false;
+    offset += static_cast<uint64_t>(length);
+    to = to.subspan(static_cast<size_t>(length));
+  }
+  return true;
+}
+
+// QEMU's notes have all registers, those of kdump the general ones.
+void Vmcore::read_notes(uint64_t offset, uint64_t size) {
+  std::vector<std::byte> notes(std::min({size, kMaxNotes, file_size_ - std::min(offset, file_size_)}));
+  if (!read_file(offset, notes)) return;
+  std::vector<CpuState> general, whole;
+  const auto take = [](std::vector<CpuState>& cpus, std::optional<CpuState> cpu) {
+    if (!cpu || cpus.size() == kMaxCpus) return;
+    cpu->id = static_cast<unsigned>(cpus.size());
+    cpus.push_back(*cpu);
+  };
+  for_each_note(notes, [&](const Note& note) {
+    take(general, general_registers(note));
+    take(whole, all_registers(note));
+    if (!note.is(kVmcoreinfoNote, 0) || note.bytes.size() > kMaxVmcoreinfo) return;
+    vmcoreinfo_.assign(reinterpret_cast<const char*>(note.bytes.data()), note.bytes.size());
+  });
+  auto& found = whole.empty() ? general : whole;
+  if (!found.empty()) cpus_ = std::move(found);
+}
+
+// They come in ascending order. Of memory that two of them have, the first counts.
+void Vmcore::add_part(Part part) {
+  uint64_t end = 0;
+  if (__builtin_add_overflow(part.start, part.size, &end)) return;
+  const uint64_t covered = parts_.empty() ? 0 : parts_.back().end();
+  if (part.start < covered) {
+    const uint64_t cut = std::min(part.size, covered - part.start);
+    part = {part.start + cut, part.size - cut, part.offset + cut, part.in_file - std::min(cut, part.in_file)};
+  }
+  // What the file lost is not there, nor is what would have come after it.
+  const uint64_t available = file_size_ - std::min(part.offset, file_size_);
+  if (part.in_file > available) part.size = part.in_file = available;
+  if (part.size > 0) parts_.push_back(part);
+}
+
+// There is no note of that, but the next instruction of a CPU in HLT is the one after it.
+void Vmcore::find_halted_cpus() {
+  constexpr uint8_t kHlt = 0xf4;
+  for (CpuState& cpu : cpus_) {
+    const auto space = AddressSpace::of(*this, cpu);
+    if (space && space->read<uint8_t>(cpu.rip - 1) == kHlt) cpu.activity = CpuState::Activity::kHalted;
+  }
+}
+
+bool Vmcore::read(GuestAddress address, std::span<std::byte> to) const {
+  uint64_t at = address.value;
+  while (!to.empty()) {
+    auto part = std::ranges::upper_bound(parts_, at, {}, &Part::start);
+    if (part == parts_.begin() || (--part)->end() <= at) return false;
+    const uint64_t inside = at - part->start;
+    const auto here = to.first(std::min<uint64_t>(to.size(), part->size - inside));
+    const auto stored = here.first(std::min<uint64_t>(here.size(), part->in_file - std::min(inside, part->in_file)));
+    if (!read_file(part->offset + inside, stored)) return false;
+    std::ranges::fill(here.subspan(stored.size()), std::byte{0});
+    to = to.subspan(here.size());
+    at += here.size();
+  }
+  return true;
+}
+
+// Headers may claim the same piece of the file many times over. One that is sound has no more pages than the file.
+void Vmcore::for_each_touched_page(const std::function<bool(GuestAddress)>& visit) const {
+  uint64_t pages_left = file_size_ / kPageSize + 2 * parts_.size();
+  for (const Part& part : parts_) {
+    if (!visit_part(part, visit, pages_left)) return;
+  }
+}
+
+bool Vmcore::visit_part(const Part& part, const std::function<bool(GuestAddress)>& visit, uint64_t& pages_left) const {
+  const auto page_of = [](uint64_t place) { return place / kPageSize * kPageSize; };
+  uint64_t at = (kPageSize - part.start % kPageSize) % kPageSize;  // from its start
+  while (at < part.in_file) {
+    const off_t data = ::lseek(file_.get(), static_cast<off_t>(part.offset + at), SEEK_DATA);
+    if (data < 0 && errno == ENXIO) return true;  // nothing but a hole from here on
+    const off_t hole = data < 0 ? -1 : ::lseek(file_.get(), data, SEEK_HOLE);
+    uint64_t stop = part.in_file;
+    if (data >= 0) {
+      // Pages of memory need not be aligned in the file, so a page may be part hole, part data.
+      const uint64_t skip = static_cast<uint64_t>(data) - part.offset - at;
+      at += page_of(skip);
+      if (hole >= 0) stop = std::min<uint64_t>(stop, static_cast<uint64_t>(hole) - part.offset);
+    }
+    do {
+      if (at >= part.in_file || pages_left-- == 0) return at >= part.in_file;
+      if (!visit({part.start + at})) return false;
+      at += kPageSize;
+    } while (at < stop);
+  }
+  return true;
+}
+
+}  // namespace vmm

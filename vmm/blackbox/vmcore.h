@@ -1,0 +1,58 @@
+// Vmcore: a machine as a file has it: its memory, its registers, and what its kernel says of itself. It reads what
+// vmcore_writer.h writes, what QEMU's dump-guest-memory does in its default format, kdump's /proc/vmcore, and what
+// makedumpfile -E leaves of that.
+//
+// The file is anybody's and may be cut short: nothing in it is trusted, all sizes have a bound, and memory that it does
+// not have is not there.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "vmm/blackbox/cpu_state.h"
+#include "vmm/core/fd.h"
+#include "vmm/core/guest_memory.h"
+
+namespace vmm {
+
+class Vmcore final : public PhysicalMemory {
+ public:
+  // Throws Error when there is no file, or it is not understood.
+  explicit Vmcore(const std::string& path);
+
+  using PhysicalMemory::read;
+  bool read(GuestAddress address, std::span<std::byte> to) const override;
+  void for_each_touched_page(const std::function<bool(GuestAddress)>& visit) const override;
+
+  // By number; where the file has no control registers they are zero.
+  const std::vector<CpuState>& cpus() const { return cpus_; }
+  const std::string& vmcoreinfo() const { return vmcoreinfo_; }  // empty: it has none
+
+ private:
+  // A stretch of memory: `in_file` bytes of it are in the file at `offset`, the rest are zeroes.
+  struct Part {
+    uint64_t start;
+    uint64_t size;
+    uint64_t offset;
+    uint64_t in_file;
+    uint64_t end() const { return start + size; }
+  };
+
+  bool read_file(uint64_t offset, std::span<std::byte> to) const;
+  void read_notes(uint64_t offset, uint64_t size);
+  void add_part(Part part);
+  void find_halted_cpus();
+  bool visit_part(const Part& part, const std::function<bool(GuestAddress)>& visit, uint64_t& pages_left) const;
+
+  UniqueFd file_;
+  uint64_t file_size_ = 0;
+  std::vector<Part> parts_;  // ascending, not overlapping
+  std::vector<CpuState> cpus_;
+  std::string vmcoreinfo_;
+};
+
+}  // namespace vmm

@@ -14,7 +14,9 @@
 #include <optional>
 #include <string_view>
 
+#include "vmm/blackbox/vmcore.h"
 #include "vmm/control/control_address.h"
+#include "vmm/control/control_verbs.h"
 #include "vmm/control/core_dump.h"
 #include "vmm/core/error.h"
 #include "vmm/core/fd.h"
@@ -74,13 +76,23 @@ std::string line_back(const UniqueFd& socket, const std::string& line) {
   return answer;
 }
 
-Json ask_socket(const UniqueFd& socket, const Json& request) {
-  Json answer = Json::parse(line_back(socket, request.dump() + "\n"), nullptr, false);
+Json understood(const std::string& line) {
+  Json answer = Json::parse(line, nullptr, false);
   if (!answer.is_object() || !answer.value("ok", false)) {
     throw Error(answer.is_object() ? answer.value("error", "no") : "the machine's answer is not understood",
                 answer.is_object() ? answer.value("fix", "") : "");
   }
   return answer;
+}
+
+Json ask_socket(const UniqueFd& socket, const Json& request) {
+  return understood(line_back(socket, request.dump() + "\n"));
+}
+
+// What a machine that is gone left behind answers as if it was there.
+Json ask_vmcore(const std::string& path, const std::string& verb) {
+  const Vmcore core(path);
+  return understood(answer_from(Findings::of(core, core.cpus(), core.vmcoreinfo()), verb));
 }
 
 std::string list() {
@@ -114,6 +126,27 @@ std::string log_text(const Json& answer) {
   std::string text;
   for (const Json& line : answer["log"]) text += line.get<std::string>() + "\n";
   return text;
+}
+
+Json answer_to(const ControlRequest& request) {
+  const bool may_be_dead = request.verb == "why" || request.verb == "dmesg";
+  std::error_code ignored;
+  if (may_be_dead && std::filesystem::is_regular_file(request.name, ignored)) {
+    return ask_vmcore(request.name, request.verb);
+  }
+  const std::optional<UniqueFd> socket = connect_to(control_path(request.name));
+  if (!socket) {
+    throw Error(fmt::format("no machine '{}' is running{}", request.name,
+                            may_be_dead ? ", and there is no vmcore of that name" : ""),
+                "vmm list tells which are; one is found if it was started with --name");
+  }
+  Json question{{"do", request.verb == "stats" ? "status" : request.verb}};
+  if (!request.key.empty()) question["key"] = request.key;
+  if (request.verb == "dump") {
+    question["file"] = std::filesystem::absolute(request.file).lexically_normal().string();
+    wait_as_long_as_it_takes(*socket);
+  }
+  return ask_socket(*socket, question);
 }
 
 // NAME, NAME FILE, or with -o FILE anywhere.
@@ -160,19 +193,8 @@ ControlRequest parse_control_request(const std::string& verb, const std::vector<
 
 std::string ask(const ControlRequest& request) {
   if (request.verb == "list") return list();
-  const std::optional<UniqueFd> socket = connect_to(control_path(request.name));
-  if (!socket) {
-    throw Error(fmt::format("no machine '{}' is running", request.name),
-                "vmm list tells which are; one is found if it was started with --name");
-  }
-  Json question{{"do", request.verb == "stats" ? "status" : request.verb}};
-  if (!request.key.empty()) question["key"] = request.key;
-  if (request.verb == "dump") {
-    question["file"] = std::filesystem::absolute(request.file).lexically_normal().string();
-    wait_as_long_as_it_takes(*socket);
-  }
   try {
-    const Json answer = ask_socket(*socket, question);
+    const Json answer = answer_to(request);
     if (request.verb == "why") return stacks_text(answer);
     if (request.verb == "dmesg") return log_text(answer);
     if (request.verb == "stats") return status_text(answer);

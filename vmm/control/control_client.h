@@ -1,4 +1,5 @@
-// `vmm pause NAME` and the like: asks a running machine over its control socket, and prints the answer.
+// `vmm pause NAME` and the like: asks a running machine over its control socket, and prints the answer. `why` and
+// `dmesg` ask the vmcore of a dead one as well.
 #pragma once
 
 #include <string>
@@ -8,7 +9,7 @@ namespace vmm {
 
 struct ControlRequest {
   std::string verb;  // "list", or one of control_verbs.h, "stats" being "status"
-  std::string name;  // of the machine, or the path of its socket; empty for list
+  std::string name;  // of the machine, or the path of its socket, or of a vmcore; empty for list
   std::string key;   // of sysrq
   std::string file;  // of dump
 };

@@ -37,8 +37,7 @@ Json tell_status(Controls& controls, const Json&) {
           {"exits", status.exits}};
 }
 
-Json tell_why(Controls& controls, const Json&) {
-  const Findings findings = controls.look_inside();
+Json why(const Findings& findings) {
   Json answer = done();
   answer["kernel"] = findings.kernel.empty() ? Json() : Json(findings.kernel);
   answer["panic"] = findings.panic ? Json(findings.panic->reason) : Json();
@@ -48,8 +47,7 @@ Json tell_why(Controls& controls, const Json&) {
   return answer;
 }
 
-Json tell_log(Controls& controls, const Json&) {
-  const Findings findings = controls.look_inside();
+Json log(const Findings& findings) {
   if (findings.log.empty()) {
     return failed("no kernel log was found in the guest's memory",
                   findings.troubles.empty() ? std::string() : findings.troubles.front());
@@ -94,8 +92,8 @@ constexpr std::array<Request, 10> kRequests{{
     {"reset", call<&Controls::reset>},
     {"nmi", call<&Controls::send_nmi>},
     {"sysrq", send_sysrq},
-    {"why", tell_why},
-    {"dmesg", tell_log},
+    {"why", [](Controls& controls, const Json&) { return why(controls.look_inside()); }},
+    {"dmesg", [](Controls& controls, const Json&) { return log(controls.look_inside()); }},
     {"kill", call<&Controls::quit>},
     {"events", [](Controls&, const Json&) { return done(); }},
 }};
@@ -145,6 +143,10 @@ std::optional<std::string> answer(Controls& controls, std::string_view request,
                                   std::function<void(std::string)> later) {
   const auto now = serve(controls, request, [later = std::move(later)](const Json& answer) { later(text_of(answer)); });
   return now ? std::optional(text_of(*now)) : std::nullopt;
+}
+
+std::string answer_from(const Findings& findings, std::string_view name) {
+  return text_of(name == "why" ? why(findings) : log(findings));
 }
 
 std::string refusal(const std::string& what, const std::string& fix) { return text_of(failed(what, fix)); }

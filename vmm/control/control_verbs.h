@@ -54,6 +54,9 @@ class Controls {
 // loop. Whatever the line is, it does not throw.
 std::optional<std::string> answer(Controls& controls, std::string_view request, std::function<void(std::string)> later);
 
+// The answer to "why" or "dmesg" from what was found elsewhere than in a running machine, without its newline.
+std::string answer_from(const Findings& findings, std::string_view name);
+
 // An answer that says why not.
 std::string refusal(const std::string& what, const std::string& fix = {});
 

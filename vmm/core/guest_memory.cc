@@ -1,4 +1,4 @@
-// Guest RAM from anonymous mappings; see guest_memory.h.
+// Guest RAM from anonymous mappings or a memfd; see guest_memory.h.
 #include "vmm/core/guest_memory.h"
 
 #include <fcntl.h>
@@ -36,16 +36,38 @@ size_t GuestSlice::discard() const {
   const size_t before = (page - begin % page) % page;
   if (size_ < before + page) return 0;
   const size_t whole = (size_ - before) / page * page;
+  // Shared memory is given back by a hole in its file; private memory has none, and refuses that.
+  if (::madvise(data_ + before, whole, MADV_REMOVE) == 0) return whole;
   // Memory that is locked, or of huge pages, stays.
   return ::madvise(data_ + before, whole, MADV_DONTNEED) == 0 ? whole : 0;
 }
 
-GuestMemory::GuestMemory(std::span<const Range> ranges) {
+namespace {
+
+// It keeps its size, and that it does, for good.
+UniqueFd make_file(uint64_t size) {
+  UniqueFd file(::memfd_create("guest memory", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!file || ::ftruncate(file.get(), static_cast<off_t>(size)) < 0 ||
+      ::fcntl(file.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
+    throw Error(fmt::format("cannot make {} MiB of shared guest memory: {}", size >> 20, errno_text(errno)),
+                "ask for less with --mem");
+  }
+  return file;
+}
+
+}  // namespace
+
+GuestMemory::GuestMemory(std::span<const Range> ranges, Backing backing) {
+  uint64_t total = 0;
+  for (const Range& range : ranges) total += range.size;
+  if (backing == Backing::kShared) file_ = make_file(total);
   regions_.reserve(ranges.size());
+  uint64_t offset = 0;
   for (const Range& range : ranges) {
     // MAP_NORESERVE: memory is paid for when the guest touches it, so a guest may be larger than the host.
-    void* host =
-        ::mmap(nullptr, range.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    const int kind = file_ ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS;
+    void* host = ::mmap(nullptr, range.size, PROT_READ | PROT_WRITE, kind | MAP_NORESERVE, file_.get(),
+                        static_cast<off_t>(file_ ? offset : 0));
     if (host == MAP_FAILED) {
       const int error = errno;
       for (const Region& region : regions_) ::munmap(region.host, region.size);
@@ -54,7 +76,8 @@ GuestMemory::GuestMemory(std::span<const Range> ranges) {
     }
     // A core dump of the monitor should not contain the guest.
     ::madvise(host, range.size, MADV_DONTDUMP);
-    regions_.push_back({range.start, range.size, static_cast<std::byte*>(host)});
+    regions_.push_back({range.start, range.size, static_cast<std::byte*>(host), offset});
+    offset += range.size;
   }
 }
 
@@ -78,26 +101,46 @@ std::optional<GuestSlice> GuestMemory::slice(GuestAddress address, uint64_t leng
   return std::nullopt;
 }
 
+void GuestMemory::for_each_touched_page(const Visit& visit) const {
+  for (const Region& region : regions_) {
+    if (!(file_ ? visit_allocated(region, visit) : visit_mapped(region, visit))) return;
+  }
+}
+
 // Documentation/admin-guide/mm/pagemap.rst: 64 bits for each page, of which bit 63 says present, and bit 62 swapped.
-void GuestMemory::for_each_touched_page(const std::function<bool(GuestAddress)>& visit) const {
+bool GuestMemory::visit_mapped(const Region& region, const Visit& visit) const {
   constexpr uint64_t kTouched = uint64_t{3} << 62;
   constexpr size_t kChunk = 8192;
   const UniqueFd pagemap(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
   std::vector<uint64_t> pages(kChunk);
-  for (const Region& region : regions_) {
-    const uint64_t count = region.size / kPageSize;
-    const uint64_t first = reinterpret_cast<uintptr_t>(region.host) / kPageSize;
-    for (uint64_t done = 0; done < count; done += kChunk) {
-      const size_t part = std::min<uint64_t>(kChunk, count - done);
-      const size_t bytes = part * sizeof(uint64_t);
-      const auto place = static_cast<off_t>((first + done) * sizeof(uint64_t));
-      const ssize_t got = pagemap ? ::pread(pagemap.get(), pages.data(), bytes, place) : -1;
-      if (got != static_cast<ssize_t>(bytes)) std::ranges::fill(pages, kTouched);
-      for (size_t i = 0; i < part; ++i) {
-        if ((pages[i] & kTouched) != 0 && !visit({region.start.value + (done + i) * kPageSize})) return;
-      }
+  const uint64_t count = region.size / kPageSize;
+  const uint64_t first = reinterpret_cast<uintptr_t>(region.host) / kPageSize;
+  for (uint64_t done = 0; done < count; done += kChunk) {
+    const size_t part = std::min<uint64_t>(kChunk, count - done);
+    const size_t bytes = part * sizeof(uint64_t);
+    const auto place = static_cast<off_t>((first + done) * sizeof(uint64_t));
+    const ssize_t got = pagemap ? ::pread(pagemap.get(), pages.data(), bytes, place) : -1;
+    if (got != static_cast<ssize_t>(bytes)) std::ranges::fill(pages, kTouched);
+    for (size_t i = 0; i < part; ++i) {
+      if ((pages[i] & kTouched) != 0 && !visit({region.start.value + (done + i) * kPageSize})) return false;
     }
   }
+  return true;
+}
+
+// What another process wrote is in the file, but not in our page tables.
+bool GuestMemory::visit_allocated(const Region& region, const Visit& visit) const {
+  for (uint64_t at = 0; at < region.size;) {
+    const off_t data = ::lseek(file_.get(), static_cast<off_t>(region.offset + at), SEEK_DATA);
+    if (data < 0 && errno == ENXIO) return true;  // nothing but a hole from here on
+    const off_t hole = data < 0 ? -1 : ::lseek(file_.get(), data, SEEK_HOLE);
+    if (data >= 0) at = static_cast<uint64_t>(data) - region.offset;
+    const uint64_t stop = hole < 0 ? region.size : std::min(static_cast<uint64_t>(hole) - region.offset, region.size);
+    for (; at < stop; at += kPageSize) {
+      if (!visit({region.start.value + at})) return false;
+    }
+  }
+  return true;
 }
 
 bool GuestMemory::read(GuestAddress address, std::span<std::byte> to) const {

@@ -1,7 +1,8 @@
 // GuestMemory: the guest's RAM, and the only door to it.
 //
-// RAM is a few regions of guest-physical address space, each backed lazily by anonymous memory of the host. Whatever
-// a guest says about addresses is checked here, once: slice() answers with a GuestSlice that lies wholly inside one
+// RAM is a few regions of guest-physical address space, each backed lazily by anonymous memory of the host: private, or
+// in one file without a name (memfd) that other processes may map too. Whatever a guest says about addresses is checked
+// here, once: slice() answers with a GuestSlice that lies wholly inside one
 // region, or with nothing. Contents are only ever copied in or out, because another vCPU may be writing at the same
 // time; no reference into guest memory leaves this file. Addresses that are not RAM (device registers, holes) are
 // never resolved, so a device cannot be made to drive another one.
@@ -21,6 +22,7 @@
 #include <vector>
 
 #include "vmm/core/check.h"
+#include "vmm/core/fd.h"
 
 namespace vmm {
 
@@ -123,16 +125,22 @@ class GuestMemory final : public PhysicalMemory {
     GuestAddress start;
     uint64_t size = 0;
     std::byte* host = nullptr;
+    uint64_t offset = 0;  // in the file of kShared
   };
+  // kShared has pages of shared memory, which cost the host more time and are rarely huge ones.
+  enum class Backing { kPrivate, kShared };
 
   // Reserves all ranges (page aligned, ascending, not overlapping). Throws Error when the host refuses.
-  explicit GuestMemory(std::span<const Range> ranges);
+  explicit GuestMemory(std::span<const Range> ranges, Backing backing = Backing::kPrivate);
   GuestMemory(const GuestMemory&) = delete;
   GuestMemory& operator=(const GuestMemory&) = delete;
   ~GuestMemory() override;
 
   const std::vector<Region>& regions() const { return regions_; }
   uint64_t total_size() const;
+  // The file behind all regions, -1 for kPrivate. Whoever is given it can read and write the guest's memory, but not
+  // change the file's size, which would be the death of all who have mapped it.
+  int fd() const { return file_.get(); }
 
   // `length` bytes at `address`, or nothing when any of them is not RAM or they span two regions.
   std::optional<GuestSlice> slice(GuestAddress address, uint64_t length) const;
@@ -141,7 +149,7 @@ class GuestMemory final : public PhysicalMemory {
   bool read(GuestAddress address, std::span<std::byte> to) const override;
   bool write(GuestAddress address, std::span<const std::byte> from) const;
 
-  // Those that were ever written or read. Where the host does not tell, every page counts.
+  // Those that were ever written (if kPrivate, or read). Where the host does not tell, every page counts.
   void for_each_touched_page(const std::function<bool(GuestAddress)>& visit) const override;
 
   template <typename T>
@@ -151,6 +159,11 @@ class GuestMemory final : public PhysicalMemory {
   }
 
  private:
+  using Visit = std::function<bool(GuestAddress)>;
+  bool visit_mapped(const Region& region, const Visit& visit) const;
+  bool visit_allocated(const Region& region, const Visit& visit) const;
+
+  UniqueFd file_;
   std::vector<Region> regions_;
 };
 

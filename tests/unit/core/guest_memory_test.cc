@@ -1,6 +1,8 @@
 // The only door to guest memory stays shut where there is none.
 #include "vmm/core/guest_memory.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <catch2/catch.hpp>
@@ -40,7 +42,7 @@ TEST_CASE("guest memory: a part of a slice is clamped to it", "[core]") {
 }
 
 TEST_CASE("guest memory: of a part that is discarded whole pages become zeroes", "[core]") {
-  const GuestMemory memory(kRanges);
+  const GuestMemory memory(kRanges, GENERATE(GuestMemory::Backing::kPrivate, GuestMemory::Backing::kShared));
   const auto all = memory.slice({0}, 0x10000);
   const auto count_zeroes = [&] {
     std::array<std::byte, 0x10000> bytes;
@@ -60,6 +62,24 @@ TEST_CASE("guest memory: of a part that is discarded whole pages become zeroes",
   CHECK(all->load<uint8_t>(0x3000) == 1);
 }
 
+TEST_CASE("guest memory: shared memory is one file, whose size nobody changes", "[core]") {
+  const GuestMemory memory(kRanges, GuestMemory::Backing::kShared);
+  REQUIRE(memory.fd() >= 0);
+  const GuestMemory::Region& high = memory.regions().back();
+  const uint32_t value = 0xdecade;
+  REQUIRE(::pwrite(memory.fd(), &value, sizeof value, static_cast<off_t>(high.offset) + 16) == sizeof value);
+  CHECK(memory.read<uint32_t>(GuestAddress{high.start.value + 16}) == value);
+  CHECK(::ftruncate(memory.fd(), 0) < 0);
+  CHECK(::ftruncate(memory.fd(), 1 << 30) < 0);
+  int pages = 0;
+  memory.for_each_touched_page([&](GuestAddress page) {
+    pages += page == high.start ? 1 : 0;
+    return true;
+  });
+  CHECK(pages == 1);
+  CHECK(GuestMemory(kRanges).fd() == -1);
+}
+
 TEST_CASE("guest memory: a tebibyte is reserved without being paid for", "[core]") {
   const GuestMemory::Range large[] = {{{0}, uint64_t{1} << 40}};
   const GuestMemory memory(large);
@@ -74,7 +94,8 @@ TEST_CASE("guest memory: more than the address space is refused with words", "[c
 TEST_CASE("guest memory: pages that nobody touched are not visited, and stay untouched", "[core]") {
   constexpr uint64_t kPage = GuestMemory::kPageSize;
   const GuestMemory memory(
-      std::array{GuestMemory::Range{{0}, uint64_t{64} << 20}, GuestMemory::Range{{uint64_t{1} << 32}, 4 * kPage}});
+      std::array{GuestMemory::Range{{0}, uint64_t{64} << 20}, GuestMemory::Range{{uint64_t{1} << 32}, 4 * kPage}},
+      GENERATE(GuestMemory::Backing::kPrivate, GuestMemory::Backing::kShared));
   memory.write_value(GuestAddress{5 * kPage + 100}, uint8_t{1});
   memory.write_value(GuestAddress{(uint64_t{40} << 20) + kPage}, uint8_t{1});
   memory.write_value(GuestAddress{(uint64_t{1} << 32) + 3 * kPage}, uint8_t{1});

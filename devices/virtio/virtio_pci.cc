@@ -64,7 +64,7 @@ struct CommonConfig {
   using Owner = VirtioPci;
 
   static uint64_t device_features(VirtioPci& t) {
-    const uint64_t offered = t.traits_.features | kTransportFeatures;
+    const uint64_t offered = t.offered_features();
     return t.device_feature_select_ > 1 ? 0 : offered >> (32 * t.device_feature_select_) & 0xffffffff;
   }
   static uint64_t driver_features(VirtioPci& t) {
@@ -272,9 +272,12 @@ VirtioPci::Queue* VirtioPci::configurable_queue() {
   return queue;
 }
 
+uint64_t VirtioPci::offered_features() const {
+  return traits_.features | (kTransportFeatures & (traits_.ring_bits | feature(VIRTIO_F_VERSION_1)));
+}
+
 bool VirtioPci::features_acceptable() const {
-  const uint64_t offered = traits_.features | kTransportFeatures;
-  return (driver_features_ & ~offered) == 0 && (driver_features_ & feature(VIRTIO_F_VERSION_1)) != 0 &&
+  return (driver_features_ & ~offered_features()) == 0 && (driver_features_ & feature(VIRTIO_F_VERSION_1)) != 0 &&
          device_->accepts(driver_features_);
 }
 

@@ -62,7 +62,6 @@ std::unique_ptr<Virtqueue> Virtqueue::create(const GuestMemory& memory, EventLoo
   queue->used_ = *used;
   queue->interrupt_ = std::move(interrupt);
   queue->on_broken_ = std::move(on_broken);
-  queue->kick_watch_.arm();
   loop.add_poller(*queue);
   return queue;
 }
@@ -279,6 +278,7 @@ bool Virtqueue::NextAwaiter::await_ready() {
 void Virtqueue::NextAwaiter::await_suspend(std::coroutine_handle<> waiting) {
   waiting_ = waiting;
   queue_.waiters_.push_back(this);
+  queue_.kick_watch_.arm();
 }
 
 }  // namespace vmm

@@ -5,6 +5,9 @@
 // copied out of guest memory once, checked, and never looked at again. Used entries are published at once; whether the
 // driver wants an interrupt is decided once, at the end of the loop's turn.
 //
+// The kick is looked at only while somebody waits in next(). So a ring may as well be served by another process, which
+// is told where it lies and given its kick (vhost_user.h); then this is no more than the ring's place.
+//
 // A chain that is malformed but has a valid head goes straight back with length 0. A ring that cannot be trusted any
 // more (an impossible index, a head in flight twice) latches the queue: it stops, `on_broken` tells the transport, and
 // only a reset helps.
@@ -59,6 +62,10 @@ class Virtqueue : private Poller {
   EventLoop& loop() const { return loop_; }
   const Stats& stats() const { return stats_; }
   bool stopped() const { return stopped_; }
+  // For who serves the ring in its place.
+  const VirtqueueConfig& config() const { return config_; }
+  const EventFd& kick() const { return kick_; }
+  void interrupt() const { interrupt_(); }
 
   // The next chain, or nothing once the queue has been stopped. Several tasks may wait.
   class NextAwaiter;

@@ -26,7 +26,7 @@ TESTED_FOLDERS = ("vmm/core/", "vmm/blackbox/", "devices/", "firmware/")
 # A name that no specification gave would be kName: `constexpr int MAX_SIZE`, `#define LIMIT`, `enum { FIRST_ONE }`.
 OUR_CONSTANT = re.compile(r"^\s*(?:static |inline )*constexpr\s[\w:<>, ]*?\b([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)\s*[={\[]")
 # Where specifications are written down as C++: their names keep the spelling.
-SPEC_NAMES = re.compile(r"\b(VIRTIO|VRING|PCI|MULTIBOOT|FUSE|XEN|HVM|E820|ACPI|UART|KVM|ELF|EM|PT|NT|EI)_")
+SPEC_NAMES = re.compile(r"\b(VIRTIO|VRING|VHOST|PCI|MULTIBOOT|FUSE|XEN|HVM|E820|ACPI|UART|KVM|ELF|EM|PT|NT|EI)_")
 
 
 def test_of(path):

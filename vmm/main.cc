@@ -81,6 +81,10 @@ int dry_run(EventLoop& loop, const MachineConfig& config) {
   silent.serial.clear();
   silent.consoles.clear();
   silent.nets.clear();
+  // Some back-ends of vhost-user serve whoever connects, and end with them.
+  std::erase_if(silent.disks, [](const DiskConfig& disk) { return !disk.socket.empty(); });
+  std::erase_if(silent.shares, [](const ShareConfig& share) { return !share.socket.empty(); });
+  if (silent.rootfs && !silent.rootfs->socket.empty()) silent.rootfs.reset();
   silent.vsock.reset();
   const Backends backends(loop, silent);
   print(describe_machine(config, backends));

@@ -84,6 +84,10 @@ constexpr std::array kOptions{
 };
 
 void apply_option(DiskConfig& config, std::string_view option) {
+  if (!config.socket.empty() && !option.starts_with("queues=")) {
+    refuse(option, "of a vhost-user disk only the number of queues can be said; its back-end decides the rest",
+           "queues=N, or tell the back-end");
+  }
   for (const auto& [name, member] : kFlags) {
     if (option == name) {
       config.*member = true;
@@ -107,8 +111,11 @@ void apply_option(DiskConfig& config, std::string_view option) {
 DiskConfig DiskConfig::parse(std::string_view text) {
   const std::vector<std::string> parts = split_options(text);
   DiskConfig config;
-  config.path = parts[0];
-  if (config.path.empty()) throw Error("--disk: no file given", "--disk FILE[,ro][,ephemeral]...");
+  constexpr std::string_view kSocket = "vhost-user=";
+  const bool is_socket = parts[0].starts_with(kSocket);
+  (is_socket ? config.socket : config.path) = parts[0].substr(is_socket ? kSocket.size() : 0);
+  if (is_socket && config.socket.empty()) throw Error("--disk: no socket given", "--disk vhost-user=SOCKET[,queues=N]");
+  if (!is_socket && config.path.empty()) throw Error("--disk: no file given", "--disk FILE[,ro][,ephemeral]...");
   for (size_t i = 1; i < parts.size(); ++i) apply_option(config, parts[i]);
   if (config.read_only && config.ephemeral) {
     throw Error("--disk: ro and ephemeral exclude each other",

@@ -1,6 +1,7 @@
 // DiskConfig: what `--disk` says. open_disk(): the storage it names.
 //
 //   F[,ro][,ephemeral][,direct][,serial=S][,sparse=on|off][,queues=N][,block-size=512|4096][,format=raw]
+//   vhost-user=SOCKET[,queues=N]         a disk that another process serves; all else is its affair
 //
 // A comma in the file's name is doubled, as for QEMU.
 #pragma once
@@ -16,7 +17,8 @@
 namespace vmm {
 
 struct DiskConfig {
-  std::string path;
+  std::string path;    // empty for
+  std::string socket;  // vhost-user's
   bool read_only = false;
   bool ephemeral = false;   // writes go to a copy that is thrown away at the end
   bool direct = false;      // O_DIRECT: past the host's page cache
@@ -29,7 +31,7 @@ struct DiskConfig {
   static DiskConfig parse(std::string_view text);
 };
 
-// Opens and locks the file. Throws Error when it cannot be used as asked.
+// Opens and locks the file of one that is no socket's. Throws Error when it cannot be used as asked.
 std::unique_ptr<BlockBackend> open_disk(const DiskConfig& config, IoEngine& engine);
 
 }  // namespace vmm

@@ -23,7 +23,8 @@ namespace vmm {
 namespace {
 
 constexpr unsigned kMaxQueues = 64;
-constexpr const char* kKinds = "--net user[,fwd=2222:22] | tap=NAME[,queues=N] | tap-fd=N | socket=PATH | none";
+constexpr const char* kKinds =
+    "--net user[,fwd=2222:22] | tap=NAME[,queues=N] | tap-fd=N | socket=PATH | vhost-user=SOCKET | none";
 
 [[noreturn]] void refuse(std::string_view option, std::string_view why, std::string fix = {}) {
   throw Error(fmt::format("--net: '{}': {}", option, why), std::move(fix));
@@ -90,7 +91,7 @@ void set_kind(NetConfig& config, const std::string& text) {
   const size_t equals = text.find('=');
   const std::string kind = text.substr(0, equals);
   const std::string value = equals == text.npos ? std::string() : text.substr(equals + 1);
-  const bool named = kind == "tap" || kind == "socket" || kind == "tap-fd";
+  const bool named = kind == "tap" || kind == "socket" || kind == "tap-fd" || kind == "vhost-user";
   if (named && value.empty()) refuse(text, "it needs a value", kKinds);
   if (!named && equals != text.npos) refuse(text, "there is no such network", kKinds);
   config.name = value;
@@ -102,6 +103,8 @@ void set_kind(NetConfig& config, const std::string& text) {
     config.kind = NetConfig::Kind::kTap;
   } else if (kind == "socket") {
     config.kind = NetConfig::Kind::kSocket;
+  } else if (kind == "vhost-user") {
+    config.kind = NetConfig::Kind::kVhostUser;
   } else if (kind == "tap-fd") {
     config.kind = NetConfig::Kind::kTapFd;
     set_fds(config, text, value);
@@ -158,6 +161,9 @@ void apply_option(NetConfig& config, std::string_view option) {
     refuse(option, "unknown option", "fwd=HOSTPORT:GUESTPORT, queues=N, mac=ADDRESS, filter=on, pcap=FILE");
   }
   if (config.kind == NetConfig::Kind::kNone) refuse(option, "there is no network to apply it to", "--net none, alone");
+  if (config.kind == NetConfig::Kind::kVhostUser && known->name != "mac") {
+    refuse(option, "frames of a vhost-user card do not pass here", "drop it, or --net socket=PATH");
+  }
   known->set(config, option, option.substr(equals + 1));
 }
 
@@ -205,6 +211,9 @@ std::string NetConfig::describe() const {
     case Kind::kSocket:
       text = "socket " + name;
       break;
+    case Kind::kVhostUser:
+      text = "vhost-user " + name;
+      break;
   }
   return pcap.empty() ? text : text + ", copied to " + pcap;
 }
@@ -213,6 +222,7 @@ std::unique_ptr<NetBackend> open_net(EventLoop& loop, const NetConfig& config) {
   std::unique_ptr<NetBackend> network;
   switch (config.kind) {
     case NetConfig::Kind::kNone:
+    case NetConfig::Kind::kVhostUser:
       return nullptr;
     case NetConfig::Kind::kUser:
       network = std::make_unique<StreamNet>(loop, start_passt(loop, config.forwards));

@@ -4,6 +4,7 @@
 //   tap=NAME[,queues=N]                          an interface that is there
 //   tap-fd=N[:N]...                              its queues, opened by who started vmm
 //   socket=PATH                                  another vmm, or QEMU's -netdev stream
+//   vhost-user=SOCKET                            a card that another process serves; of the options below only mac
 //   none
 //
 // and any of [,mac=XX:XX:XX:XX:XX:XX][,filter=on|off][,pcap=FILE]. A comma in a name is doubled, as for QEMU.
@@ -25,10 +26,10 @@
 namespace vmm {
 
 struct NetConfig {
-  enum class Kind { kNone, kUser, kTap, kTapFd, kSocket };
+  enum class Kind { kNone, kUser, kTap, kTapFd, kSocket, kVhostUser };
 
   Kind kind = Kind::kNone;
-  std::string name;      // of the tap, or the socket's path
+  std::string name;      // of the tap, or a socket's path
   std::vector<int> fds;  // kTapFd
   uint16_t queues = 1;   // kTap
   bool filter = false;   // the guest may send from its own address only
@@ -41,7 +42,7 @@ struct NetConfig {
   std::string describe() const;  // "user, 127.0.0.1:2222 to 22"
 };
 
-// Throws Error when it cannot be used as asked. Not for kNone.
+// Throws Error when it cannot be used as asked. Not for kNone and kVhostUser.
 std::unique_ptr<NetBackend> open_net(EventLoop& loop, const NetConfig& config);
 
 // The address that was asked for, or one of ours: always the same for the card with this number of a `user` network,

@@ -55,6 +55,18 @@ ShareConfig ShareConfig::parse(std::string_view flag, std::string_view text) {
                   fmt::format("{} DIR:TAG", flag));
     }
   }
+  constexpr std::string_view kSocket = "vhost-user=";
+  if (text.starts_with(kSocket)) {
+    config.socket = single_commas(text.substr(kSocket.size()));
+    if (config.read_only) {
+      throw Error(fmt::format("{}: 'ro': of a vhost-user directory the back-end decides what may be written", flag),
+                  "tell the back-end, or mount it read-only");
+    }
+    if (config.socket.empty()) {
+      throw Error(fmt::format("{}: no socket given", flag), fmt::format("{} vhost-user=SOCKET[:TAG]", flag));
+    }
+    return config;
+  }
   config.path = single_commas(text);
   if (config.path.empty()) throw Error(fmt::format("{}: no directory given", flag), fmt::format("{} DIR[,ro]", flag));
   return config;

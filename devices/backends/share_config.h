@@ -1,6 +1,7 @@
 // ShareConfig: what `--share` and `--rootfs` say.
 //
 //   DIR[:TAG][,ro]
+//   vhost-user=SOCKET[:TAG]        a directory that another process serves
 //
 // A comma in the directory's name is doubled, as for disks; a colon needs TAG behind it.
 #pragma once
@@ -14,8 +15,9 @@ namespace vmm {
 struct ShareConfig {
   static constexpr size_t kMaxTag = 36;  // virtio 1.2 §5.11.4
 
-  std::string path;
-  std::string tag;  // by which the guest mounts it; empty: not said
+  std::string path;    // empty for
+  std::string socket;  // vhost-user's
+  std::string tag;     // by which the guest mounts it; empty: not said
   bool read_only = false;
 
   // Throws Error for what it does not understand. `flag` is the one it was given to.

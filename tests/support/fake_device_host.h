@@ -13,6 +13,9 @@ class FakeDeviceHost : public DeviceHost {
  public:
   static constexpr uint64_t kMemorySize = 4 << 20;
 
+  explicit FakeDeviceHost(GuestMemory::Backing backing = GuestMemory::Backing::kPrivate)
+      : memory_(std::array{GuestMemory::Range{{0}, kMemorySize}}, backing) {}
+
   GuestMemory& memory() override { return memory_; }
   EventLoop& loop() override { return loop_; }
   void signal_msi(const MsiMessage& message) override { messages.push_back(message); }
@@ -34,7 +37,7 @@ class FakeDeviceHost : public DeviceHost {
     GuestAddress address;
   };
 
-  GuestMemory memory_{std::array{GuestMemory::Range{{0}, kMemorySize}}};
+  GuestMemory memory_;
   EventLoop loop_;
 };
 

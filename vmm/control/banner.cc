@@ -59,12 +59,12 @@ void print_banner(const MachineConfig& config, const Backends& backends, const s
   if (config.balloon && config.balloon->size > 0) line += fmt::format(" less {}", size_text(config.balloon->size));
   constexpr size_t kDisksNamed = 2;
   for (size_t i = 0; i < std::min(backends.disks.size(), kDisksNamed); ++i) {
-    line += fmt::format(" | /dev/{} {}", disk_name(i), backends.disks[i]->describe());
+    line += fmt::format(" | /dev/{} {}", disk_name(i), backends.disks[i].describe());
   }
   if (backends.disks.size() > kDisksNamed) line += fmt::format(" and {} more", backends.disks.size() - kDisksNamed);
-  for (const Network& network : backends.networks) line += fmt::format(" | net {}", network.backend->describe());
+  for (const Network& network : backends.networks) line += fmt::format(" | net {}", network.describe());
   if (backends.vsock) line += fmt::format(" | vsock {}", backends.vsock->describe());
-  if (config.rootfs) line += fmt::format(" | / {}", backends.shares.front()->describe());
+  if (config.rootfs) line += fmt::format(" | / {}", backends.shares.front().describe());
   log_info("{}", line);
   for (const std::string& warning : backends.kernel.info().warnings) log_warn("the kernel {}", warning);
   if (backends.stdio() == nullptr) return;
@@ -92,6 +92,7 @@ void print_lines(std::string_view text) {
   }
 }
 
+// Backends that a vhost-user socket stands for may have been left out.
 std::string describe_machine(const MachineConfig& config, const Backends& backends) {
   std::string text;
   const auto row = [&text](std::string_view label, const std::string& value) {
@@ -104,8 +105,11 @@ std::string describe_machine(const MachineConfig& config, const Backends& backen
   row("cpus", fmt::format("{} ({})", config.cpus, config.cpu));
   row("memory", size_text(config.memory));
   if (config.balloon) row("balloon", balloon_text(*config.balloon));
-  for (size_t i = 0; i < backends.disks.size(); ++i) {
-    row("disk", fmt::format("/dev/{} {}", disk_name(i), backends.disks[i]->describe()));
+  auto disk = backends.disks.begin();
+  for (size_t i = 0; i < config.disks.size(); ++i) {
+    const std::string& socket = config.disks[i].socket;
+    const std::string what = socket.empty() ? (disk++)->describe() : "vhost-user " + socket;
+    row("disk", fmt::format("/dev/{} {}", disk_name(i), what));
   }
   for (size_t i = 0; i < config.nets.size(); ++i) {
     const NetConfig& net = config.nets[i];
@@ -113,9 +117,11 @@ std::string describe_machine(const MachineConfig& config, const Backends& backen
     const std::string mac = random ? "chosen at start" : mac_for(net, i).text();
     row("network", net.kind == NetConfig::Kind::kNone ? "none" : fmt::format("{}, address {}", net.describe(), mac));
   }
-  for (const auto& share : backends.shares) {
-    const bool is_root = config.rootfs && share == backends.shares.front();
-    row(is_root ? "root" : "share", fmt::format("{} {}", share->tag(), share->describe()));
+  auto share = backends.shares.begin();
+  for (const ShareConfig& shared : shared_directories(config)) {
+    const bool is_root = config.rootfs && shared.tag == config.rootfs->tag;
+    const std::string what = shared.socket.empty() ? (share++)->describe() : "vhost-user " + shared.socket;
+    row(is_root ? "root" : "share", fmt::format("{} {}", shared.tag, what));
   }
   if (config.vsock) row("vsock", fmt::format("{} (cid {})", config.vsock->path, config.vsock->cid));
   for (size_t i = 0; i < config.serial.size(); ++i)

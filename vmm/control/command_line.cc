@@ -45,7 +45,7 @@ The machine
   --net NETWORK        a card (repeat): user[,fwd=2222:22] (no privileges; ssh -p 2222 root@127.0.0.1),
                        tap=NAME[,queues=N], tap-fd=N, socket=PATH, none; mac=A filter=on pcap=F [none]
   --rootfs DIR[,ro]    a directory as the root file system [with CMD and no disk: /,ro]
-  --share DIR[:TAG][,ro]  a directory for mount -t virtiofs TAG /mnt (repeat) [share, share1..]
+  --share DIR[:TAG][,ro]  for mount -t virtiofs TAG /mnt [share]; disk, net, share: vhost-user=SOCKET too
   --vsock PATH[,cid=N] a Unix socket to the guest's vsock ports ("CONNECT PORT"); PATH_PORT from it [3]
   --debug-exit PORT    a port whose write of V ends the run with status (V << 1) | 1; --no-rng
 Consoles, and what CMD gets

@@ -4,11 +4,14 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "devices/backends/disk.h"
 #include "devices/backends/shared_folder.h"
 #include "devices/backends/vsock_host.h"
+#include "devices/virtio/vhost_user.h"
 #include "vmm/core/error.h"
 #include "vmm/core/log.h"
 #include "vmm/machine/auto_initrd.h"
@@ -35,6 +38,12 @@ UniqueFd open_initrd(const MachineConfig& config, const KernelFile& kernel) {
   return fd;
 }
 
+std::unique_ptr<VhostUserSocket> open_socket(EventLoop& loop, VhostUserRole role, const std::string& path,
+                                             uint16_t queues = 0) {
+  role.min_queues = std::max(role.min_queues, queues);
+  return std::make_unique<VhostUserSocket>(loop, std::move(role), path);
+}
+
 }  // namespace
 
 Backends::Backends(EventLoop& loop, const MachineConfig& config)
@@ -49,14 +58,31 @@ Backends::Backends(EventLoop& loop, const MachineConfig& config)
     io_engine = IoEngine::create(loop, config.io_engine);
     log_debug("disks are read and written by {}", io_engine->name());
   }
-  for (const DiskConfig& disk : config.disks) disks.push_back(open_disk(disk, *io_engine));
+  for (const DiskConfig& disk : config.disks) {
+    Disk& opened = disks.emplace_back();
+    if (disk.socket.empty()) {
+      opened.backend = open_disk(disk, *io_engine);
+    } else {
+      opened.socket = open_socket(loop, vhost_user_block_role(), disk.socket, disk.queues);
+    }
+  }
   for (const NetConfig& net : config.nets) {
     if (net.kind == NetConfig::Kind::kNone) continue;
-    networks.push_back({open_net(loop, net), mac_for(net, networks.size())});
+    Network network{.backend = open_net(loop, net), .socket = {}, .mac = mac_for(net, networks.size())};
+    if (!network.backend) network.socket = open_socket(loop, vhost_user_net_role(), net.name);
+    networks.push_back(std::move(network));
   }
   const std::vector<ShareConfig> shared = shared_directories(config);
   const size_t budget = shared.empty() ? 0 : SharedFolder::descriptor_budget(shared.size());
-  for (const ShareConfig& share : shared) shares.push_back(std::make_unique<SharedFolder>(loop, share, budget));
+  for (const ShareConfig& share : shared) {
+    Share& opened = shares.emplace_back();
+    opened.tag = share.tag;
+    if (share.socket.empty()) {
+      opened.backend = std::make_unique<SharedFolder>(loop, share, budget);
+    } else {
+      opened.socket = open_socket(loop, vhost_user_fs_role(), share.socket);
+    }
+  }
   if (config.vsock) vsock = std::make_unique<VsockHost>(loop, *config.vsock);
   open_consoles(config.serial, serial);
   open_consoles(config.consoles, consoles);

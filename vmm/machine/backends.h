@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "devices/backends/block_backend.h"
@@ -14,6 +15,7 @@
 #include "devices/backends/mac_address.h"
 #include "devices/backends/net_backend.h"
 #include "devices/backends/share_backend.h"
+#include "devices/backends/vhost_user_socket.h"
 #include "devices/backends/vsock_backend.h"
 #include "devices/legacy/rtc_cmos.h"
 #include "firmware/kernel_file.h"
@@ -24,10 +26,25 @@
 
 namespace vmm {
 
-// A network, and the address of the guest's card on it: over a reboot it stays what it was.
+// Each of these is served here, or by the process behind a vhost-user socket: one of the two is null.
+struct Disk {
+  std::unique_ptr<BlockBackend> backend;
+  std::unique_ptr<VhostUserSocket> socket;
+  std::string describe() const { return backend ? backend->describe() : socket->describe(); }
+};
+
+struct Share {
+  std::string tag;
+  std::unique_ptr<ShareBackend> backend;
+  std::unique_ptr<VhostUserSocket> socket;
+  std::string describe() const { return backend ? backend->describe() : socket->describe(); }
+};
+
 struct Network {
   std::unique_ptr<NetBackend> backend;
-  MacAddress mac;
+  std::unique_ptr<VhostUserSocket> socket;
+  MacAddress mac;  // of the guest's card: over a reboot it stays what it was
+  std::string describe() const { return backend ? backend->describe() : socket->describe(); }
 };
 
 class Backends {
@@ -41,12 +58,12 @@ class Backends {
   // In the order of the configuration.
   std::vector<std::unique_ptr<CharStream>> serial;
   std::vector<std::unique_ptr<CharStream>> consoles;
-  std::unique_ptr<GuestCommand> command;              // null: none
-  std::vector<std::unique_ptr<ShareBackend>> shares;  // as shared_directories() has them
-  std::vector<Network> networks;                      // without `none`
-  std::unique_ptr<VsockBackend> vsock;                // null: none
-  std::unique_ptr<IoEngine> io_engine;                // null: no disks
-  std::vector<std::unique_ptr<BlockBackend>> disks;   // they end before the engine that serves them
+  std::unique_ptr<GuestCommand> command;  // null: none
+  std::vector<Share> shares;              // as shared_directories() has them
+  std::vector<Network> networks;          // without `none`
+  std::unique_ptr<VsockBackend> vsock;    // null: none
+  std::unique_ptr<IoEngine> io_engine;    // null: no disks
+  std::vector<Disk> disks;                // they end before the engine that serves them
 
   // The console on the standard streams, if there is one.
   CharStream* stdio() const { return stdio_; }

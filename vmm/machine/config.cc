@@ -42,8 +42,9 @@ void require_different_tags(const MachineConfig& config) {
   std::vector<std::string> tags;
   for (const ShareConfig& share : shared_directories(config)) {
     if (std::ranges::find(tags, share.tag) != tags.end()) {
-      throw Error(fmt::format("two shared directories are both called '{}'", share.tag),
-                  fmt::format("--share {}:ANOTHER-NAME", share.path));
+      throw Error(
+          fmt::format("two shared directories are both called '{}'", share.tag),
+          fmt::format("--share {}:ANOTHER-NAME", share.socket.empty() ? share.path : "vhost-user=" + share.socket));
     }
     tags.push_back(share.tag);
   }
@@ -103,6 +104,14 @@ std::vector<ShareConfig> shared_directories(const MachineConfig& config) {
   if (config.rootfs) all.push_back(*config.rootfs);
   all.insert(all.end(), config.shares.begin(), config.shares.end());
   return all;
+}
+
+bool shares_memory(const MachineConfig& config) {
+  const std::vector<ShareConfig> shares = shared_directories(config);
+  return std::ranges::any_of(config.disks, [](const DiskConfig& disk) { return !disk.socket.empty(); }) ||
+         std::ranges::any_of(config.nets,
+                             [](const NetConfig& net) { return net.kind == NetConfig::Kind::kVhostUser; }) ||
+         std::ranges::any_of(shares, [](const ShareConfig& share) { return !share.socket.empty(); });
 }
 
 std::string disk_name(size_t index) {

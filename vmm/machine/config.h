@@ -78,6 +78,9 @@ std::string kernel_command_line(const MachineConfig& config, KernelKind kind);
 // All directories that are shared, the root first.
 std::vector<ShareConfig> shared_directories(const MachineConfig& config);
 
+// Whether another process is to see the guest's memory.
+bool shares_memory(const MachineConfig& config);
+
 // The Linux name of the disk with this number: vda, vdb, ..., vdz, vdaa.
 std::string disk_name(size_t index);
 

@@ -7,6 +7,7 @@
 #include "devices/virtio/fs.h"
 #include "devices/virtio/net.h"
 #include "devices/virtio/rng.h"
+#include "devices/virtio/vhost_user.h"
 #include "devices/virtio/vsock.h"
 
 namespace vmm {
@@ -20,7 +21,12 @@ Devices make_disks(const MachineConfig& config, const Backends& backends) {
   for (size_t i = 0; i < config.disks.size(); ++i) {
     const DiskConfig& disk = config.disks[i];
     const auto queues = disk.queues > 0 ? disk.queues : static_cast<uint16_t>(config.cpus);
-    devices.push_back(std::make_unique<VirtioBlock>(*backends.disks[i], disk, disk_name(i), queues));
+    const Disk& opened = backends.disks[i];
+    if (opened.socket) {
+      devices.push_back(VhostUser::block(*opened.socket, disk_name(i), queues));
+    } else {
+      devices.push_back(std::make_unique<VirtioBlock>(*opened.backend, disk, disk_name(i), queues));
+    }
   }
   return devices;
 }
@@ -30,7 +36,11 @@ Devices make_networks(const MachineConfig& config, const Backends& backends) {
   for (size_t i = 0; i < backends.networks.size(); ++i) {
     const auto filter = config.nets[i].filter ? VirtioNet::SourceFilter::kOn : VirtioNet::SourceFilter::kOff;
     const Network& network = backends.networks[i];
-    devices.push_back(std::make_unique<VirtioNet>(*network.backend, network.mac, filter, std::to_string(i)));
+    if (network.socket) {
+      devices.push_back(VhostUser::net(*network.socket, std::to_string(i), network.mac));
+    } else {
+      devices.push_back(std::make_unique<VirtioNet>(*network.backend, network.mac, filter, std::to_string(i)));
+    }
   }
   return devices;
 }
@@ -51,7 +61,13 @@ Devices make_consoles(const MachineConfig& config, const Backends& backends) {
 
 Devices make_shares(const MachineConfig&, const Backends& backends) {
   Devices devices;
-  for (const auto& share : backends.shares) devices.push_back(std::make_unique<VirtioFs>(*share));
+  for (const Share& share : backends.shares) {
+    if (share.socket) {
+      devices.push_back(VhostUser::fs(*share.socket, share.tag));
+    } else {
+      devices.push_back(std::make_unique<VirtioFs>(*share.backend));
+    }
+  }
   return devices;
 }
 

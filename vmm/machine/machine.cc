@@ -61,7 +61,8 @@ Machine::Machine(EventLoop& loop, const MachineConfig& config, Backends& backend
       config_(config),
       backends_(backends),
       on_end_(std::move(on_end)),
-      memory_(layout::memory_ranges(config.memory)),
+      memory_(layout::memory_ranges(config.memory),
+              shares_memory(config) ? GuestMemory::Backing::kShared : GuestMemory::Backing::kPrivate),
       vm_(kvm_, memory_),
       host_(memory_, loop, vm_),
       power_irq_(host_.irq_line(layout::kAcpiIrq)),
@@ -264,7 +265,7 @@ std::vector<std::string> Machine::busy_disks() const {
 
 bool Machine::disks_were_driven() const {
   return std::ranges::any_of(virtio_, [](VirtioPci* transport) {
-    return dynamic_cast<VirtioBlock*>(&transport->device()) != nullptr && transport->was_driven();
+    return transport->device().traits().device_id == VIRTIO_ID_BLOCK && transport->was_driven();
   });
 }
 
@@ -285,10 +286,11 @@ void Machine::stop(std::function<void(bool)> done) {
 // Whatever way a machine ends, its disks are flushed (D16).
 Task<void> Machine::flush_disks(std::function<void(bool)> done) {
   bool flushed = true;
-  for (const auto& disk : backends_.disks) {
-    flushing_ = disk.get();
-    if (const int error = co_await disk->flush(); error != 0) {
-      log_error("{}: the last flush failed: {}", disk->describe(), errno_text(error));
+  for (const Disk& disk : backends_.disks) {
+    if (!disk.backend) continue;
+    flushing_ = disk.backend.get();
+    if (const int error = co_await disk.backend->flush(); error != 0) {
+      log_error("{}: the last flush failed: {}", disk.describe(), errno_text(error));
       flushed = false;
     }
   }

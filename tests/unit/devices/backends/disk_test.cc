@@ -104,3 +104,14 @@ TEST_CASE("disk: a closed disk can be opened again, many times", "[backends][dis
   Fixture f;
   for (int i = 0; i < 600; ++i) CHECK(f.open(",ephemeral")->size() == 1 << 20);
 }
+
+TEST_CASE("disk: one of another process is named by its socket, and is as its back-end has it", "[backends][disk]") {
+  const DiskConfig config = DiskConfig::parse("vhost-user=/run/a,,b,queues=2");
+  CHECK(config.socket == "/run/a,b");
+  CHECK(config.path.empty());
+  CHECK(config.queues == 2);
+  CHECK_THROWS_WITH(DiskConfig::parse("vhost-user="), Contains("no socket"));
+  const std::string option = GENERATE(as<std::string>(), "ro", "ephemeral", "direct", "serial=x", "sparse=off",
+                                      "block-size=512", "format=raw", "if=virtio");
+  CHECK_THROWS_WITH(DiskConfig::parse("vhost-user=s," + option), Contains("'" + option + "'"));
+}

@@ -30,12 +30,14 @@ TEST_CASE("net: ports are forwarded from this host alone, unless an address says
 }
 
 TEST_CASE("net: what means nothing is refused, with what would", "[net]") {
-  const std::string text = GENERATE(
-      "", ",", "users", "user=x", "none=x", "tap", "tap=", "socket=", "tap-fd=", "tap-fd=x", "tap-fd=1", "tap-fd=3:3",
-      "tap-fd=3,queues=2", "tap=a,queues=0", "tap=a,queues=65", "user,queues=2", "user,", "user,fwd",
-      "user,fwd=", "user,fwd=22", "user,fwd=0:22", "user,fwd=2222:0", "user,fwd=2222:65536", "user,fwd=host:2222:22",
-      "user,fwd=2222:22x", "tap=a,fwd=2222:22", "user,mac=1", "user,mac=01:00:00:00:00:00",
-      "user,mac=00:00:00:00:00:00", "user,filter=maybe", "user,pcap=", "user,speed=10", "none,mac=02:00:00:00:00:01");
+  const std::string text =
+      GENERATE("", ",", "users", "user=x", "none=x", "tap", "tap=", "socket=", "tap-fd=", "tap-fd=x", "tap-fd=1",
+               "tap-fd=3:3", "tap-fd=3,queues=2", "tap=a,queues=0", "tap=a,queues=65", "user,queues=2", "user,",
+               "user,fwd", "user,fwd=", "user,fwd=22", "user,fwd=0:22", "user,fwd=2222:0", "user,fwd=2222:65536",
+               "user,fwd=host:2222:22", "user,fwd=2222:22x", "tap=a,fwd=2222:22", "user,mac=1",
+               "user,mac=01:00:00:00:00:00", "user,mac=00:00:00:00:00:00", "user,filter=maybe",
+               "user,pcap=", "user,speed=10", "vhost-user", "vhost-user=", "vhost-user=x,pcap=f",
+               "vhost-user=x,filter=on", "vhost-user=x,queues=2", "vhost-user=x,fwd=1:2", "none,mac=02:00:00:00:00:01");
   CAPTURE(text);
   try {
     NetConfig::parse(text);
@@ -44,6 +46,14 @@ TEST_CASE("net: what means nothing is refused, with what would", "[net]") {
     CHECK(std::string(error.what()).starts_with("--net: "));
     CHECK_FALSE(error.fix().empty());
   }
+}
+
+TEST_CASE("net: a card of another process has a socket and an address", "[net]") {
+  const NetConfig config = NetConfig::parse("vhost-user=/run/s,mac=02:00:00:00:00:01");
+  CHECK(config.kind == NetConfig::Kind::kVhostUser);
+  CHECK(config.name == "/run/s");
+  CHECK(config.mac->text() == "02:00:00:00:00:01");
+  CHECK(config.describe() == "vhost-user /run/s");
 }
 
 TEST_CASE("net: cards have addresses of their own, the same ones each time where others are not in reach", "[net]") {

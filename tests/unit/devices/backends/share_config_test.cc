@@ -36,3 +36,13 @@ TEST_CASE("share: what is wrong with it is said", "[share]") {
   CHECK_THROWS_WITH(parse("a:" + tag), Contains("is no tag"));
   CHECK_NOTHROW(parse("a:" + std::string(36, 't')));
 }
+
+TEST_CASE("share: a directory of another process is named by its socket", "[share]") {
+  const ShareConfig config = parse("vhost-user=/run/a,,b:data");
+  CHECK(config.socket == "/run/a,b");
+  CHECK(config.path.empty());
+  CHECK(config.tag == "data");
+  CHECK(parse("vhost-user=s").tag.empty());
+  CHECK_THROWS_WITH(parse("vhost-user=:tag"), Contains("no socket"));
+  CHECK_THROWS_WITH(parse("vhost-user=s,ro"), Contains("'ro'"));
+}

@@ -1,6 +1,6 @@
 // VhostUserPeer: a back-end of vhost-user in a thread: a disk, of as many bytes as it is given, which it reads and
-// writes in the guest's memory. It speaks the protocol by itself, so that front ends are not tested against their own
-// ideas.
+// writes in the guest's memory; or a network, in which somebody answers every ping. It speaks the protocol by itself,
+// so that front ends are not tested against their own ideas.
 //
 // A test may have it misbehave: `instead` is asked first about each message, and requests may be held: taken from the
 // ring, done, and not returned. Its end is a death: the connection closes, and what was held is lost with it.
@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstring>
 #include <functional>
@@ -48,6 +50,7 @@ class VhostUserPeer {
     uint64_t protocol = feature(VHOST_USER_PROTOCOL_F_MQ) | feature(VHOST_USER_PROTOCOL_F_REPLY_ACK) |
                         feature(VHOST_USER_PROTOCOL_F_CONFIG);
     uint64_t queues = 2;
+    bool network = false;
     // Takes the place of the usual answer when it says true.
     std::function<bool(VhostUserPeer&, const Message&)> instead;
     // Whether the request with this number, from 0 on, is held.
@@ -139,7 +142,7 @@ class VhostUserPeer {
         rings_.clear();
         continue;
       }
-      for (auto& [index, ring] : rings_) take_requests(ring);
+      for (auto& [index, ring] : rings_) take_requests(index, ring);
     }
   }
 
@@ -249,24 +252,91 @@ class VhostUserPeer {
     return std::atomic_ref<T>(*reinterpret_cast<T*>(at(address)));
   }
 
-  void take_requests(Ring& ring) {
+  void take_requests(uint32_t index, Ring& ring) {
     uint64_t ignored = 0;
     if (!ring.kick || !ring.enabled || at(ring.place.available) == nullptr) return;
+    if (behaviour_.network && index == 0) return;  // its buffers wait for frames
     if (::read(ring.kick.get(), &ignored, sizeof ignored) < 0) return;
     bool returned = false;
-    while (ring.next != ref<uint16_t>(ring.place.available + 2)) {
-      const uint16_t head = ref<uint16_t>(ring.place.available + 4 + 2 * (ring.next++ % ring.size));
-      const uint32_t written = do_request(ring, head);
+    while (has_available(ring)) {
+      const uint16_t head = pop(ring);
+      uint32_t written = 0;
+      behaviour_.network ? answer_frame(ring, head) : void(written = do_request(ring, head));
       if (behaviour_.holds(requests_++)) continue;
-      const uint16_t used = ref<uint16_t>(ring.place.used + 2);
-      const uint64_t entry = ring.place.used + 4 + 8 * (used % ring.size);
-      ref<uint32_t>(entry) = head;
-      ref<uint32_t>(entry + 4) = written;
-      ref<uint16_t>(ring.place.used + 2) = static_cast<uint16_t>(used + 1);
+      push_used(ring, head, written);
       returned = true;
     }
+    if (returned) call(ring);
+  }
+  bool has_available(const Ring& ring) const { return ring.next != ref<uint16_t>(ring.place.available + 2); }
+  uint16_t pop(Ring& ring) const { return ref<uint16_t>(ring.place.available + 4 + 2 * (ring.next++ % ring.size)); }
+  void push_used(const Ring& ring, uint16_t head, uint32_t written) const {
+    const uint16_t used = ref<uint16_t>(ring.place.used + 2);
+    const uint64_t entry = ring.place.used + 4 + 8 * (used % ring.size);
+    ref<uint32_t>(entry) = head;
+    ref<uint32_t>(entry + 4) = written;
+    ref<uint16_t>(ring.place.used + 2) = static_cast<uint16_t>(used + 1);
+  }
+  static void call(const Ring& ring) {
     const uint64_t one = 1;
-    if (returned) (void)!::write(ring.call.get(), &one, sizeof one);
+    (void)!::write(ring.call.get(), &one, sizeof one);
+  }
+  vring_desc descriptor(const Ring& ring, uint16_t slot) const {
+    vring_desc result{};
+    std::memcpy(&result, at(ring.place.descriptors + slot * sizeof result), sizeof result);
+    return result;
+  }
+  // The parts of a chain, in which `visit` may stop.
+  void for_each_part(const Ring& ring, uint16_t head, const std::function<bool(std::span<std::byte>)>& visit) const {
+    vring_desc part = descriptor(ring, head);
+    while (visit({at(part.addr), part.len}) && (part.flags & VRING_DESC_F_NEXT) != 0)
+      part = descriptor(ring, part.next);
+  }
+
+  // Behind a header of 12 bytes, an ARP request (RFC 826) or a ping (RFC 792) for whoever is asked for.
+  void answer_frame(const Ring& ring, uint16_t head) {
+    std::vector<uint8_t> frame;
+    for_each_part(ring, head, [&frame](std::span<std::byte> part) {
+      for (const std::byte byte : part) frame.push_back(std::to_integer<uint8_t>(byte));
+      return true;
+    });
+    constexpr std::array<uint8_t, 6> kAddress{2, 0, 0, 0, 0, 0x77};
+    constexpr size_t kDestination = 12, kSource = 18, kType = 24, kArp = 26, kIp = 26, kIcmp = 46;
+    if (frame.size() < kIcmp + 8) return;
+    const auto swap = [&frame](size_t one, size_t other, size_t size) {
+      std::swap_ranges(&frame[one], &frame[one] + size, &frame[other]);
+    };
+    swap(kDestination, kSource, 6);
+    std::ranges::copy(kAddress, &frame[kSource]);
+    if (frame[kType + 1] == 6 && frame[kArp + 7] == 1) {
+      frame[kArp + 7] = 2;
+      swap(kArp + 8, kArp + 18, 10);
+      std::ranges::copy(kAddress, &frame[kArp + 8]);
+    } else if (frame[kType + 1] == 0 && frame[kIp + 9] == 1 && frame[kIcmp] == 8) {
+      swap(kIp + 12, kIp + 16, 4);
+      frame[kIcmp] = 0;
+      // The message has become less by 0x800, so its checksum becomes more.
+      unsigned sum = (frame[kIcmp + 2] << 8u | frame[kIcmp + 3]) + 0x800u;
+      sum += sum >> 16;
+      frame[kIcmp + 2] = static_cast<uint8_t>(sum >> 8);
+      frame[kIcmp + 3] = static_cast<uint8_t>(sum);
+    } else {
+      return;
+    }
+    Ring& towards = rings_[0];
+    if (!towards.call || !has_available(towards)) return;
+    std::fill_n(frame.begin(), kDestination, uint8_t{0});
+    frame[10] = 1;  // buffers
+    const uint16_t buffer = pop(towards);
+    size_t done = 0;
+    for_each_part(towards, buffer, [&](std::span<std::byte> part) {
+      const size_t length = std::min(part.size(), frame.size() - done);
+      std::memcpy(part.data(), frame.data() + done, length);
+      done += length;
+      return done < frame.size();
+    });
+    push_used(towards, buffer, static_cast<uint32_t>(done));
+    call(towards);
   }
 
   // A header, one buffer, a status.
@@ -274,7 +344,7 @@ class VhostUserPeer {
     vring_desc parts[3] = {};
     uint16_t slot = head;
     for (vring_desc& part : parts) {
-      std::memcpy(&part, at(ring.place.descriptors + slot * sizeof part), sizeof part);
+      part = descriptor(ring, slot);
       slot = part.next;
     }
     virtio_blk_outhdr header{};

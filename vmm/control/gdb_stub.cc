@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 namespace vmm {
@@ -438,22 +439,15 @@ struct BreakpointWords {
 // Nothing for what is not understood; type 3 (reads alone) x86 does not have, and gdb makes do with 4 then.
 std::optional<BreakpointWords> parse_breakpoint(GdbWords words) {
   using Kind = GdbBreakpoints::Kind;
-  const auto type = words.take_number();
-  const auto address = words.take(",") ? words.take_number() : std::nullopt;
-  const auto length = words.take(",") ? words.take_number() : std::nullopt;
-  if (!type || !address || !length) return std::nullopt;
-  switch (*type) {
-    case 0:
-      return BreakpointWords{Kind::kSoftware, *address, *length};
-    case 1:
-      return BreakpointWords{Kind::kHardware, *address, *length};
-    case 2:
-      return BreakpointWords{Kind::kWrite, *address, *length};
-    case 4:
-      return BreakpointWords{Kind::kAccess, *address, *length};
-    default:
-      return std::nullopt;
-  }
+  constexpr std::array<std::optional<Kind>, 5> kKinds{Kind::kSoftware, Kind::kHardware, Kind::kWrite, std::nullopt,
+                                                      Kind::kAccess};
+  const uint64_t type = words.take_number().value_or(kKinds.size());
+  if (type >= kKinds.size() || !kKinds[type] || !words.take(",")) return std::nullopt;
+  const auto address = words.take_number();
+  if (!address || !words.take(",")) return std::nullopt;
+  const auto length = words.take_number();
+  if (!length) return std::nullopt;
+  return BreakpointWords{*kKinds[type], *address, *length};
 }
 
 }  // namespace

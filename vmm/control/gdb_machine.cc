@@ -110,14 +110,16 @@ void GdbMachine::resume() {
   if (!machine_->paused()) on_change_(Change::kRuns);
 }
 
+// gdb waits two seconds for an answer: the page tables tell at once, memory is searched only when all CPUs have those
+// of user space.
 std::optional<uint64_t> GdbMachine::kaslr_offset() {
+  if (machine_->kernel_in_place()) return std::nullopt;
+  if (const auto start = mapped_kernel()) return *start - kLinkedKernel;
   std::optional<uint64_t> offset;
   machine_->look_inside([&offset](const GuestMemory& memory, std::span<const CpuState> cpus) {
     offset = BlackBox(memory, cpus).kaslr_offset();
   });
-  if (offset || machine_->kernel_in_place()) return offset;
-  const auto start = mapped_kernel();
-  return start ? std::optional(*start - kLinkedKernel) : std::nullopt;
+  return offset;
 }
 
 // Where a kernel that has unpacked itself begins: nothing else is mapped in front of it (__startup_64() and

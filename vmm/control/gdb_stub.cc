@@ -145,7 +145,7 @@ std::optional<GdbStub::Stop> GdbStub::reason_of(const GdbTarget::Event& event) {
     const auto where = memory_.translate(event.cpu, what.pc);
     if (where && breakpoints_.is_patched(*where)) return Stop{.cpu = event.cpu, .why = "swbreak:;"};
   } else {
-    if (const auto stop = met_point(event)) return stop;
+    if (auto stop = met_point(event)) return stop;
     if (what.stepped && event.cpu < orders_.size() && orders_[event.cpu].run == GdbTarget::Run::kStep) {
       return Stop{.cpu = event.cpu};
     }
@@ -244,6 +244,7 @@ std::optional<std::vector<GdbTarget::Order>> GdbStub::parse_actions(GdbWords wor
     orders[*cpu] = orders[*cpu] ? orders[*cpu] : order;
   }
   std::vector<GdbTarget::Order> all;
+  all.reserve(orders.size());
   for (const auto& order : orders) all.push_back(order.value_or(GdbTarget::Order{}));
   return all;
 }

@@ -124,7 +124,8 @@ VhostUser::VhostUser(VhostUserSocket& backend, std::string name, VirtioTraits tr
       traits_(std::move(traits)),
       config_(std::move(config)),
       self_(std::make_shared<VhostUser*>(this)) {
-  for (uint16_t i = 0; i < traits_.queue_sizes.size(); ++i) rings_.emplace_back(backend_.loop(), i);
+  for (size_t i = 0; i < traits_.queue_sizes.size(); ++i)
+    rings_.emplace_back(backend_.loop(), static_cast<uint16_t>(i));
   show_backend();
   if (traits_.device_id == VIRTIO_ID_BLOCK) write_cache_ = std::to_integer<uint8_t>(config_[kWriteCache]);
   backend_.attach(this);

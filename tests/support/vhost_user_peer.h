@@ -316,7 +316,7 @@ class VhostUserPeer {
       swap(kIp + 12, kIp + 16, 4);
       frame[kIcmp] = 0;
       // The message has become less by 0x800, so its checksum becomes more.
-      unsigned sum = (frame[kIcmp + 2] << 8u | frame[kIcmp + 3]) + 0x800u;
+      unsigned sum = 256u * frame[kIcmp + 2] + frame[kIcmp + 3] + 0x800u;
       sum += sum >> 16;
       frame[kIcmp + 2] = static_cast<uint8_t>(sum >> 8);
       frame[kIcmp + 3] = static_cast<uint8_t>(sum);

@@ -54,7 +54,7 @@ Consoles, and what CMD gets
   --escape KEY         ^A, ^] or none: the key before h (help), x (quit) and others [^A]
   --env NAME[=V], --cwd DIR  a variable for CMD (repeat); where it starts [/]
 How it ends
-  --on-reset WHAT      exit (104), reboot, pause [exit]; --on-panic exit|gdb|dump; --vmcore F  its RAM to F
+  --on-reset WHAT      exit (104), reboot, pause [exit]; --on-panic exit|gdb|dump; --vmcore F  a core
   --timeout S          ends the run (124), log and stacks are shown; --hang-timeout S: hung (102) [10]
   --boot-timeout S, --idle-timeout S  the same: CMD not started by then; no output for S
   --fail-on LIST       kernel messages that fail a run that ended well (97): oops warn kasan lockup hung

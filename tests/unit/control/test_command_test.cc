@@ -63,6 +63,7 @@ TEST_CASE("vmm test: what it does not understand is refused", "[matrix]") {
       {"--no-rng=1", "--no-rng takes no value"},
       {"--escape ^A", "--escape is not for vmm test"},
       {"--name a", "--name is not for vmm test"},
+      {"--vmcore f", "--vmcore is not for vmm test"},
       {"--frobnicate", "unknown option '--frobnicate'"},
       {"-append x", "here it is --append"},
       {"--", "no command after '--'"},

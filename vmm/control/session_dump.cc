@@ -20,6 +20,8 @@ void complain(const Error& error) {
 
 void Session::dump(const std::string& path, Done done) {
   if (outcome_) throw Error("the machine is ending");
+  if (debugger_.attached())
+    throw Error("gdb has the machine, and may have breakpoints in its memory", "detach gdb first");
   if (dump_) throw Error(fmt::format("vmcore '{}' is being written already", dump_->path()), "wait for that");
   start_dump(path, std::move(done));
 }
@@ -43,7 +45,7 @@ void Session::start_dump(const std::string& path, Done done) {
 
 void Session::end_dump(const std::optional<Error>& trouble) {
   dump_.reset();
-  if (std::exchange(runs_after_dump_, false)) {
+  if (std::exchange(runs_after_dump_, false) && !debugger_.holds_machine()) {
     machine_->resume();
     note_output();
   }

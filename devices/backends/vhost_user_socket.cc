@@ -115,12 +115,19 @@ VhostUserSocket::VhostUserSocket(EventLoop& loop, VhostUserRole role, std::strin
 
 VhostUserSocket::~VhostUserSocket() = default;
 
+std::string VhostUserSocket::how_to_start() const {
+  constexpr std::string_view kPlace = "SOCKET";
+  std::string line = role_.how;
+  if (const size_t at = line.find(kPlace); at != std::string::npos) line.replace(at, kPlace.size(), path_);
+  return line;
+}
+
 // On a loop of its own, as the machine's does not run yet.
 void VhostUserSocket::first_meeting() {
   UniqueFd socket = connect_to(path_);
   if (!socket) {
     throw Error(fmt::format("cannot reach {} back-end '{}': {}", role_.name, path_, errno_text(errno)),
-                fmt::format("start it first, e.g. {}", role_.how));
+                "start it first, e.g. " + how_to_start());
   }
   EventLoop own;
   const auto channel =
@@ -130,7 +137,7 @@ void VhostUserSocket::first_meeting() {
   own.run();
   if (!introduction.abilities) {
     throw Error(fmt::format("cannot use {} back-end '{}': {}", role_.name, path_, introduction.why_not),
-                fmt::format("one such back-end serves one machine; start it anew: {}", role_.how));
+                "one such back-end serves one machine; start it anew: " + how_to_start());
   }
   abilities_ = std::move(*introduction.abilities);
   adopt(channel->release());

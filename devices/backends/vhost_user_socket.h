@@ -23,7 +23,7 @@ namespace vmm {
 // What kind of device a back-end is to be.
 struct VhostUserRole {
   std::string name;         // "vhost-user-blk"
-  std::string how;          // to start one: a command line for people
+  std::string how;          // to start one at SOCKET: a command line for people
   uint64_t features = 0;    // those of the device type that are of use
   size_t config_size = 0;   // of the configuration that the back-end has; 0: it has none
   uint16_t min_queues = 1;  // without these it is of no use
@@ -70,6 +70,7 @@ class VhostUserSocket {
   static Task<void> keep(Task<Introduction> task, Introduction& result);
   static Task<void> meet(std::weak_ptr<VhostUserSocket*> weak, std::shared_ptr<VhostUserChannel> channel,
                          VhostUserRole role);
+  std::string how_to_start() const;
   void first_meeting();
   void adopt(UniqueFd socket);
   void search();

@@ -98,8 +98,9 @@ struct VhostUserReply {
 };
 
 template <typename T>
-std::span<const std::byte> payload_of(const T& value) {
-  return std::as_bytes(std::span(&value, 1));
+std::vector<std::byte> payload_of(const T& value) {
+  const auto bytes = std::as_bytes(std::span(&value, 1));
+  return {bytes.begin(), bytes.end()};
 }
 
 std::vector<std::byte> encode_vhost_user(uint32_t request, uint32_t flags, std::span<const std::byte> payload);

@@ -272,8 +272,7 @@ Task<bool> VhostUser::keep_account(VhostUserChannel& channel) {
   if (!begun_ || !inflight_) {
     VhostUserInflight wanted{.num_queues = static_cast<uint16_t>(rings_.size())};
     wanted.queue_size = *std::ranges::max_element(traits_.queue_sizes);
-    const auto payload = payload_of(wanted);
-    auto reply = co_await channel.ask(VHOST_USER_GET_INFLIGHT_FD, {payload.begin(), payload.end()});
+    auto reply = co_await channel.ask(VHOST_USER_GET_INFLIGHT_FD, payload_of(wanted));
     const auto account = reply ? reply->value<VhostUserInflight>() : std::nullopt;
     if (!account || !reply->fd) co_return false;
     inflight_ = *account;
@@ -314,8 +313,7 @@ Task<void> VhostUser::stop_rings() {
   const auto channel = backend_.channel();
   for (Ring& ring : rings_) {
     if (!std::exchange(ring.started, false) || !channel) continue;
-    const auto payload = payload_of(VhostUserVringState{ring.index, 0});
-    co_await channel->ask(VHOST_USER_GET_VRING_BASE, {payload.begin(), payload.end()});
+    co_await channel->ask(VHOST_USER_GET_VRING_BASE, payload_of(VhostUserVringState{ring.index, 0}));
   }
 }
 

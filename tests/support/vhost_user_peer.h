@@ -192,7 +192,7 @@ class VhostUserPeer {
         return reply(request, payload);
       }
       case VHOST_USER_GET_VRING_BASE: {
-        const VhostUserVringState base{state.index, rings_[state.index].next};
+        const VhostUserVringState base{state.index, rings_.at(state.index).next};
         rings_.erase(state.index);
         return reply(request, payload_of(base));
       }

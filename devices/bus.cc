@@ -37,19 +37,19 @@ Bus::Found Bus::find(uint64_t address, size_t length) const {
   return {offset, static_cast<size_t>(std::min<uint64_t>(length, place->second.size - offset)), place->second.device};
 }
 
-bool Bus::read(uint64_t address, std::span<std::byte> data) {
+const Device* Bus::read(uint64_t address, std::span<std::byte> data) {
   std::fill(data.begin(), data.end(), std::byte{0xff});
   const Found found = find(address, data.size());
-  if (found.device == nullptr) return false;
+  if (found.device == nullptr) return nullptr;
   found.device->read(found.offset, data.first(found.length));
-  return true;
+  return found.device;
 }
 
-bool Bus::write(uint64_t address, std::span<const std::byte> data) {
+const Device* Bus::write(uint64_t address, std::span<const std::byte> data) {
   const Found found = find(address, data.size());
-  if (found.device == nullptr) return false;
+  if (found.device == nullptr) return nullptr;
   found.device->write(found.offset, data.first(found.length));
-  return true;
+  return found.device;
 }
 
 }  // namespace vmm

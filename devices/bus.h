@@ -21,10 +21,10 @@ class Bus {
   bool add(uint64_t start, uint64_t size, Device& device);
   void remove(uint64_t start);
 
-  // An access that no device answers reads as all ones and writes nowhere; false then. An access that runs past the
-  // end of its device is cut there.
-  bool read(uint64_t address, std::span<std::byte> data);
-  bool write(uint64_t address, std::span<const std::byte> data);
+  // Both return the device that answered. An access that none answers, null then, reads as all ones and writes nowhere.
+  // An access that runs past the end of its device is cut there.
+  const Device* read(uint64_t address, std::span<std::byte> data);
+  const Device* write(uint64_t address, std::span<const std::byte> data);
 
  private:
   struct Place {

@@ -51,6 +51,7 @@ struct MachineConfig {
   IoEngine::Kind io_engine = IoEngine::Kind::kAuto;
   OnReset on_reset = OnReset::kExit;
   bool paused = false;
+  bool trace = false;  // exit_trace.h
   // The run ends then; zero: never.
   std::chrono::milliseconds timeout{0};            // whatever happens
   std::chrono::milliseconds boot_timeout{0};       // until the command is started

@@ -132,7 +132,8 @@ void Machine::create_vcpus() {
                                 .memory_bus = memory_bus_,
                                 .memory = memory_,
                                 .end = [this](Outcome outcome) { end(std::move(outcome)); },
-                                .debugged = [this] { stop_for_debugger(); }};
+                                .debugged = [this] { stop_for_debugger(); },
+                                .traced_events = config_.trace ? ExitTrace::events_each(config_.cpus) : 0};
   const auto features = CpuModel::parse(config_.cpu).leaves(kvm_);
   for (unsigned id = 0; id < config_.cpus; ++id) {
     const auto& thread = vcpus_.emplace_back(std::make_unique<VcpuThread>(kvm_, vm_, id, world));
@@ -336,6 +337,30 @@ std::string Machine::describe_pci() const {
                         virtio_[i]->was_driven() ? ", in use" : ", no driver has taken it up");
   }
   return text;
+}
+
+std::vector<const ExitTrace*> Machine::traces() const {
+  std::vector<const ExitTrace*> traces;
+  for (const auto& vcpu : vcpus_) {
+    if (vcpu->trace() != nullptr) traces.push_back(vcpu->trace());
+  }
+  return traces;
+}
+
+std::string Machine::device_name(const Device* device) {
+  for (size_t i = 0; i < serial_.size(); ++i) {
+    if (device == &serial_[i]->serial) return fmt::format("serial ttyS{}", i);
+  }
+  for (VirtioPci* transport : virtio_) {
+    if (device == transport) return transport->device().name();
+  }
+  if (device == &pci_.ecam()) return "PCI configuration (memory)";
+  if (device == &reset_port_) return "PCI configuration (ports)";
+  if (device == &power_) return "ACPI power management";
+  if (device == &clock_) return "RTC and CMOS";
+  if (device == &keyboard_controller_) return "i8042 keyboard controller";
+  if (device == &fw_cfg_) return "fw_cfg";
+  return debug_exit_ && device == &*debug_exit_ ? "debug exit" : "unknown";
 }
 
 uint64_t Machine::exits() const {

@@ -79,6 +79,10 @@ class Machine {
   std::vector<HangWatch::Sample> sample_vcpus();
 
   uint64_t exits() const;  // of all vCPUs to this process so far
+  // Of each vCPU, at rest; empty where the configuration wants none.
+  std::vector<const ExitTrace*> traces() const;
+  // What answers at ports and addresses, as a trace shows it.
+  std::string device_name(const Device* device);
 
   // For a debugger. `on_event` is called on the loop when a vCPU has met what a VcpuThread::DebugOrder asked for: the
   // machine is paused then.

@@ -77,7 +77,12 @@ std::string_view cpu_mode(const kvm_sregs& sregs) {
 }  // namespace
 
 VcpuThread::VcpuThread(const Kvm& kvm, const Vm& vm, unsigned id, const World& world)
-    : world_(world), vcpu_(kvm, vm, id) {}
+    : world_(world), vcpu_(kvm, vm, id) {
+  if (world.traced_events == 0) return;
+  trace_ = std::make_unique<ExitTrace>(world.traced_events);
+  // KVM leaves the registers in the shared page at each exit, so that asking where the guest was costs no ioctl.
+  vcpu_.state().kvm_valid_regs = static_cast<uint64_t>(kvm.capability(KVM_CAP_SYNC_REGS)) & uint64_t{KVM_SYNC_X86_REGS};
+}
 
 VcpuThread::~VcpuThread() {
   request_stop();
@@ -208,6 +213,7 @@ void VcpuThread::run() {
   };
   ::pthread_setname_np(::pthread_self(), fmt::format("vcpu{}", vcpu_.id()).c_str());
   set_running(::pthread_self());
+  if (trace_) trace_->begin();
   run_until_stopped();
   set_running(std::nullopt);
 }
@@ -245,6 +251,22 @@ bool VcpuThread::fail(Outcome outcome) {
 }
 
 bool VcpuThread::handle_exit() {
+  if (!trace_) return answer_exit();
+  const uint64_t began = ExitTrace::now();
+  const kvm_run& state = vcpu_.state();
+  ExitTrace::Key key{.reason = state.exit_reason, .rip = state.s.regs.regs.rip};
+  const bool goes_on = answer_exit();
+  if (key.reason == KVM_EXIT_IO || key.reason == KVM_EXIT_MMIO) {
+    const Access& access = accesses_[(access_count_ - 1) % accesses_.size()];
+    key.write = access.write;
+    key.device = access.device;
+    if (key.device == nullptr) key.address = access.address;
+  }
+  trace_->record(key, began, ExitTrace::now());
+  return goes_on;
+}
+
+bool VcpuThread::answer_exit() {
   const kvm_run& state = vcpu_.state();
   switch (state.exit_reason) {
     case KVM_EXIT_IO:
@@ -281,25 +303,30 @@ bool VcpuThread::handle_exit() {
 
 void VcpuThread::port_access() {
   kvm_run& state = vcpu_.state();
-  accesses_[access_count_++ % accesses_.size()] = {true, state.io.direction == KVM_EXIT_IO_OUT, state.io.port};
+  Access& access = accesses_[access_count_++ % accesses_.size()];
+  access = {true, state.io.direction == KVM_EXIT_IO_OUT, state.io.port};
   auto* data = reinterpret_cast<std::byte*>(&state) + state.io.data_offset;
   for (uint32_t i = 0; i < state.io.count; ++i, data += state.io.size) {
     const std::span<std::byte> value(data, state.io.size);
     const bool write = state.io.direction == KVM_EXIT_IO_OUT;
-    const bool answered = write ? world_.ports.write(state.io.port, value) : world_.ports.read(state.io.port, value);
-    if (!answered) guest_debug(strays_, "nothing is at port {:#x}, which the guest {}", state.io.port, verb(write));
+    access.device = write ? world_.ports.write(state.io.port, value) : world_.ports.read(state.io.port, value);
+    if (access.device == nullptr) {
+      guest_debug(strays_, "nothing is at port {:#x}, which the guest {}", state.io.port, verb(write));
+    }
   }
 }
 
 void VcpuThread::memory_access() {
   kvm_run& state = vcpu_.state();
-  accesses_[access_count_++ % accesses_.size()] = {false, state.mmio.is_write != 0, state.mmio.phys_addr};
+  Access& access = accesses_[access_count_++ % accesses_.size()];
+  access = {false, state.mmio.is_write != 0, state.mmio.phys_addr};
   const size_t length = std::min<size_t>(state.mmio.len, sizeof state.mmio.data);
   const auto value = std::as_writable_bytes(std::span(state.mmio.data)).first(length);
   const bool write = state.mmio.is_write != 0;
   const uint64_t address = state.mmio.phys_addr;
-  const bool answered = write ? world_.memory_bus.write(address, value) : world_.memory_bus.read(address, value);
-  if (!answered) guest_debug(strays_, "nothing is at address {:#x}, which the guest {}", address, verb(write));
+  access.device = write ? world_.memory_bus.write(address, value) : world_.memory_bus.read(address, value);
+  if (access.device == nullptr)
+    guest_debug(strays_, "nothing is at address {:#x}, which the guest {}", address, verb(write));
 }
 
 void VcpuThread::look_at_debug_event() {

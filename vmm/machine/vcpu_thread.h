@@ -10,6 +10,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -21,6 +22,7 @@
 #include "vmm/core/log.h"
 #include "vmm/kvm/vcpu.h"
 #include "vmm/kvm/x86_64/guest_debug.h"
+#include "vmm/machine/exit_trace.h"
 #include "vmm/machine/hang_watch.h"
 #include "vmm/machine/outcome.h"
 
@@ -34,6 +36,7 @@ class VcpuThread {
     const GuestMemory& memory;
     std::function<void(Outcome)> end;  // any thread; the vCPU does not run again after it
     std::function<void()> debugged;    // any thread; the vCPU waits with a debug event
+    size_t traced_events = 0;          // how many of its last exits each vCPU keeps one by one; none: nothing is traced
   };
 
   // What a debugger wants of a vCPU when the machine runs.
@@ -65,6 +68,8 @@ class VcpuThread {
   const DebugOrder& debug_order() const { return order_; }
   std::optional<DebugEvent> take_debug_event();
 
+  const ExitTrace* trace() const { return trace_.get(); }  // at rest; null: there is none
+
   uint64_t exits() const { return exits_.load(std::memory_order_relaxed); }
 
  private:
@@ -76,6 +81,7 @@ class VcpuThread {
   bool may_run() const { return wanted_ == Command::kRun && !stays_; }
   bool wait_for_command();
   bool handle_exit();  // false: this vCPU is done
+  bool answer_exit();  // the same, untraced
   void port_access();
   void memory_access();
   void look_at_debug_event();
@@ -103,9 +109,11 @@ class VcpuThread {
     bool port;
     bool write;
     uint64_t address;
+    const Device* device = nullptr;  // that answered
   };
   std::array<Access, 8> accesses_{};
   uint64_t access_count_ = 0;
+  std::unique_ptr<ExitTrace> trace_;
   LogLimit strays_;  // accesses that no device answers
   std::thread thread_;
 };

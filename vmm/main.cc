@@ -14,6 +14,7 @@
 
 #include "vmm/blackbox/vmcore_writer.h"
 #include "vmm/control/banner.h"
+#include "vmm/control/boot_report.h"
 #include "vmm/control/command_line.h"
 #include "vmm/control/control_address.h"
 #include "vmm/control/control_client.h"
@@ -113,6 +114,7 @@ int run(const CommandLine& line) {
     });
     const Outcome outcome = session.run();
     line.report.write(session.result());
+    if (!line.trace.empty()) write_whole_file(line.trace, to_json(session.trace()));
     return line.report.exit_code(outcome);
   } catch (const Error& error) {
     // A harness that waits for a result gets one.
@@ -140,6 +142,9 @@ int obey(const CommandLine& line) {
       return run_doctor();
     case CommandLine::Verb::kControl:
       print(ask(line.request));
+      return exit_code::kClean;
+    case CommandLine::Verb::kBootReport:
+      print(boot_report(line.report_words));
       return exit_code::kClean;
     case CommandLine::Verb::kHelp:
       print(help_text());

@@ -57,6 +57,7 @@ class BlackBox {
   // Where its image is: at a stretch in both kinds of addresses.
   std::optional<Mapping> image() const;
   const std::vector<LogLine>& log() const { return log_.lines; }
+  std::optional<Kallsyms::Symbol> symbol(uint64_t address) const { return symbols_.find(address); }
 
   // The innermost first; empty when the CPU is in user space, does not run, or no kernel was found.
   std::vector<Frame> stack(const CpuState& cpu) const;

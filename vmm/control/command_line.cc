@@ -30,7 +30,7 @@ constexpr std::string_view kHelp =
 
   vmm --kernel bzImage --disk rootfs.img          boot it, console here; with -- CMD, run that in it
   vmm test [vmm.toml] [-- CMD]                    kernels x configurations x commands; vmm test --help
-  vmm inspect IMAGE | vmm doctor | vmm debug      what is this kernel; can it run here; run it with gdb
+  vmm inspect IMAGE | doctor | debug | boot-report F  this kernel; this host; run with gdb; a --trace
   vmm list | why|dmesg|stats|pause|resume|reset|nmi|kill NAME | sysrq KEY NAME | dump NAME F
 
 What boots
@@ -64,7 +64,7 @@ How it ends
   --tap, --expect-tap  it as TAP on standard output, CMD's goes to standard error; fail if CMD's TAP does
 This program (--version, --help, --dry-run: print what would run, --io-engine io_uring|threads)
   --name N, --ctl PATH, --log F, -v  its name for others; its control socket; messages to a file; more
-  --gdb [unix:P|tcp::PORT], --vmlinux F, --paused  let gdb attach; symbols for it; start paused
+  --gdb [unix:P|tcp::PORT], --vmlinux F, --paused  let gdb attach; symbols; start paused; --trace F
 Exit status: 0 power-off, 96-104 the guest died, 124 timeout, 125 vmm failed, 130 quit, 143 SIGTERM.
 )";
 
@@ -304,6 +304,10 @@ void add_run_flags(CLI::App& app, CommandLine& line) {
     line.control_path = value.find('/') == std::string::npos ? "./" + value : value;
   });
   flag("--vmcore", [&](const std::string& value) { line.vmcore = value; });
+  flag("--trace", [&](const std::string& value) {
+    line.trace = value;
+    machine.trace = true;
+  });
   flag("--log", [&](const std::string& value) { line.log_file = value; });
   app.add_flag_callback("--no-rng", [&] { machine.rng = false; });
   app.add_flag_callback("--paused", [&] { machine.paused = true; });
@@ -418,6 +422,9 @@ CommandLine parse_command_line(std::vector<std::string> arguments) {
   } else if (is_control_verb(verb)) {
     line.verb = CommandLine::Verb::kControl;
     line.request = parse_control_request(verb, arguments);
+  } else if (verb == "boot-report") {
+    line.verb = CommandLine::Verb::kBootReport;
+    line.report_words = std::move(arguments);
   } else if (verb == "help") {
     line.verb = CommandLine::Verb::kHelp;
   } else {

@@ -18,19 +18,21 @@
 namespace vmm {
 
 struct CommandLine {
-  enum class Verb { kRun, kTest, kInspect, kDoctor, kControl, kHelp, kVersion };
+  enum class Verb { kRun, kTest, kInspect, kDoctor, kControl, kBootReport, kHelp, kVersion };
 
   Verb verb = Verb::kRun;
-  MachineConfig machine;                 // kRun
-  std::vector<std::string> test;         // kTest: its words, for control/test_command.h
-  std::string image;                     // kInspect
-  ControlRequest request;                // kControl
-  std::string control_path;              // of --ctl: where the machine is found, besides its name
-  std::string escape = "^A";             // control/escape_keys.h
-  std::vector<std::string> environment;  // of --env; what comes of them is in machine.command
-  std::string directory;                 // of --cwd
-  std::vector<std::string> fail_on;      // control/log_judge.h
-  std::vector<std::string> allow_files;  // the same
+  MachineConfig machine;                  // kRun
+  std::vector<std::string> test;          // kTest: its words, for control/test_command.h
+  std::string image;                      // kInspect
+  std::vector<std::string> report_words;  // kBootReport: for control/boot_report.h
+  std::string trace;                      // of --trace: a file; empty: none
+  ControlRequest request;                 // kControl
+  std::string control_path;               // of --ctl: where the machine is found, besides its name
+  std::string escape = "^A";              // control/escape_keys.h
+  std::vector<std::string> environment;   // of --env; what comes of them is in machine.command
+  std::string directory;                  // of --cwd
+  std::vector<std::string> fail_on;       // control/log_judge.h
+  std::vector<std::string> allow_files;   // the same
   DebugConfig debug;
   ReportConfig report;
   std::string vmcore;    // of --vmcore: where a guest that dies leaves its memory; empty: nowhere

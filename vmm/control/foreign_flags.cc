@@ -72,24 +72,16 @@ constexpr auto kEquivalents = std::to_array<Equivalent>({
 });
 
 // Of the interface, and refused until they do what they say.
-constexpr auto kUnbuiltFlags = std::to_array<std::string_view>({
-    "--trace",
-});
 constexpr auto kUnbuiltVerbs = std::to_array<std::string_view>({
     "console",
     "snapshot",
     "fork",
-    "trace",
-    "boot-report",
 });
 
 }  // namespace
 
 Error refuse_flag(std::string_view flag) {
   const std::string_view name = flag.substr(0, flag.find('='));
-  if (std::ranges::find(kUnbuiltFlags, name) != kUnbuiltFlags.end()) {
-    return Error(fmt::format("{} is not built yet", name), "leave it out; vmm --help lists what there is");
-  }
   const auto found = std::ranges::find(kEquivalents, name, &Equivalent::theirs);
   if (found != kEquivalents.end()) {
     const bool is_flag = found->ours.starts_with("--");
@@ -103,6 +95,10 @@ Error refuse_flag(std::string_view flag) {
 Error refuse_verb(std::string_view verb) {
   if (std::ranges::find(kUnbuiltVerbs, verb) != kUnbuiltVerbs.end()) {
     return Error(fmt::format("'vmm {}' is not built yet", verb), "vmm --help lists what there is");
+  }
+  if (verb == "trace") {
+    return Error("'vmm trace' is a flag of a run, which is traced from its start",
+                 "vmm run --trace F.json ..., then vmm boot-report F.json");
   }
   return Error(fmt::format("unknown argument '{}'", verb), fmt::format("if it is a kernel: vmm --kernel {}", verb));
 }

@@ -101,6 +101,7 @@ void Session::boot() {
   judge_.forget();
   tap_.reset();
   started_ = Clock::now();
+  if (config_.trace) begin_trace();
   watch_consoles();
   if (backends_.command) backends_.command->restart();
   machine_.emplace(loop_, config_, backends_, [this](const Outcome& outcome) { guest_ended(outcome); });
@@ -126,7 +127,10 @@ void Session::watch_consoles() {
   stop_watching();
   for (CharStream* stream : backends_.streams()) {
     WatchedConsole& console = consoles_.emplace_back(*this);
-    console.watch.set_on_line([this](std::string_view text) { judge_.look_at(text); });
+    console.watch.set_on_line([this](std::string_view text) {
+      judge_.look_at(text);
+      if (traced_) trace_console(text);
+    });
     stream->set_observer([this, &console](std::span<const std::byte> output) {
       const bool before = console.watch.reason().has_value();
       console.watch.feed(output);
@@ -162,7 +166,11 @@ CharStream::Filter Session::key_filter() {
 void Session::begin_command() {
   backends_.command->begin(
       terminal_.raw(), terminal_.raw() ? key_filter() : nullptr,
-      {.on_started = [this] { boot_timeout_.cancel(); },
+      {.on_started =
+           [this] {
+             boot_timeout_.cancel();
+             if (traced_) traced_->command_start = Clock::now();
+           },
        .on_output = [this](bool is_error, std::span<const std::byte> bytes) { command_wrote(is_error, bytes); },
        .on_result = [this](const GuestCommand::Result& result) { command_ended(result); }});
 }
@@ -272,6 +280,7 @@ void Session::restart(Outcome::Kind why) {
 }
 
 void Session::stop_machine() {
+  if (traced_) traced_->stop = Clock::now();
   runs_after_dump_ = false;
   if (dump_) end_dump(Error("the machine ended before its vmcore was written"));
   deadline_.start(kStopLimit);

@@ -16,6 +16,7 @@
 #include <string_view>
 #include <vector>
 
+#include "vmm/control/boot_phases.h"
 #include "vmm/control/command_line.h"
 #include "vmm/control/control_verbs.h"
 #include "vmm/control/core_dump.h"
@@ -24,9 +25,11 @@
 #include "vmm/control/findings.h"
 #include "vmm/control/log_judge.h"
 #include "vmm/control/result.h"
+#include "vmm/control/run_trace.h"
 #include "vmm/control/tap.h"
 #include "vmm/control/terminal.h"
 #include "vmm/control/time_limit.h"
+#include "vmm/control/trace_maker.h"
 #include "vmm/control/verdict.h"
 #include "vmm/core/event_loop.h"
 #include "vmm/core/fd.h"
@@ -48,6 +51,7 @@ class Session : public Controls {
   Outcome run();
   // After run().
   RunResult result() const;
+  RunTrace trace();  // of the last boot; with --trace
 
   // Hears of "paused", "resumed", "reset" and, with its verdict, "ended: panic".
   void set_on_event(std::function<void(std::string_view)> on_event) { on_event_ = std::move(on_event); }
@@ -75,6 +79,8 @@ class Session : public Controls {
   };
 
   void boot();
+  void begin_trace();
+  void trace_console(std::string_view line);
   void watch_consoles();
   void stop_watching();
   CharStream::Filter key_filter();
@@ -124,6 +130,15 @@ class Session : public Controls {
   Timer hang_look_;
 
   Clock::time_point started_;
+  // Of this boot, for its trace.
+  struct Traced {
+    Clock::time_point start;
+    TraceClock::Moment built;
+    BootLog log;
+    std::optional<Clock::time_point> command_start;
+    std::optional<Clock::time_point> stop;
+  };
+  std::optional<Traced> traced_;
   LogJudge judge_;
   TapParser tap_;  // what the command printed, where somebody wants to know
   std::function<void(std::string_view)> on_event_;

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "vmm/blackbox/printable.h"
+#include "vmm/control/boot_report_html.h"
 #include "vmm/control/result.h"
 #include "vmm/core/error.h"
 
@@ -175,6 +176,7 @@ std::string boot_report(const std::vector<std::string>& words) {
     return compare_text(read_trace(taken.files[0]), taken.files[0], read_trace(taken.files[1]), taken.files[1]);
   }
   const RunTrace trace = read_trace(taken.files.front());
+  if (!taken.html.empty()) write_whole_file(taken.html, report_html(trace));
   if (!taken.perfetto.empty()) write_whole_file(taken.perfetto, to_perfetto(trace));
   return report_text(trace);
 }

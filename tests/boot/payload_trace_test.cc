@@ -1,0 +1,52 @@
+// --trace with a payload kernel, whose exits are known by number.
+#include <catch2/catch.hpp>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "tests/support/payload.h"
+#include "tests/support/temp_file.h"
+#include "tests/support/test_vm.h"
+
+using namespace vmm::test;
+using Catch::Matchers::Contains;
+
+namespace {
+
+uint64_t count_of(const nlohmann::json& trace, const std::string& reason, const std::string& device) {
+  uint64_t count = 0;
+  for (const auto& row : trace["rows"]) {
+    if (row["reason"] == reason && row["device"] == device) count += row["count"].get<uint64_t>();
+  }
+  return count;
+}
+
+}  // namespace
+
+TEST_CASE("payload: a trace counts what the guest did", "[payload][trace]") {
+  const TempDirectory folder;
+  TestVm vm(
+      payload("case=flood kilobytes=1 status=3", {"--trace", folder("trace.json"), "--result", folder("result.json")}));
+  CHECK(vm.wait_exit() == debug_status(3));
+  const auto trace = nlohmann::json::parse(std::ifstream(folder("trace.json")));
+  const auto result = nlohmann::json::parse(std::ifstream(folder("result.json")));
+  // The line is asked before every byte whether it is ready.
+  CHECK(count_of(trace, "port write", "serial ttyS0") == vm.output().size());
+  CHECK(count_of(trace, "port read", "serial ttyS0") >= vm.output().size());
+  CHECK(count_of(trace, "port write", "debug exit") == 1);
+  CHECK(trace["exits"] == result["exits"]);
+  CHECK(trace["events"].size() == trace["exits"]);
+  double sum = 0;
+  for (const auto& phase : trace["phases"]) sum += phase["seconds"].get<double>();
+  CHECK(sum == Approx(trace["seconds"].get<double>()));
+
+  TestVm report({"boot-report", folder("trace.json"), "--html", folder("page.html")});
+  CHECK(report.wait_exit() == 0);
+  CHECK_THAT(report.output(), Contains("Phases") && Contains("serial ttyS0") && Contains("load"));
+}
+
+TEST_CASE("payload: what is no trace is refused", "[payload][trace]") {
+  const TempDirectory folder;
+  TestVm report({"boot-report", folder.file("x", "{}")});
+  CHECK(report.wait_exit() == 125);
+  CHECK_THAT(report.messages(), Contains("is no trace of vmm") && Contains("fix: "));
+}

@@ -33,6 +33,13 @@ def first(kind, hold=False):
                  ["objcopy", "-O", "binary", "-j", ".text", f"{path}.o", path])
 
 
+def exits(count):
+    """The path of exits.S, with so many exits."""
+    path, source, script = f"{OUT}/exits-{count}.elf", f"{SOURCE}/exits.S", f"{SOURCE}/first.ld"
+    return build(path, [source, script],
+                 ["gcc", "-m32", f"-DCOUNT={count}", *LINK, "-T", script, "-o", path, source])
+
+
 def blkload():
     """The path of tests/payload/blkload.c built for 64 bits, in the 32-bit ELF that Multiboot wants."""
     path, script = f"{OUT}/blkload64.elf", f"{TESTS}/payload.ld"

@@ -157,6 +157,7 @@ std::string compare_text(const RunTrace& a, const std::string& a_name, const Run
       for (const TraceSum& sum : sum_by(a, section.text)) by_name[sum.name].a = value(sum);
       for (const TraceSum& sum : sum_by(b, section.text)) by_name[sum.name].b = value(sum);
       std::vector<Pair> pairs;
+      pairs.reserve(by_name.size());
       for (auto& [name, pair] : by_name) pairs.push_back({.name = name, .a = pair.a, .b = pair.b});
       const auto larger = [](const Pair& pair) { return std::max(pair.a.value_or(0), pair.b.value_or(0)); };
       std::ranges::stable_sort(pairs, std::greater(), larger);

@@ -123,6 +123,7 @@ std::vector<TraceSum> sum_by(const RunTrace& trace, std::string RunTrace::Row::*
     sum.nanoseconds += row.nanoseconds;
   }
   std::vector<TraceSum> sorted;
+  sorted.reserve(sums.size());
   for (auto& [name, sum] : sums) sorted.push_back(std::move(sum));
   std::ranges::stable_sort(sorted, std::greater(), &TraceSum::nanoseconds);
   return sorted;

@@ -22,7 +22,7 @@ namespace vmm {
 namespace {
 
 constexpr size_t kMaxProgramHeaders = 8192;
-constexpr uint64_t kMaxNotes = uint64_t{16} << 20;
+constexpr uint64_t kMaxNotes = uint64_t{8} << 20;  // bytes of them altogether
 constexpr uint64_t kMaxVmcoreinfo = 65536;
 constexpr size_t kMaxCpus = 8192;
 constexpr uint64_t kKernelMap = 0xffffffff80000000;  // __START_KERNEL_map
@@ -73,8 +73,12 @@ Vmcore::Vmcore(const std::string& path) {
     refuse("it ends within its headers");
   }
 
+  uint64_t notes_left = kMaxNotes;
   for (const Elf64_Phdr& entry : program_headers) {
-    if (entry.p_type == PT_NOTE) read_notes(entry.p_offset, entry.p_filesz);
+    if (entry.p_type != PT_NOTE) continue;
+    const uint64_t size = std::min(entry.p_filesz, notes_left);
+    notes_left -= size;
+    read_notes(entry.p_offset, size);
   }
   std::erase_if(program_headers, [](const Elf64_Phdr& entry) {
     // What is mapped there is the kernel's image, which is a part of RAM as well.
@@ -102,7 +106,7 @@ bool Vmcore::read_file(uint64_t offset, std::span<std::byte> to) const {
 
 // QEMU's notes have all registers, those of kdump the general ones.
 void Vmcore::read_notes(uint64_t offset, uint64_t size) {
-  std::vector<std::byte> notes(std::min({size, kMaxNotes, file_size_ - std::min(offset, file_size_)}));
+  std::vector<std::byte> notes(std::min(size, file_size_ - std::min(offset, file_size_)));
   if (!read_file(offset, notes)) return;
   std::vector<CpuState> general, whole;
   const auto take = [](std::vector<CpuState>& cpus, std::optional<CpuState> cpu) {

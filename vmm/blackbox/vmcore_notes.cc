@@ -155,6 +155,7 @@ void append_registers(std::vector<std::byte>& notes, std::span<const CpuState> c
 
 void for_each_note(std::span<const std::byte> notes, const std::function<void(const Note&)>& visit) {
   while (const auto header = value_at<Elf64_Nhdr>(notes)) {
+    if (header->n_namesz == 0 && header->n_descsz == 0 && header->n_type == 0) return;
     notes = notes.subspan(sizeof *header);
     const size_t name_size = padded(header->n_namesz);
     if (name_size > notes.size() || header->n_descsz > notes.size() - name_size) return;

@@ -36,7 +36,7 @@ constexpr std::string_view kVmcoreinfoNote = "VMCOREINFO";
 void append_note(std::vector<std::byte>& notes, const Note& note);
 void append_registers(std::vector<std::byte>& notes, std::span<const CpuState> cpus);
 
-// Those that are whole, in order.
+// Those that are whole, in order, up to an empty one.
 void for_each_note(std::span<const std::byte> notes, const std::function<void(const Note&)>& visit);
 // A vCPU's registers as far as the note has them; empty when it is another note, or too short.
 std::optional<CpuState> general_registers(const Note& note);

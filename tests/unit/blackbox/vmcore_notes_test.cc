@@ -121,6 +121,9 @@ TEST_CASE("vmcore notes: what is cut short or of a foreign size is passed over",
   const Note note = all(notes)[1];
   CHECK_FALSE(all_registers({note.name, note.type, note.bytes.first(note.bytes.size() - 1)}));
   CHECK_FALSE(general_registers({"CORE", NT_PRSTATUS, note.bytes.first(100)}));
+  std::vector<std::byte> zeroes(24);
+  append_note(zeroes, {"A", 7, {}});
+  CHECK(all(zeroes).empty());
   const Elf64_Nhdr huge{.n_namesz = 0xffffffff, .n_descsz = 0xffffffff, .n_type = 1};
   CHECK(all(std::as_bytes(std::span(&huge, 1))).empty());
 }

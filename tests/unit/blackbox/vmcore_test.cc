@@ -115,8 +115,8 @@ TEST_CASE("vmcore: the black box finds in it what it found in the machine", "[vm
   const TempDirectory folder;
   const Crashed linux;
   // Without the note it is looked for, as in a dump of QEMU's.
-  const std::string text = linux.info_text();
-  linux.dump(folder("core"), GENERATE_REF(std::string_view(), std::string_view(text)));
+  const std::string note = GENERATE(true, false) ? linux.info_text() : std::string();
+  linux.dump(folder("core"), note);
   const Vmcore core(folder("core"));
   const BlackBox box(core, core.cpus(), core.vmcoreinfo());
   CHECK(box.release() == "6.1.0-1-test");

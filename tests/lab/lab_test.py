@@ -42,17 +42,25 @@ def start(*command, **keywords):
                             **keywords)
 
 
-def children_of(pid):
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return [int(child) for child in file.read().split()]
-
-
-def alive(pid):
+def started(pid):
+    """When a process was started that has not ended, else None."""
     try:
         with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
+            fields = file.read().rpartition(")")[2].split()
+            return None if fields[0] == "Z" else fields[19]
     except (FileNotFoundError, ProcessLookupError):
-        return False
+        return None
+
+
+def children_of(pid):
+    """Each with the time of its start: its number may soon be another's."""
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [(child, started(child)) for child in file.read().split()]
+
+
+def alive(child):
+    pid, start = child
+    return start is not None and started(pid) == start
 
 
 def wait_until(condition, what):
@@ -265,7 +273,8 @@ def _():
     process = subprocess.Popen([LAB, "--silence", "10", "--", "sh", "-c", "echo up; sleep 1000"], env=EMULATED,
                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     equal(process.stdout.readline(), b"up\n")
-    os.kill(children_of(process.pid)[0], signal.SIGSTOP)
+    pid, _ = children_of(process.pid)[0]
+    os.kill(int(pid), signal.SIGSTOP)
     _, errors = process.communicate(timeout=PATIENCE)
     equal(process.returncode, 125)
     assert b"the lab hung" in errors, errors

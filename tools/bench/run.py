@@ -2,9 +2,9 @@
 """tools/bench/run.py [NAME...] [--rounds N] [--json FILE] [--svg FILE]
 
 Measures vmm against Debian's QEMU on the same host, kernel and disk, and prints what came out beside what is promised.
-NAME is start, boot, command, disk, net, device, growth or trace; without one it is all of them. Only ratios of pairs that ran
-one right after the other are compared with a bound, and of these the median: other work on the host then does little
-harm.
+NAME is start, boot, command, disk, net, device, growth or trace; without one it is all of them. trace measures against
+vmm without --trace. Only ratios of pairs that ran one right after the other are compared with a bound, and of these the
+median: other work on the host then does little harm.
 
 boot, command, disk and net run whole guests and so in the lab (tools/lab); the others directly on this host's /dev/kvm,
 and in the lab only where there is none. Each begins no round that would end after its time, some minutes at most. The
@@ -81,7 +81,7 @@ def spread_text(spread):
 
 
 def print_table(results):
-    lines = [("", "vmm", "QEMU", "ratio", "bound", "")]
+    lines = [("", "vmm", "against", "ratio", "bound", "")]
     for name, result in results.items():
         for row in result["rows"]:
             unit = f" {row['unit']}" if row["unit"] else ""

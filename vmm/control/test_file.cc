@@ -161,9 +161,9 @@ class Reader {
 
 bool is_test_flag(std::string_view name) {
   // The runner's own, what is for a person at a terminal, and what two machines cannot have at once.
-  constexpr std::array<std::string_view, 16> kNotHere{"result", "junit",   "github",   "tap",     "exit-style", "log",
+  constexpr std::array<std::string_view, 17> kNotHere{"result", "junit",   "github",   "tap",     "exit-style", "log",
                                                       "escape", "paused",  "dry-run",  "verbose", "name",       "ctl",
-                                                      "gdb",    "vmlinux", "on-panic", "vmcore"};
+                                                      "gdb",    "vmlinux", "on-panic", "vmcore",  "trace"};
   return std::ranges::find(kNotHere, name) == kNotHere.end() && run_flag_takes_value(name).has_value();
 }
 

@@ -64,6 +64,7 @@ TEST_CASE("vmm test: what it does not understand is refused", "[matrix]") {
       {"--escape ^A", "--escape is not for vmm test"},
       {"--name a", "--name is not for vmm test"},
       {"--vmcore f", "--vmcore is not for vmm test"},
+      {"--trace f", "--trace is not for vmm test"},
       {"--frobnicate", "unknown option '--frobnicate'"},
       {"-append x", "here it is --append"},
       {"--", "no command after '--'"},

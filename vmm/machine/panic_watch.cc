@@ -15,6 +15,7 @@ constexpr std::string_view kPanic = "Kernel panic - not syncing: ";
 // The kernel's words, which vmm's own init (firmware/guest/init.c) uses as well, before it gives up and ends.
 constexpr std::string_view kNoRoot = "VFS: Unable to mount root fs";
 constexpr std::string_view kLastWords = "---[ end Kernel panic";
+constexpr std::string_view kLastWordsEnd = " ]---";
 constexpr size_t kMaxLine = 1024;
 
 // A kernel's line: an optional level "<0>", then optional blocks "[ time ]" and "[ caller ]", then the text.
@@ -53,15 +54,24 @@ void PanicWatch::line(const std::string& text) {
   const std::string_view words = kernel_text(text);
   if (words.starts_with(kNoRoot)) no_root_ = std::string(words);
   if (words.starts_with(kPanic)) {
-    reason_ = std::string(words.substr(kPanic.size()));
-    if (no_root_ && panic_exit_code(*reason_) == exit_code::kInitDied) reason_ = no_root_;
+    suspect(words.substr(kPanic.size()));
     ended_ = false;
-  } else if (reason_ && words.starts_with(kLastWords)) {
-    ended_ = true;
+  } else if (words.starts_with(kLastWords) && words.ends_with(kLastWordsEnd)) {
+    // They give the reason again, which helps when a program's output has torn the first line.
+    const size_t reason = words.find(kPanic);
+    if (!reason_ && reason != std::string_view::npos) {
+      suspect(words.substr(reason + kPanic.size(), words.size() - reason - kPanic.size() - kLastWordsEnd.size()));
+    }
+    ended_ = reason_.has_value();
   } else if (ended_) {
     reason_.reset();
     ended_ = false;
   }
+}
+
+void PanicWatch::suspect(std::string_view reason) {
+  reason_ = std::string(reason);
+  if (no_root_ && panic_exit_code(*reason_) == exit_code::kInitDied) reason_ = no_root_;
 }
 
 int panic_exit_code(const std::string& reason) {

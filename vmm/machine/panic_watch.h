@@ -1,8 +1,9 @@
 // PanicWatch: finds a Linux kernel panic in what the guest prints on its consoles.
 //
-// The line "Kernel panic - not syncing: REASON" begins one. A kernel that has panicked prints its last words and then
-// nothing more, so the verdict falls when the console has been silent for a moment after it. A user who merely prints
-// an old log goes on to print other things (a prompt at least), which takes the suspicion back.
+// The line "Kernel panic - not syncing: REASON" begins one, "---[ end Kernel panic - not syncing: REASON ]---" ends it.
+// A kernel that has panicked prints these last words and then nothing more, so the verdict falls when the console has
+// been silent for a moment after them. A user who merely prints an old log goes on to print other things (a prompt at
+// least), which takes the suspicion back.
 #pragma once
 
 #include <chrono>
@@ -40,6 +41,7 @@ class PanicWatch {
 
  private:
   void line(const std::string& text);
+  void suspect(std::string_view reason);
 
   std::function<void(std::string_view)> on_line_;
   std::string partial_;

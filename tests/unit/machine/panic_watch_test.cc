@@ -24,6 +24,25 @@ TEST_CASE("panic watch: a panic is seen with its reason", "[panic]") {
   CHECK(watch.silence_needed() == PanicWatch::kSilence);
 }
 
+TEST_CASE("panic watch: the last words tell of a panic whose first line was torn", "[panic]") {
+  PanicWatch watch;
+  print(watch, "[    2.4] Kernel p$ echo anic - not syncing: sysrq triggered crash\r\n[    2.4] CPU: 0 PID: 1\r\n");
+  CHECK_FALSE(watch.reason());
+  print(watch, kEndLine);
+  REQUIRE(watch.reason());
+  CHECK(*watch.reason() == "sysrq triggered crash");
+  CHECK(watch.silence_needed() == PanicWatch::kSilence);
+
+  print(watch, "root@debian:~# ");
+  CHECK_FALSE(watch.reason());
+}
+
+TEST_CASE("panic watch: last words without a reason, or torn themselves, tell of none", "[panic]") {
+  PanicWatch watch;
+  print(watch, "---[ end Kernel panic ]---\n---[ end Kernel panic - not syncing: x\n---[ end Kernel panic - not syn");
+  CHECK_FALSE(watch.reason());
+}
+
 TEST_CASE("panic watch: a panic cut into single bytes is seen", "[panic]") {
   PanicWatch watch;
   for (const char c : std::string(kPanicLine)) print(watch, std::string(1, c));

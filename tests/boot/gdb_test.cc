@@ -95,8 +95,8 @@ TEST_CASE("gdb: breakpoints of a real kernel, from start_kernel on", "[boot][gdb
 TEST_CASE("gdb: with --on-panic gdb a panic waits for it, and ends the run when it has gone", "[boot][gdb]") {
   const Fixture f;
   TestVm vm(f.words({"--on-panic", "gdb"}));
-  vm.wait_for("tiny: ready");
-  vm.send("echo c >/proc/sysrq-trigger\n");
+  vm.wait_for("# ");
+  vm.send("sleep 1; echo c >/proc/sysrq-trigger\n");  // when all that was typed has been echoed
   vm.wait_for_message("kernel panic: ");
   vm.wait_for_message("target remote " + f.socket);
   CHECK_THAT(f.debug({"info threads", "monitor why", "detach"}), Contains("panic"));

@@ -292,6 +292,13 @@ def _():
     equal(lab("sleep", "100", options=["--time", "0.2"], env=here).returncode, 124)
 
 
+@test("--where tells the place and runs nothing")
+def _():
+    for place, said in (("direct", b"here\n"), ("emulated", b"in a lab\n")):
+        result = subprocess.run([LAB, "--where"], env={**os.environ, "VMM_LAB": place}, stdout=subprocess.PIPE)
+        equal((result.returncode, result.stdout), (0, said))
+
+
 @test("a wrong call has status 125 and says what is right")
 def _():
     for arguments in (["--time", "x", "--", "true"], [], ["--nonsense", "--", "true"]):

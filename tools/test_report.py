@@ -4,6 +4,7 @@ Two kinds of test programs are understood: Catch2 ones, by their XML report, and
 build or a check, is a step that succeeds or fails. A program that crashes, hangs, or reports nothing counts as a failure.
 """
 
+import concurrent.futures
 import copy
 import os
 import signal
@@ -15,6 +16,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+TESTS_OF_A_LAB = 6  # starting one takes some 8 s
 
 # Takes no time from what runs beside it. The kernel weighs sessions against each other first (sched(7), "the autogroup
 # feature"), and run() gives each command one, so nice alone would mean nothing.
@@ -83,46 +85,85 @@ class Report:
         self.add(name, since, passed=1)
         return True
 
-    def catch2(self, name, program, limit, prefix=(), **environment):
-        """The test cases of a Catch2 program. Its report goes to our pipe, what its tests print elsewhere.
+    def catch2(self, name, program, limit, **environment):
+        """The test cases of a Catch2 program. Its report goes to our pipe, what its tests print elsewhere."""
+        since = time.monotonic()
+        cases = self.run_catch2([], program, limit, [], environment)
+        failures = [f"{case}\n{why}" for case, why in cases.failures.items()] + ([cases.broken] if cases.broken else [])
+        self.add(name, since, len(cases.passed), failures, cases.skips)
 
-        With a prefix it runs in a lab, which may fail where the program does not (nested emulation is not perfect). Then
-        the test at hand and those after it run in another lab, which is said; a second time on one test is a failure.
+    def catch2_in_labs(self, name, program, limit, lab, more_labs, **environment):
+        """The same, in emulated machines of one core each: one, and as many as there are cores once more_labs is set.
+
+        Nested emulation is not perfect: a lab may go down, or its clock stand still. So a test that failed, or whose lab
+        did, is run a second time, which is said; failing twice is a failure.
         """
         since = time.monotonic()
-        passed, failures, skips, names, suspect = 0, [], [], [], None
-        environment = {**os.environ, **environment}
-        while True:
-            with tempfile.NamedTemporaryFile("w", prefix="vmm-tests-") as chosen:
-                # In such a file a comma, even in a name, is a separator.
-                chosen.write("\n".join(name.replace("\\", "\\\\").replace(",", "\\,") for name in names))
-                chosen.flush()
-                status, output, errors = run(
-                    [*prefix, "sh", "-c", 'exec 3>&1 1>&2 && exec "$0" "$@" -d yes -r xml -o /dev/fd/3', program,
-                     *(["-f", chosen.name] if names else [])], limit, self.background, env=environment)
-            cases = read_catch2(output)
+        names = list_catch2(program)
+        parts = max(1, len(names) // TESTS_OF_A_LAB)
+        todo = [names[first::parts] for first in range(parts)]  # neighbours are alike, so each lab gets some of them
+        passed, failures, skips, second_time, lock = 0, [], [], set(), threading.Lock()
+
+        def settle(chosen, cases):
+            nonlocal passed
             passed += len(cases.passed)
-            failures += cases.failures
-            skips += cases.skips
-            if names and cases.complete and len(cases.times) != len(names):
-                failures.append(f"of {len(names)} tests only {len(cases.times)} were run again")
-            if prefix:
-                for case, seconds in cases.times:
-                    print(f"  {seconds:5.0f} s  {case}", flush=True)
-            lab_failed = prefix and status == 125 and "tools/lab: the lab" in errors and cases.running
-            if not lab_failed or cases.running == suspect:
-                break
-            suspect = cases.running
-            names = list_catch2(program)
-            names = names[names.index(suspect):]
-            print(f"again {name}: the lab failed in '{suspect}', so it and what follows run in another\n{tail(errors)}",
-                  flush=True)
-        if status == 77:  # the whole program: what meson and automake understand by it
-            skips.append(errors.strip() or "it does not say why")
-        elif (status and not cases.failures) or not cases.complete:
-            failures.append(f"{program} ended with status {status}"
-                            + (f" in '{cases.running}'" if cases.running else "") + f"\n{tail(errors)}")
+            skips.extend(cases.skips)
+            failed = dict(cases.failures)
+            if cases.lab_failed:
+                failed[cases.running] = cases.broken
+            elif cases.broken:
+                failures.append(cases.broken)
+            failures.extend(f"{case}\n{why}" for case, why in failed.items() if case in second_time)
+            again = [case for case in failed if case not in second_time]
+            second_time.update(again)
+            for case, seconds in cases.times:
+                print(f"  {seconds:5.0f} s  {case}", flush=True)
+            for case in again:
+                print(f"again {name}: {case}\n{failed[case]}", flush=True)
+            if cases.lab_failed:
+                done = {case for case, _ in cases.times} | {cases.running}
+                again += [case for case in chosen if case not in done]
+            if again:
+                todo.append(again)
+
+        def work():
+            while True:
+                with lock:
+                    if not todo:
+                        return more_labs.set()
+                    chosen = todo.pop(0)
+                cases = self.run_catch2(lab, program, limit, chosen, environment)
+                with lock:
+                    settle(chosen, cases)
+
+        def work_when_free():
+            more_labs.wait()
+            work()
+
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            for lane in [pool.submit(work), *(pool.submit(work_when_free) for _ in range(os.cpu_count() - 1))]:
+                lane.result()
         self.add(name, since, passed, failures, skips)
+
+    def run_catch2(self, prefix, program, limit, names, environment):
+        """Runs these of its test cases (all when there are none), by way of prefix."""
+        with tempfile.NamedTemporaryFile("w", prefix="vmm-tests-") as chosen:
+            # In such a file a comma, even in a name, is a separator.
+            chosen.write("\n".join(name.replace("\\", "\\\\").replace(",", "\\,") for name in names))
+            chosen.flush()
+            status, output, errors = run(
+                [*prefix, "sh", "-c", 'exec 3>&1 1>&2 && exec "$0" "$@" -d yes -r xml -o /dev/fd/3', program,
+                 *(["-f", chosen.name] if names else [])], limit, self.background, env={**os.environ, **environment})
+        cases = read_catch2(output)
+        cases.lab_failed = bool(prefix and status == 125 and "tools/lab: the lab" in errors and cases.running)
+        if status == 77:  # the whole program: what meson and automake understand by it
+            cases.skips.append(errors.strip() or "it does not say why")
+        elif (status and not cases.failures) or not cases.complete:
+            cases.broken = (f"{program} ended with status {status}"
+                            + (f" in '{cases.running}'" if cases.running else "") + f"\n{tail(errors)}")
+        elif names and len(cases.times) != len(names):
+            cases.broken = f"of {len(names)} tests only {len(cases.times)} were run"
+        return cases
 
     def tap(self, name, command, limit):
         """The tests of a program that prints TAP: "ok 1 - name", "not ok 2 - name", "ok 3 - name # SKIP why"."""
@@ -155,8 +196,9 @@ class Cases:
     """What a Catch2 program's XML report says, which ends early when the program does."""
 
     def __init__(self):
-        self.passed, self.failures, self.skips, self.times = [], [], [], []
+        self.passed, self.failures, self.skips, self.times = [], {}, [], []
         self.running, self.complete = None, False
+        self.broken, self.lab_failed = "", False  # why the program as a whole did not do; whether its lab is to blame
 
 
 def list_catch2(program):
@@ -185,7 +227,7 @@ def read_catch2(report):
             reasons = [(warning.text or "").strip() for warning in element.iter("Warning")]
             reasons = [reason for reason in reasons if reason.startswith("skipped:")]
             if result.get("success") != "true":
-                cases.failures.append(f"{name}\n" + "\n".join(why_failed(element)))
+                cases.failures[name] = "\n".join(why_failed(element))
             elif reasons:
                 cases.skips.append(f"{name}: {reasons[0][len('skipped:'):].strip()}")
             else:

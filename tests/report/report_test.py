@@ -6,7 +6,9 @@ import io
 import os
 import sys
 import tempfile
+import threading
 import unittest
+import unittest.mock
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tools"))
@@ -57,40 +59,63 @@ class Catch2Report(unittest.TestCase):
             file.write(PROGRAM)
         os.chmod(self.program, 0o755)
 
-    def count(self, fates, prefix=("env",)):
+    def count(self, fates, in_labs=True):
         """Passed and failed of a run with these fates; what it printed; the tests as they were started."""
         report, printed = Report(), io.StringIO()
+        environment = {"FATES": fates, "STARTED": self.started}
         with contextlib.redirect_stdout(printed):
-            report.catch2("x", self.program, 60, prefix, FATES=fates, STARTED=self.started)
+            if in_labs:
+                report.catch2_in_labs("x", self.program, 60, ["env"], threading.Event(), **environment)
+            else:
+                report.catch2("x", self.program, 60, **environment)
         _, passed, failed, _, _ = report.rows[0]
         with open(self.started) as file:
             return passed, failed, printed.getvalue(), [line[0] for line in file]
 
     def test_what_passes_and_what_fails(self):
-        passed, failed, printed, _ = self.count("pfp")
+        passed, failed, printed, _ = self.count("pfp", in_labs=False)
         self.assertEqual((passed, failed), (2, 1))
         self.assertIn("FAILED x: b, with a comma", printed)
+
+    def test_in_a_lab_a_failure_is_told_and_tried_again(self):
+        passed, failed, printed, started = self.count("pfp")
+        self.assertEqual((passed, failed, started), (3, 0, list("abcb")))
+        self.assertIn("again x: b, with a comma", printed)
+
+    def test_a_second_failure_in_a_lab_is_one(self):
+        passed, failed, printed, started = self.count("fppf")
+        self.assertEqual((passed, failed, started), (2, 1, list("abca")))
+        self.assertIn("FAILED x: a", printed)
 
     def test_a_lost_lab_has_the_rest_run_in_another(self):
         passed, failed, printed, started = self.count("pl")
         self.assertEqual((passed, failed, started), (3, 0, list("abbc")))
-        self.assertIn("again x: the lab failed in 'b, with a comma'", printed)
+        self.assertIn("again x: b, with a comma", printed)
 
     def test_each_test_may_lose_one_lab(self):
         self.assertEqual(self.count("lplpl")[:2], (3, 0))
 
     def test_a_second_loss_in_one_test_is_a_failure(self):
         passed, failed, printed, started = self.count("pll")
-        self.assertEqual((passed, failed, started), (1, 1, list("abb")))
+        self.assertEqual((passed, failed, started), (2, 1, list("abbc")))
         self.assertIn("status 125 in 'b, with a comma'", printed)
 
     def test_without_a_lab_none_is_lost(self):
-        self.assertEqual(self.count("pl", prefix=())[:2], (1, 1))
+        self.assertEqual(self.count("pl", in_labs=False)[:2], (1, 1))
 
     def test_a_program_that_dies_is_a_failure(self):
-        passed, failed, printed, _ = self.count("pd")
-        self.assertEqual((passed, failed), (1, 1))
-        self.assertIn("status 134 in 'b, with a comma'", printed)
+        for in_labs in (False, True):
+            os.path.exists(self.started) and os.remove(self.started)
+            passed, failed, printed, _ = self.count("pd", in_labs)
+            self.assertEqual((passed, failed), (1, 1))
+            self.assertIn("status 134 in 'b, with a comma'", printed)
+
+    def test_several_labs_share_the_tests(self):
+        report, more_labs = Report(), threading.Event()
+        more_labs.set()
+        with contextlib.redirect_stdout(io.StringIO()), unittest.mock.patch("test_report.TESTS_OF_A_LAB", 1):
+            report.catch2_in_labs("x", self.program, 60, ["env"], more_labs, FATES="", STARTED=self.started)
+        self.assertEqual(report.rows[0][1:3], (3, 0))
 
 
 class GuestTests(unittest.TestCase):

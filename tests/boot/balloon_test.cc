@@ -43,25 +43,25 @@ bool patiently(Look look) {
 }
 
 Words guest(const std::string& balloon) {
-  return small_kernel() + tiny_initramfs() + Words{"--mem", "512M", "--balloon", balloon};
+  return small_kernel() + tiny_initramfs() + Words{"--mem", "192M", "--balloon", balloon};
 }
 
 }  // namespace
 
 TEST_CASE("balloon: the guest does without what was taken", "[boot][balloon]") {
-  TestVm vm(guest("200M,deflate-on-oom=off"));
+  TestVm vm(guest("64M,deflate-on-oom=off"));
   vm.wait_for("tiny: ready");
-  CHECK(patiently([&] { return guest_memory(vm, "MemTotal") < 312 * kMiB; }));
-  CHECK(guest_memory(vm, "MemTotal") > 200 * kMiB);
+  CHECK(patiently([&] { return guest_memory(vm, "MemTotal") < 128 * kMiB; }));
+  CHECK(guest_memory(vm, "MemTotal") > 64 * kMiB);
   vm.send("poweroff -f\n");
   CHECK(vm.wait_exit() == 0);
 }
 
 TEST_CASE("balloon: a guest that runs out of memory takes it back", "[boot][balloon]") {
-  TestVm vm(guest("400M"));
+  TestVm vm(guest("128M"));
   vm.wait_for("tiny: ready");
-  CHECK(patiently([&] { return guest_memory(vm, "MemFree") < 100 * kMiB; }));
-  CHECK(vm.run("head -c 200000000 /dev/zero | tail -c 200000000 | wc -c") == "200000000");
+  CHECK(patiently([&] { return guest_memory(vm, "MemFree") < 40 * kMiB; }));
+  CHECK(vm.run("head -c 64000000 /dev/zero | tail -c 64000000 | wc -c") == "64000000");
   vm.send("poweroff -f\n");
   CHECK(vm.wait_exit() == 0);
 }
@@ -69,12 +69,12 @@ TEST_CASE("balloon: a guest that runs out of memory takes it back", "[boot][ball
 TEST_CASE("balloon: what the guest frees, the host gets back", "[boot][balloon]") {
   TestVm vm(guest("0"));
   vm.wait_for("tiny: ready");
-  vm.run("dd if=/dev/zero of=/dev/shm/file bs=1M count=200 2>/dev/null");
+  vm.run("dd if=/dev/zero of=/dev/shm/file bs=1M count=64 2>/dev/null");
   const uint64_t used = host_memory(vm);
-  REQUIRE(used > 200 * kMiB);
+  REQUIRE(used > 64 * kMiB);
   vm.run("rm /dev/shm/file");
-  CHECK(patiently([&] { return host_memory(vm) < used - 150 * kMiB; }));
-  CHECK(vm.run("dd if=/dev/zero bs=1M count=100 2>/dev/null | wc -c") == "104857600");
+  CHECK(patiently([&] { return host_memory(vm) < used - 48 * kMiB; }));
+  CHECK(vm.run("dd if=/dev/zero bs=1M count=32 2>/dev/null | wc -c") == "33554432");
   vm.send("poweroff -f\n");
   CHECK(vm.wait_exit() == 0);
 }

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <cerrno>
+#include <cstddef>
 
 #include "vmm/core/error.h"
 
@@ -19,6 +20,29 @@ constexpr uint64_t kIdentityMapAddress = 0xfffbc000;
 void require(int result, const char* what) {
   if (result >= 0) return;
   throw Error(fmt::format("KVM cannot {}: {}", what, errno_text(-result)), "see what this host lacks: vmm doctor");
+}
+
+// Which input of which chip an interrupt line (GSI) is wired to. As in every PC, and as the MADT says, the PIT is at
+// input 2 of the I/O APIC; KVM by itself would have it at input 0, and kernels that try their timer (all but guests
+// that know KVM) would not find it.
+void wire_interrupt_lines(int fd) {
+  constexpr uint32_t kPicInputs = 8, kPicLines = 16, kIoApicInputs = 24, kPit = 0, kCascade = 2;
+  alignas(kvm_irq_routing)
+      std::byte buffer[sizeof(kvm_irq_routing) + (kPicLines + kIoApicInputs) * sizeof(kvm_irq_routing_entry)]{};
+  auto* routing = reinterpret_cast<kvm_irq_routing*>(buffer);
+  const auto wire = [&](uint32_t line, uint32_t chip, uint32_t input) {
+    kvm_irq_routing_entry& entry = routing->entries[routing->nr++];
+    entry.gsi = line;
+    entry.type = KVM_IRQ_ROUTING_IRQCHIP;
+    entry.u.irqchip = {.irqchip = chip, .pin = input};
+  };
+  for (uint32_t line = 0; line < kIoApicInputs; ++line) {
+    if (line == kCascade) continue;
+    if (line < kPicInputs) wire(line, KVM_IRQCHIP_PIC_MASTER, line);
+    if (line >= kPicInputs && line < kPicLines) wire(line, KVM_IRQCHIP_PIC_SLAVE, line - kPicInputs);
+    wire(line, KVM_IRQCHIP_IOAPIC, line == kPit ? kCascade : line);
+  }
+  require(kvm_ioctl(fd, KVM_SET_GSI_ROUTING, routing), "wire its interrupt lines");
 }
 
 }  // namespace
@@ -50,6 +74,7 @@ Vm::Vm(const Kvm& kvm, const GuestMemory& memory) {
   require(kvm_ioctl(fd, KVM_CREATE_IRQCHIP), "create interrupt controllers");
   const kvm_pit_config pit{.flags = KVM_PIT_SPEAKER_DUMMY, .pad = {}};
   require(kvm_ioctl(fd, KVM_CREATE_PIT2, &pit), "create a timer (PIT)");
+  wire_interrupt_lines(fd);
 }
 
 void Vm::set_irq_line(uint32_t gsi, bool level) const {

@@ -26,6 +26,8 @@ struct CpuState {
   uint64_t kernel_gs_base = 0;  // the base that SWAPGS exchanges with that of GS
   uint64_t cr0 = 0, cr2 = 0, cr3 = 0, cr4 = 0;
   uint64_t efer = 0;
+
+  bool in_real_mode() const { return (cr0 & 1) == 0 && rip <= 0xffff; }  // CR0.PE; where IP has 16 bits
 };
 
 }  // namespace vmm

@@ -30,6 +30,12 @@ std::string stack_text(std::span<const Frame> frames) {
   return frames.size() > kFramesShown ? text + " < ..." : text;
 }
 
+// Without a kernel's symbols.
+std::string place_text(const CpuState& cpu) {
+  if (cpu.in_real_mode()) return fmt::format("{:04x}:{:04x} in real mode (there is no BIOS)", cpu.cs.selector, cpu.rip);
+  return fmt::format("RIP {:#x}", cpu.rip);
+}
+
 Findings::Cpu describe(const BlackBox& box, const CpuState& cpu) {
   Findings::Cpu found;
   found.id = cpu.id;
@@ -52,7 +58,7 @@ Findings::Cpu describe(const BlackBox& box, const CpuState& cpu) {
   } else if (cpu.privilege == 3) {
     found.doing = fmt::format("in user space at {:#x}", cpu.rip);
   } else if (frames.empty()) {
-    found.doing = fmt::format("{} RIP {:#x}", halted ? "halted at" : "at", cpu.rip);
+    found.doing = (halted ? "halted at " : "at ") + place_text(cpu);
   } else {
     found.doing = fmt::format("{} {}", halted ? "halted in" : "in", stack_text(frames));
   }

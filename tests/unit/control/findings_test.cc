@@ -49,7 +49,7 @@ TEST_CASE("findings: who called panic, and what the others do", "[findings]") {
   cpus[2].privilege = 3;
   cpus[2].rip = 0x7f0012345678;
   cpus[3].activity = CpuState::Activity::kNotStarted;
-  cpus[4].rip = 0x1234;
+  cpus[4].rip = 0x101234;
 
   const Findings findings = Findings::of(linux.memory, cpus);
   CHECK(findings.kernel == "Linux 6.1.0-1-test, KASLR offset 0x400000");
@@ -61,7 +61,7 @@ TEST_CASE("findings: who called panic, and what the others do", "[findings]") {
         "  vCPU 1: halted in default_idle+0x4 < do_idle\n"
         "  vCPU 2: in user space at 0x7f0012345678\n"
         "  vCPU 3: not started\n"
-        "  vCPU 4: at RIP 0x1234\n");
+        "  vCPU 4: at RIP 0x101234\n");
   CHECK(findings.log_tail(1) == "  | [    2.450000] ---[ end Kernel panic - not syncing: sysrq triggered crash ]---\n");
   CHECK(findings.log_tail(100).starts_with("  | [    1.500000] before\n"));
 }
@@ -92,4 +92,13 @@ TEST_CASE("findings: without a kernel the registers are what there is", "[findin
   CHECK(findings.kernel.empty());
   CHECK_THAT(findings.stacks(), Contains("  vCPU 0: halted at RIP 0x100010\n  no VMCOREINFO in guest memory"));
   CHECK(findings.log_tail(20).empty());
+}
+
+TEST_CASE("findings: a guest that went back to real mode is told there is no BIOS", "[findings]") {
+  const GuestMemory memory(std::array{GuestMemory::Range{{0}, 0x100000}});
+  CpuState cpu;
+  cpu.cs.selector = 0x7000;
+  cpu.rip = 0x4b61;
+  CHECK_THAT(Findings::of(memory, std::array{cpu}).stacks(),
+             Contains("  vCPU 0: at 7000:4b61 in real mode (there is no BIOS)\n"));
 }

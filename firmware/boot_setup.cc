@@ -117,13 +117,6 @@ void require_low_ram(const Platform& platform, uint64_t end, std::string_view wh
               more_memory(platform, end));
 }
 
-void write_bios_data_area(const GuestMemory& memory) {
-  constexpr uint64_t kExtendedAreaSegment = 0x0e, kBaseMemoryKib = 0x13;
-  const auto at = [](uint64_t offset) { return GuestAddress{kBiosDataArea.value + offset}; };
-  put(memory, at(kExtendedAreaSegment), static_cast<uint16_t>(kReservedStart.value >> 4));
-  put(memory, at(kBaseMemoryKib), static_cast<uint16_t>(kReservedStart.value / 1024));
-}
-
 AddressRange load_initrd_high(const BootRequest& request, AddressRange kernel, uint64_t ceiling) {
   if (request.initrd == nullptr) return {};
   const uint64_t size = request.initrd->size();

@@ -37,10 +37,6 @@ uint64_t low_ram_end(const Platform& platform);
 // Throws Error, with the --mem that would do, unless low RAM reaches to `end`.
 void require_low_ram(const Platform& platform, uint64_t end, std::string_view what);
 
-// Where the reserved part of the first MiB begins, in the two fields of the BIOS data area in which guests have always
-// looked for it (IBM PS/2 and PC BIOS Interface Technical Reference): Xen and Linux put trampolines just below.
-void write_bios_data_area(const GuestMemory& memory);
-
 // A range of addresses, its end excluded.
 struct AddressRange {
   uint64_t start = 0;

@@ -1,7 +1,7 @@
 // Where the firmware places things in the guest's memory on x86-64.
 //
-//       0 ┬──────────────────────────────────────────────────────────────────────────────
-//         │ the guest's: real-mode vectors, trampolines, and kernels that are linked to low addresses
+//       0 ┬──── real-mode vectors, which lead to 0xfe000 ────────────────────────────────
+//         │ all is the guest's: trampolines, and kernels that are linked to low addresses
 //   0x400 ├ BIOS data area: two fields of it, for whoever looks
 // 0x80000 ├──── ours from here to 1 MiB: no kernel is loaded there ────
 //         │ command line, 64 KiB with its NUL
@@ -13,6 +13,7 @@
 // 0x9fc00 ├──── reserved in the memory map from here, as in every PC ────
 // 0xe0000 ├ ACPI: RSDP first (guests search for it from here), then the tables
 // 0xf0000 ├ SMBIOS: entry points (guests search for them from here), then the structures
+// 0xfe000 ├ the BIOS: two handlers of a few bytes
 // 0xff000 ├ VM generation id, alone in its page
 //   1 MiB ├──── RAM again ────
 //         │ kernel, where it asks to be
@@ -42,7 +43,8 @@ inline constexpr GuestAddress kFirmwareStart = kCommandLine;  // of what is ours
 
 inline constexpr GuestAddress kReservedStart{0x9fc00};
 inline constexpr GuestMemory::Range kAcpiArea{{0xe0000}, 0x10000};
-inline constexpr GuestMemory::Range kSmbiosArea{{0xf0000}, 0xf000};
+inline constexpr GuestMemory::Range kSmbiosArea{{0xf0000}, 0xe000};
+inline constexpr GuestAddress kBiosCode{0xfe000};
 inline constexpr GuestAddress kVmGenerationId{0xff000};
 
 }  // namespace vmm

@@ -11,6 +11,7 @@
 #include "devices/virtio/block.h"
 #include "devices/virtio/console.h"
 #include "firmware/acpi/acpi.h"
+#include "firmware/bios.h"
 #include "firmware/boot_setup.h"
 #include "firmware/layout_x86_64.h"
 #include "firmware/smbios.h"
@@ -144,7 +145,7 @@ void Machine::create_vcpus() {
 
 void Machine::load_firmware_and_kernel() {
   const Platform platform = describe();
-  write_bios_data_area(memory_);  // first: a kernel may be linked to where it is
+  write_bios(memory_);  // first: a kernel may be linked to where it is
   const CpuEntry entry = backends_.kernel.load(memory_, platform, &backends_.initrd);
   write_acpi(memory_, platform);
   write_smbios(memory_, platform);

@@ -44,6 +44,8 @@ size_t GuestSlice::discard() const {
 
 namespace {
 
+constexpr size_t kHugePage = 2 << 20;  // of x86-64, and of aarch64 with pages of 4 KiB
+
 // It keeps its size, and that it does, for good.
 UniqueFd make_file(uint64_t size) {
   UniqueFd file(::memfd_create("guest memory", MFD_CLOEXEC | MFD_ALLOW_SEALING));
@@ -55,6 +57,35 @@ UniqueFd make_file(uint64_t size) {
   return file;
 }
 
+// MAP_FAILED, with errno, when the host refuses. A huge page of the host can be one of the guest's only where both
+// addresses lie alike in it, and the kernel does not see to that by itself: so more is reserved, and the ends are given
+// back.
+void* map(const GuestMemory::Range& range, const UniqueFd& file, uint64_t offset) {
+  size_t reserved = 0;
+  if (__builtin_add_overflow(range.size, kHugePage, &reserved)) {
+    errno = ENOMEM;
+    return MAP_FAILED;
+  }
+  void* const place = ::mmap(nullptr, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (place == MAP_FAILED) return MAP_FAILED;
+  auto* const start = static_cast<std::byte*>(place);
+  const size_t before = (range.start.value - reinterpret_cast<uintptr_t>(start)) % kHugePage;
+  std::byte* const wanted = start + before;
+  // MAP_NORESERVE: memory is paid for when the guest touches it, so a guest may be larger than the host.
+  const int kind = file ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS;
+  void* const host = ::mmap(wanted, range.size, PROT_READ | PROT_WRITE, kind | MAP_NORESERVE | MAP_FIXED, file.get(),
+                            static_cast<off_t>(file ? offset : 0));
+  if (host == MAP_FAILED) {
+    const int error = errno;
+    ::munmap(place, reserved);
+    errno = error;
+    return MAP_FAILED;
+  }
+  if (before > 0) ::munmap(place, before);
+  if (before < kHugePage) ::munmap(wanted + range.size, kHugePage - before);
+  return host;
+}
+
 }  // namespace
 
 GuestMemory::GuestMemory(std::span<const Range> ranges, Backing backing) {
@@ -64,10 +95,7 @@ GuestMemory::GuestMemory(std::span<const Range> ranges, Backing backing) {
   regions_.reserve(ranges.size());
   uint64_t offset = 0;
   for (const Range& range : ranges) {
-    // MAP_NORESERVE: memory is paid for when the guest touches it, so a guest may be larger than the host.
-    const int kind = file_ ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS;
-    void* host = ::mmap(nullptr, range.size, PROT_READ | PROT_WRITE, kind | MAP_NORESERVE, file_.get(),
-                        static_cast<off_t>(file_ ? offset : 0));
+    void* host = map(range, file_, offset);
     if (host == MAP_FAILED) {
       const int error = errno;
       for (const Region& region : regions_) ::munmap(region.host, region.size);

@@ -23,6 +23,17 @@ TEST_CASE("guest memory: what is written is read back", "[core]") {
   CHECK(memory.read<uint32_t>(GuestAddress{0x100000ffc}) == 0xdecadeu);
 }
 
+TEST_CASE("guest memory: it lies so that the host's huge pages can be the guest's", "[core]") {
+  constexpr uintptr_t kHugePage = 2 << 20;
+  const GuestMemory::Range ranges[] = {{{0}, 0x401000}, {{0x703000}, 0x1000}, {{0x100000000}, 0x200000}};
+  const auto backing = GENERATE(GuestMemory::Backing::kPrivate, GuestMemory::Backing::kShared);
+  const GuestMemory memory(ranges, backing);
+  for (const GuestMemory::Region& region : memory.regions()) {
+    CHECK(reinterpret_cast<uintptr_t>(region.host) % kHugePage == region.start.value % kHugePage);
+    CHECK(memory.write_value({region.start.value + region.size - 4}, uint32_t{7}));
+  }
+}
+
 TEST_CASE("guest memory: ranges outside, across an end, and wrapping are refused", "[core]") {
   const GuestMemory memory(kRanges);
   CHECK(memory.slice({0xffff}, 1));

@@ -34,6 +34,8 @@ constexpr std::chrono::seconds kSettled{10};  // one that lived that long is not
 constexpr std::chrono::milliseconds kStartLimit{60'000};
 
 constexpr int kItsSocket = 3;  // the helper's descriptor
+// Bytes; the host gives what its net.core.wmem_max allows.
+constexpr int kItsBuffer = 4 << 20;
 
 std::vector<std::string> arguments_for(const std::string& program, const std::vector<PortForward>& forwards,
                                        bool offline) {
@@ -88,6 +90,8 @@ Launch launch(const std::string& program, std::vector<std::string> words) {
   }
   Launch started{.ours = UniqueFd(ends[0]), .words = UniqueFd(::memfd_create("passt", MFD_CLOEXEC))};
   const UniqueFd theirs(ends[1]);
+  // It drops frames that find no room. A socket that it accepts it enlarges itself; one that it is given it does not.
+  ::setsockopt(theirs.get(), SOL_SOCKET, SO_SNDBUF, &kItsBuffer, sizeof kItsBuffer);
   std::vector<char*> argv;
   argv.reserve(words.size() + 1);
   for (std::string& word : words) argv.push_back(word.data());

@@ -4,11 +4,13 @@
 #include <catch2/catch.hpp>
 #include <csignal>
 #include <filesystem>
+#include <sstream>
 
 #include "tests/support/descriptors.h"
 #include "tests/support/fake_net_backend.h"
 #include "tests/support/net_end.h"
 #include "tests/support/temp_file.h"
+#include "tests/support/unix_ends.h"
 #include "tests/support/wait_until.h"
 #include "vmm/core/error.h"
 
@@ -81,6 +83,25 @@ TEST_CASE("passt: it gets the ports, its stream carries frames, and it ends with
   CHECK_FALSE(contents(process).empty());
   net.reset();
   CHECK(wait_until(loop, [&] { return contents(process).empty(); }));  // gone, or waiting to be reaped
+}
+
+TEST_CASE("passt: its socket has room for more frames than one usually has", "[net][passt]") {
+  TempDirectory folder;
+  EventLoop loop;
+  // It writes into its socket, without waiting, until that is full, and says how much that was.
+  const std::string program =
+      helper(folder, "dd if=/dev/zero bs=4096 count=4096 oflag=nonblock >&3 2>" + folder("wrote"));
+  const auto endpoint = start_passt(loop, {}, program);
+  int usual = 0;
+  socklen_t size = sizeof usual;
+  const StreamPair pair;
+  REQUIRE(::getsockopt(pair.ours.get(), SOL_SOCKET, SO_SNDBUF, &usual, &size) == 0);
+  std::istringstream lines(contents(folder("wrote")));
+  for (std::string line; std::getline(lines, line);) {
+    if (const size_t at = line.find(" bytes"); at != line.npos) CHECK(std::stoi(line) > usual);
+  }
+  CHECK_THAT(contents(folder("wrote")), Contains(" bytes"));
+  ::kill(pid_of(folder), SIGKILL);
 }
 
 TEST_CASE("passt: one that dies is started again, and the link with it", "[net][passt]") {

@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -11,8 +10,12 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <string_view>
+#include <thread>
 #include <utility>
 
+#include "devices/backends/path_lock.h"
+#include "devices/backends/unix_listener.h"
 #include "vmm/core/error.h"
 #include "vmm/core/log.h"
 
@@ -20,11 +23,15 @@ namespace vmm {
 
 namespace {
 
+constexpr std::string_view kWhat = "network socket";
 constexpr std::chrono::milliseconds kFirstRetry{50};
 constexpr std::chrono::milliseconds kLastRetry{2000};
+// At start, while another one is about to listen.
+constexpr std::chrono::milliseconds kPause{10};
+constexpr unsigned kTries = 200;
 
 [[noreturn]] void refuse(const std::string& path, const std::string& why, const std::string& fix = {}) {
-  throw Error(fmt::format("cannot use network socket '{}': {}", path, why), fix);
+  throw Error(fmt::format("cannot use {} '{}': {}", kWhat, path, why), fix);
 }
 
 sockaddr_un address_of(const std::string& path) {
@@ -34,13 +41,6 @@ sockaddr_un address_of(const std::string& path) {
     refuse(path, "the path is too long", "use a shorter one, below /run or /tmp");
   std::memcpy(address.sun_path, path.data(), path.size());
   return address;
-}
-
-// Nobody's file is taken for one.
-void remove_dead_socket(const std::string& path) {
-  struct stat status = {};
-  if (::lstat(path.c_str(), &status) == 0 && !S_ISSOCK(status.st_mode)) refuse(path, "it exists and is no socket");
-  ::unlink(path.c_str());
 }
 
 class SocketEndpoint : public NetEndpoint {
@@ -66,45 +66,35 @@ class SocketEndpoint : public NetEndpoint {
   }
 
  private:
-  const sockaddr* address() const { return reinterpret_cast<const sockaddr*>(&address_); }
-
   // Leaves a connected peer_ or a listener_.
   void meet() {
-    constexpr int kTries = 100;  // each lost to another one who came first and has gone again
-    for (int tries = 0; !connect_or_listen(); ++tries) {
-      if (tries == kTries) refuse(path_, errno_text(EADDRINUSE));
+    for (unsigned tries = 0; !connect_or_listen(); ++tries) {
+      if (tries == kTries) refuse(path_, "another program has been about to listen there for seconds");
+      std::this_thread::sleep_for(kPause);
     }
   }
 
-  // False when somebody else began to listen in between.
+  // False while somebody else is about to listen.
   bool connect_or_listen() {
+    if (connected()) return true;
+    const auto lock = PathLock::try_take(kWhat, path_);
+    if (!lock) return false;
+    if (connected()) return true;  // who had the lock before us listens
+    listener_ = listen_unix(kWhat, path_, 1, *lock);
+    incoming_.emplace(loop_, listener_.get(), FdWatch::Event::kReadable, [this] { accept(); });
+    return true;
+  }
+
+  bool connected() {
     UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (!socket) refuse(path_, errno_text(errno));
-    if (::connect(socket.get(), address(), sizeof address_) == 0) {
+    if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address_), sizeof address_) == 0) {
       peer_ = std::move(socket);
       return true;
     }
-    if (errno == ECONNREFUSED) {  // left behind by a program that died, or no socket at all
-      remove_dead_socket(path_);
-    } else if (errno != ENOENT) {
-      refuse(path_, errno_text(errno));
-    }
-    // A socket that is bound but does not listen yet refuses connections like a dead one, so it gets its name last.
-    const std::string temporary = fmt::format("{}.{}", path_, ::getpid());
-    const sockaddr_un place = address_of(temporary);
-    remove_dead_socket(temporary);
-    ::fchmod(socket.get(), 0600);  // becomes the mode of the file that bind() creates
-    if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&place), sizeof place) < 0 ||
-        ::listen(socket.get(), 1) < 0) {
-      refuse(path_, errno_text(errno));
-    }
-    const int error = ::link(temporary.c_str(), path_.c_str()) < 0 ? errno : 0;
-    ::unlink(temporary.c_str());
-    if (error == EEXIST) return false;
-    if (error != 0) refuse(path_, errno_text(error));
-    listener_ = std::move(socket);
-    incoming_.emplace(loop_, listener_.get(), FdWatch::Event::kReadable, [this] { accept(); });
-    return true;
+    // Left behind by a program that died, or about to be listened at, or no socket at all; or nothing.
+    if (errno != ECONNREFUSED && errno != ENOENT) refuse(path_, errno_text(errno));
+    return false;
   }
 
   void proceed() {
@@ -115,13 +105,12 @@ class SocketEndpoint : public NetEndpoint {
   void try_again() {
     if (listener_) return incoming_->arm();
     try {
-      meet();
-      proceed();
+      if (connect_or_listen()) return proceed();
     } catch (const Error& error) {
       log_debug("{}", error.what());
-      wait_ = std::min(2 * wait_, kLastRetry);
-      retry_.start(wait_);
     }
+    wait_ = std::min(2 * wait_, kLastRetry);
+    retry_.start(wait_);
   }
 
   void accept() {

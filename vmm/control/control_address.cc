@@ -1,9 +1,7 @@
 // See control_address.h.
 #include "vmm/control/control_address.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,6 +9,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
+#include <utility>
 
 #include "vmm/core/error.h"
 
@@ -33,12 +32,6 @@ void make_private(const std::string& folder) {
     throw Error(fmt::format("'{}' is not a folder of yours alone, and control sockets belong in one", folder),
                 fmt::format("chmod 700 {0}, or rm -r {0}; or choose a path with --ctl", folder));
   }
-}
-
-bool same_file(int fd, const std::string& path) {
-  struct stat open = {}, named = {};
-  return ::fstat(fd, &open) == 0 && ::stat(path.c_str(), &named) == 0 && open.st_dev == named.st_dev &&
-         open.st_ino == named.st_ino;
 }
 
 }  // namespace
@@ -70,21 +63,11 @@ std::vector<std::string> control_names() {
   return names;
 }
 
-ControlClaim::ControlClaim(const std::string& path) : path_(path + ".lock") {
+PathLock claim_control_path(const std::string& path) {
   if (path.starts_with(control_directory() + "/")) make_private(control_directory());
-  const auto refuse = [&](const std::string& why, const std::string& fix) {
-    throw Error(fmt::format("cannot listen on control socket '{}': {}", path, why), fix);
-  };
-  // Whoever held it before may have removed it while we waited to open it: then it is not the lock any more.
-  do {
-    lock_ = UniqueFd(::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-    if (!lock_) refuse(errno_text(errno), "choose a path where you may create files");
-    if (::flock(lock_.get(), LOCK_EX | LOCK_NB) < 0) {
-      refuse("a machine of this name is running", "choose another --name, or end that one: vmm kill NAME");
-    }
-  } while (!same_file(lock_.get(), path_));
+  if (auto lock = PathLock::try_take("control socket", path)) return std::move(*lock);
+  throw Error(fmt::format("cannot listen on control socket '{}': a machine of this name is running", path),
+              "choose another --name, or end that one: vmm kill NAME");
 }
-
-ControlClaim::~ControlClaim() { ::unlink(path_.c_str()); }
 
 }  // namespace vmm

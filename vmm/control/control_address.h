@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "vmm/core/fd.h"
+#include "devices/backends/path_lock.h"
 
 namespace vmm {
 
@@ -19,19 +19,8 @@ std::string control_path(std::string_view name);
 // The names of those that seem to run, sorted.
 std::vector<std::string> control_names();
 
-// The right to listen at a path, for as long as it lives: two machines cannot both find a dead socket there and remove
-// it. It is a lock on PATH.lock.
-class ControlClaim {
- public:
-  // Makes the folder, if the path is in control_directory(). Throws Error when a machine listens there, or cannot.
-  explicit ControlClaim(const std::string& path);
-  ControlClaim(const ControlClaim&) = delete;
-  ControlClaim& operator=(const ControlClaim&) = delete;
-  ~ControlClaim();
-
- private:
-  std::string path_;
-  UniqueFd lock_;
-};
+// The right to listen at `path`, which a machine has for as long as it lives. Makes the folder, if that is
+// control_directory(). Throws Error when a machine has it, or cannot.
+PathLock claim_control_path(const std::string& path);
 
 }  // namespace vmm

@@ -25,8 +25,8 @@ ControlServer::ControlServer(EventLoop& loop, const std::string& path, Controls&
       controls_(controls),
       path_(path),
       patience_(patience),
-      claim_(path),
-      listener_(listen_unix("control socket", path, kBacklog)),
+      claim_(claim_control_path(path)),
+      listener_(listen_unix("control socket", path, kBacklog, claim_)),
       incoming_(loop, listener_.get(), FdWatch::Event::kReadable, [this] { accept(); }),
       retry_(loop, [this] { incoming_.arm(); }) {
   incoming_.arm();

@@ -62,7 +62,7 @@ class ControlServer {
   Controls& controls_;
   const std::string path_;
   const std::chrono::milliseconds patience_;
-  ControlClaim claim_;
+  PathLock claim_;
   UniqueFd listener_;
   Clients clients_;
   FdWatch incoming_;

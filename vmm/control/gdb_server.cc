@@ -54,8 +54,13 @@ void set_up_tcp(int socket) {
   ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPCNT, &kProbes, sizeof kProbes);
 }
 
-UniqueFd listen_at(const GdbAddress& address) {
-  return address.path.empty() ? listen_tcp(address) : listen_unix("gdb socket", address.path, kBacklog);
+std::optional<PathLock> claim(const GdbAddress& address) {
+  if (address.path.empty()) return std::nullopt;
+  return claim_control_path(address.path);
+}
+
+UniqueFd listen_at(const GdbAddress& address, const std::optional<PathLock>& claim) {
+  return claim ? listen_unix("gdb socket", address.path, kBacklog, *claim) : listen_tcp(address);
 }
 
 }  // namespace
@@ -63,8 +68,8 @@ UniqueFd listen_at(const GdbAddress& address) {
 GdbServer::GdbServer(EventLoop& loop, const GdbAddress& address, GdbTarget& target)
     : loop_(loop),
       address_(address),
-      claim_(address.path.empty() ? std::nullopt : std::optional<ControlClaim>(std::in_place, address.path)),
-      listener_(listen_at(address)),
+      claim_(claim(address)),
+      listener_(listen_at(address, claim_)),
       incoming_(loop, listener_.get(), FdWatch::Event::kReadable, [this] { accept(); }),
       retry_(loop, [this] { incoming_.arm(); }),
       stub_(std::make_unique<GdbStub>(target, [this](std::string_view payload) {

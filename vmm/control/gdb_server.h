@@ -45,7 +45,7 @@ class GdbServer {
 
   EventLoop& loop_;
   GdbAddress address_;
-  std::optional<ControlClaim> claim_;
+  std::optional<PathLock> claim_;
   UniqueFd listener_;
   FdWatch incoming_;
   Timer retry_;

@@ -37,19 +37,19 @@ TEST_CASE("control address: a name is a socket in the user's folder, a path is i
 TEST_CASE("control address: one machine at a time has a name", "[control]") {
   const Login login;
   const std::string path = control_path("a");
-  std::optional<ControlClaim> first(path);
+  std::optional<PathLock> first(claim_control_path(path));
   CHECK(std::filesystem::status(login.folder("vmm")).permissions() == std::filesystem::perms::owner_all);
-  CHECK_THROWS_WITH(ControlClaim(path), Contains("a machine of this name is running"));
+  CHECK_THROWS_WITH(claim_control_path(path), Contains("a machine of this name is running"));
   first.reset();
   CHECK_FALSE(std::filesystem::exists(path + ".lock"));
-  CHECK_NOTHROW(ControlClaim(path));
+  CHECK_NOTHROW(claim_control_path(path));
 }
 
 TEST_CASE("control address: a folder that others may write is not used", "[control]") {
   const Login login;
   std::filesystem::create_directory(login.folder("vmm"));
   ::chmod(login.folder("vmm").c_str(), 0777);
-  CHECK_THROWS_WITH(ControlClaim(control_path("a")), Contains("not a folder of yours alone"));
+  CHECK_THROWS_WITH(claim_control_path(control_path("a")), Contains("not a folder of yours alone"));
 }
 
 TEST_CASE("control address: the names are those of the sockets there", "[control]") {

@@ -1,11 +1,12 @@
 // Two ends that find each other.
 #include "devices/backends/net_socket.h"
 
-#include <unistd.h>
-
+#include <atomic>
 #include <catch2/catch.hpp>
 #include <filesystem>
+#include <thread>
 
+#include "devices/backends/path_lock.h"
 #include "tests/support/fake_net_backend.h"
 #include "tests/support/net_end.h"
 #include "tests/support/temp_file.h"
@@ -82,10 +83,51 @@ TEST_CASE("net socket: what is no place for a socket is refused", "[net]") {
   CHECK_THROWS_AS(open(loop, folder(std::string(200, 'x'))), Error);
 }
 
-TEST_CASE("net socket: a file of somebody's beside it is not taken for one of ours", "[net]") {
+TEST_CASE("net socket: a dead one is left alone while somebody else decides about it", "[net]") {
   TempDirectory folder;
+  {
+    EventLoop loop;
+    const auto left = open(loop, folder("net"));
+    std::filesystem::rename(folder("net"), folder("stale"));
+  }
+  std::filesystem::rename(folder("stale"), folder("net"));
+  std::optional<PathLock> lock = PathLock::try_take("test", folder("net"));
+  REQUIRE(lock);
+  std::atomic<bool> listens = false, up = false;
+  std::thread other([&] {
+    EventLoop loop;
+    const auto first = open(loop, folder("net"));
+    listens = true;
+    up = wait_until(loop, [&] { return first->link_up(); });
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  CHECK_FALSE(listens);
+  lock.reset();
   EventLoop loop;
-  const std::string beside = folder.file("net." + std::to_string(::getpid()), "content");
-  CHECK_THROWS_AS(open(loop, folder("net")), Error);
-  CHECK(std::filesystem::file_size(beside) == 7);
+  const auto second = open(loop, folder("net"));
+  other.join();
+  CHECK(up);
+}
+
+TEST_CASE("net socket: two that find the same dead one at once find each other", "[net]") {
+  TempDirectory folder;
+  for (unsigned round = 0; round < 20; ++round) {
+    {
+      EventLoop loop;
+      const auto left = open(loop, folder("net"));
+      std::filesystem::rename(folder("net"), folder("stale"));
+    }
+    std::filesystem::rename(folder("stale"), folder("net"));
+    std::atomic<unsigned> up = 0;
+    const auto meet = [&] {
+      EventLoop loop;
+      const auto end = open(loop, folder("net"));
+      if (wait_until(loop, [&] { return end->link_up(); })) ++up;
+      wait_until(loop, [&] { return up == 2; });
+    };
+    std::thread one(meet), two(meet);
+    one.join();
+    two.join();
+    REQUIRE(up == 2);
+  }
 }

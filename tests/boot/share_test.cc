@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "tests/support/guests.h"
+#include "tests/support/network_ends.h"
 #include "tests/support/temp_file.h"
 
 using namespace vmm::test;
@@ -85,10 +86,46 @@ TEST_CASE("share: a directory is the root, and keeps what was written", "[boot][
   TestVm command(small_kernel() + Words{"--rootfs", place.path(), "--", "sh", "-c", "echo kept >/root/kept"});
   CHECK(command.wait_exit() == 0);
   CHECK(content(place("root/kept")) == "kept\n");
-  TestVm vm(small_kernel() + Words{"--rootfs", place.path(), "--append", "init=/init"});
+  // The second time it is an ordinary user's, who may not look where root's files are.
+  const TempDirectory his;
+  fs::copy(image("KERNEL", "bzImage"), his("kernel"));
+  host("chown -R 1000:1000 " + place.path() + " " + his.path());
+  TestVm vm(
+      {"--kernel", his("kernel"), "--rootfs", place.path(), "--append", "quiet init=/init", "--ctl", his("control")},
+      {.user = 1000});
   vm.wait_for("tiny: ready");
-  CHECK(vm.run("cat /root/kept") == "kept");
+  CHECK(vm.run("cat /root/kept; echo new >/root/new; stat -c '%u %g' /root/new /bin/busybox") == "kept\n0 0\n0 0");
   vm.send("poweroff -f\n");
+  CHECK(vm.wait_exit() == 0);
+  CHECK(host("stat -c '%u %g' " + place("root/new")) == "1000 1000\n");
+}
+
+TEST_CASE("share: an ordinary user shares what is his, and has a network", "[boot][share][net]") {
+  const TempDirectory place;
+  fs::copy(image("KERNEL", "bzImage"), place("kernel"));
+  fs::copy(image("TINY", "initramfs.cpio.gz"), place("initrd"));
+  host("cd " + place.path() + " && mkdir shared && echo mine >shared/mine && chown -R 1000:1000 . && cd shared && " +
+       "echo secret >secret && chmod 600 secret && echo fixed >fixed && chmod 644 fixed");
+  TestVm vm({"--kernel", place("kernel"), "--initrd", place("initrd"), "--append", "quiet", "--share", place("shared"),
+             "--net", "user,fwd=2224:22", "--ctl", place("control")},
+            {.user = 1000});
+  vm.wait_for("tiny: ready");
+  vm.run("mkdir /s && mount -t virtiofs share /s && cd /s");
+  CHECK(vm.run("cat mine; stat -c '%u %g' mine") == "mine\n0 0");
+  CHECK(vm.run("echo new >new && mkdir -p d/e && echo more >>mine && stat -c '%u %g' new") == "0 0");
+  CHECK(vm.run("cat secret 2>/dev/null || echo refused") == "refused");
+  CHECK(vm.run("{ echo x >>fixed; } 2>/dev/null || echo refused; cat fixed") == "refused\nfixed");
+  CHECK(vm.run("chown 5 new 2>/dev/null || echo refused; chmod 600 fixed 2>/dev/null || echo refused") ==
+        "refused\nrefused");
+  CHECK(host("cd " + place("shared") + " && stat -c '%n %u %g' new d d/e") ==
+        "new 1000 1000\nd 1000 1000\nd/e 1000 1000\n");
+  CHECK(content(place("shared/mine")) == "mine\nmore\n");
+
+  vm.run("ip link set eth0 up; ip addr add 10.0.2.15/24 dev eth0; ip route add default via 10.0.2.2");
+  vm.run("{ (echo hello; sleep 1) | nc -l -p 22 >/tmp/in & }");
+  CHECK(talk("127.0.0.1", 2224, "to the guest") == "hello\n");
+  CHECK(vm.run("wait; cat /tmp/in") == "to the guest");
+  vm.send("exit\n");
   CHECK(vm.wait_exit() == 0);
 }
 

@@ -2,6 +2,7 @@
 #include "tests/support/test_vm.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <poll.h>
 #include <pty.h>
 #include <sys/ioctl.h>
@@ -36,15 +37,17 @@ std::string program_path() {
 }
 
 // In the child: only what is safe after fork().
-[[noreturn]] void become(char* const* arguments, int in, int out, int err, bool terminal, bool no_streams) {
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+[[noreturn]] void become(char* const* arguments, int program, const UniqueFd (&streams)[3],
+                         const TestVm::Options& options) {
   ::setsid();
-  if (terminal) ::ioctl(in, TIOCSCTTY, 0);
-  ::dup2(in, STDIN_FILENO);
-  ::dup2(out, STDOUT_FILENO);
-  ::dup2(err, STDERR_FILENO);
-  if (no_streams) ::close_range(STDIN_FILENO, STDERR_FILENO, 0);
-  ::execv(arguments[0], arguments);
+  if (options.terminal) ::ioctl(streams[0].get(), TIOCSCTTY, 0);
+  for (int fd = 0; fd < 3; ++fd) ::dup2(streams[fd].get(), fd);
+  if (options.no_streams) ::close_range(STDIN_FILENO, STDERR_FILENO, 0);
+  const uid_t user = options.user;
+  if (user != 0 && (::setgroups(0, nullptr) < 0 || ::setgid(user) < 0 || ::setuid(user) < 0)) ::_exit(127);
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // after the change of user, which takes it back
+  if (user == 0) ::execv(arguments[0], arguments);
+  if (user != 0) ::execveat(program, "", arguments, environ, AT_EMPTY_PATH);  // the path may be root's alone
   ::_exit(127);
 }
 
@@ -83,11 +86,11 @@ TestVm::TestVm(const std::vector<std::string>& arguments, const Options& options
     }
   }
   if (options.full_output) out.writer = UniqueFd(::open("/dev/full", O_WRONLY | O_CLOEXEC));
+  const UniqueFd program(::open(argv[0], O_PATH | O_CLOEXEC));
+  const UniqueFd streams[3] = {std::move(in.reader), std::move(out.writer), std::move(err.writer)};
   pid_ = ::fork();
   if (pid_ < 0) throw std::runtime_error("no process");
-  if (pid_ == 0) {
-    become(argv.data(), in.reader.get(), out.writer.get(), err.writer.get(), options.terminal, options.no_streams);
-  }
+  if (pid_ == 0) become(argv.data(), program.get(), streams, options);
   process_ = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
   input_ = std::move(in.writer);
   output_.fd = std::move(out.reader);

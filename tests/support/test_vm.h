@@ -32,6 +32,7 @@ class TestVm {
     bool background = false;   // a shell on that terminal starts it with &, and stty tostop
     bool full_output = false;  // standard output is /dev/full
     bool no_streams = false;   // descriptors 0 to 2 are closed
+    uid_t user = 0;            // not 0: as that user, and in no group but the one of that number
   };
 
   explicit TestVm(const std::vector<std::string>& arguments) : TestVm(arguments, Options()) {}

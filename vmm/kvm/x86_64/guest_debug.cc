@@ -55,6 +55,20 @@ kvm_guest_debug control_of(const Vcpu& vcpu, const GuestDebug& debug) {
   return control;
 }
 
+// The vCPU's next entry raises #BP. KVM_GUESTDBG_INJECT_BP would only queue it: a queued exception is dropped by a
+// write of registers that comes before the vCPU runs again (__set_regs() in arch/x86/kvm/x86.c), and refused while
+// another is queued. One that counts as injected already, which KVM delivers again, is neither; it is also what QEMU
+// makes.
+bool inject_breakpoint(const Vcpu& vcpu) {
+  kvm_vcpu_events events{};
+  if (kvm_ioctl(vcpu.fd(), KVM_GET_VCPU_EVENTS, &events) < 0) return false;
+  events.flags = 0;  // those that have one stay as they are
+  events.exception = {};
+  events.exception.injected = 1;
+  events.exception.nr = kBreakpointVector;
+  return kvm_ioctl(vcpu.fd(), KVM_SET_VCPU_EVENTS, &events) >= 0;
+}
+
 }  // namespace
 
 bool set_guest_debug(const Vcpu& vcpu, const GuestDebug& debug) {
@@ -69,6 +83,7 @@ DebugEvent debug_event(const Vcpu& vcpu) {
 }
 
 void give_to_guest(const Vcpu& vcpu, const GuestDebug& debug, const DebugEvent& event) {
+  if (event.int3 && inject_breakpoint(vcpu)) return;
   kvm_guest_debug control = control_of(vcpu, debug);
   control.control |= KVM_GUESTDBG_ENABLE | (event.int3 ? KVM_GUESTDBG_INJECT_BP : KVM_GUESTDBG_INJECT_DB);
   if (!event.int3) {

@@ -16,6 +16,7 @@
 #include "vmm/control/banner.h"
 #include "vmm/control/boot_report.h"
 #include "vmm/control/command_line.h"
+#include "vmm/control/console_client.h"
 #include "vmm/control/control_address.h"
 #include "vmm/control/control_client.h"
 #include "vmm/control/control_server.h"
@@ -141,6 +142,7 @@ int obey(const CommandLine& line) {
     case CommandLine::Verb::kDoctor:
       return run_doctor();
     case CommandLine::Verb::kControl:
+      if (line.request.verb == "console") return visit_console(line.request);
       print(ask(line.request));
       return exit_code::kClean;
     case CommandLine::Verb::kBootReport:

@@ -82,4 +82,22 @@ CharConfig CharConfig::parse(std::string_view text) {
   return config;
 }
 
+std::string CharConfig::describe() const {
+  switch (kind) {
+    case Kind::kStdio:
+      return "stdio";
+    case Kind::kFile:
+      return "file " + path;
+    case Kind::kPty:
+      return "pty";
+    case Kind::kUnix:
+      return "socket " + path;
+    case Kind::kTcp:
+      return fmt::format("tcp {}:{}", host, port);
+    case Kind::kNull:
+      break;
+  }
+  return "nowhere";
+}
+
 }  // namespace vmm

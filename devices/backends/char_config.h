@@ -23,6 +23,7 @@ struct CharConfig {
 
   // Throws Error when the text means nothing.
   static CharConfig parse(std::string_view text);
+  std::string describe() const;  // "file serial.log", "nowhere"
   bool operator==(const CharConfig&) const = default;
 };
 

@@ -111,7 +111,9 @@ void CharStream::take_pending() {
     std::swap(taken_, pending_);
     refused = std::exchange(refused_, false);
   }
-  if (observer_ && !taken_.empty()) observer_(taken_);
+  for (const Receiver* sees : {&observer_, &listener_}) {
+    if (*sees && !taken_.empty()) (*sees)(taken_);
+  }
   if (refused && on_writable_) on_writable_();
 }
 
@@ -212,6 +214,13 @@ bool CharStream::drained() {
 
 // ---- input
 
+// What one read of the host may bring stays free: its watch is armed already.
+size_t CharStream::type(Bytes bytes) {
+  const size_t taken = incoming_.push(bytes.first(std::min(bytes.size(), room_to_type())));
+  deliver();
+  return taken;
+}
+
 void CharStream::set_input(std::function<size_t(Bytes)> on_input) {
   on_input_ = std::move(on_input);
   if (on_input_) resume_input();
@@ -259,6 +268,7 @@ void CharStream::deliver() {
     if (taken < offered.size()) break;
   }
   if (readable_ && incoming_.room() >= kReadSize) readable_->arm();
+  if (on_room_ && room_to_type() > 0) on_room_();
 }
 
 std::unique_ptr<CharStream> open_char_stream(EventLoop& loop, const CharConfig& config) {

@@ -15,6 +15,7 @@
 // stuck.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -58,6 +59,13 @@ class CharStream : public CharBackend {
   // The rest is for the loop's thread.
   void set_observer(Receiver observer) { observer_ = std::move(observer); }  // all output of the guest, in order
   void set_filter(Filter filter) { filter_ = std::move(filter); }
+  // Others at the same console (char_visitors.h). Like an observer, this sees all output.
+  void set_listener(Receiver listener) { listener_ = std::move(listener); }
+  // Input of theirs, as if the host had sent it, past the filter. Returns how much was taken: what there is room for.
+  size_t type(Bytes bytes);
+  size_t room_to_type() const { return incoming_.room() - std::min(incoming_.room(), kReadSize); }
+  // Called when there may be room again after there was none.
+  void set_on_room_to_type(std::function<void()> on_room) { on_room_ = std::move(on_room); }
   void set_timestamps(bool on) { timestamps_ = on; }
   bool timestamps() const { return timestamps_; }
   const Stats& stats() const { return stats_; }
@@ -110,6 +118,7 @@ class CharStream : public CharBackend {
   CharRing outgoing_{kOutgoingSize};
   std::function<void()> on_writable_;
   Receiver observer_;
+  Receiver listener_;
   bool timestamps_;
   bool at_line_start_ = true;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
@@ -123,6 +132,7 @@ class CharStream : public CharBackend {
   Timer input_retry_;
   std::function<size_t(Bytes)> on_input_;
   Filter filter_;
+  std::function<void()> on_room_;
   std::atomic<bool> resume_posted_{false};
 
   // Callbacks queued in the loop may outlive the stream: they hold this weakly.

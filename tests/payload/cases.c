@@ -15,6 +15,7 @@ static const struct {
     {"spin", spin},
     {"compute", compute},
     {"flood", flood},
+    {"echo", echo},
     {"scan-ports", scan_ports},
     {"scan-memory", scan_memory},
     {"abuse-pci", abuse_pci},

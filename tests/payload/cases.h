@@ -14,6 +14,9 @@ void spin(void);
 void compute(void);
 void flood(void);
 
+// What is typed: typed.c.
+void echo(void);
+
 // Accesses that no driver makes: accesses.c.
 void scan_ports(void);
 void scan_memory(void);

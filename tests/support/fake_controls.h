@@ -1,7 +1,10 @@
 // FakeControls: a machine that only writes down what was asked of it.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <string>
+#include <utility>
 
 #include "vmm/control/control_verbs.h"
 #include "vmm/core/error.h"
@@ -24,12 +27,23 @@ struct FakeControls : Controls {
     dumping = std::move(done);
   }
 
+  Console find_console(std::string_view name) const override {
+    if (!name.empty() && name != "ttyS0") throw Error("there is no such console", "ttyS0");
+    return {.name = "ttyS0", .where = "stdio", .visitors = 1};
+  }
+  void send_break(std::string_view console) override { note("break " + std::string(console)); }
+  void admit(std::string_view console, UniqueFd client, std::string_view typed) override {
+    note(fmt::format("{} {}", console, typed));
+    admitted = std::move(client);
+  }
+
   void note(const std::string& call) {
     if (refuses) throw Error("the guest has ended", "reset it");
     calls += call;
   }
 
   bool refuses = false;
+  UniqueFd admitted;
   Done dumping;  // to be told how it went
   std::string calls;
   Findings findings{.kernel = "Linux 6.1.0",

@@ -17,24 +17,6 @@ namespace vmm {
 
 namespace {
 
-std::string kind_text(const CharConfig& console) {
-  switch (console.kind) {
-    case CharConfig::Kind::kStdio:
-      return "stdio";
-    case CharConfig::Kind::kFile:
-      return "file " + console.path;
-    case CharConfig::Kind::kPty:
-      return "pty";
-    case CharConfig::Kind::kUnix:
-      return "socket " + console.path;
-    case CharConfig::Kind::kTcp:
-      return fmt::format("tcp {}:{}", console.host, console.port);
-    case CharConfig::Kind::kNull:
-      break;
-  }
-  return "nowhere";
-}
-
 // "18 412"
 std::string grouped(uint64_t number) {
   std::string text = std::to_string(number);
@@ -125,9 +107,9 @@ std::string describe_machine(const MachineConfig& config, const Backends& backen
   }
   if (config.vsock) row("vsock", fmt::format("{} (cid {})", config.vsock->path, config.vsock->cid));
   for (size_t i = 0; i < config.serial.size(); ++i)
-    row("serial", fmt::format("ttyS{} {}", i, kind_text(config.serial[i])));
+    row("serial", fmt::format("ttyS{} {}", i, config.serial[i].describe()));
   for (size_t i = 0; i < config.consoles.size(); ++i) {
-    row("console", fmt::format("hvc{} {}", i, kind_text(config.consoles[i])));
+    row("console", fmt::format("hvc{} {}", i, config.consoles[i].describe()));
   }
   if (config.debug_exit_port) row("debug exit", fmt::format("port {:#x}", *config.debug_exit_port));
 

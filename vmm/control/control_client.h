@@ -8,10 +8,12 @@
 namespace vmm {
 
 struct ControlRequest {
-  std::string verb;  // "list", or one of control_verbs.h, "stats" being "status"
-  std::string name;  // of the machine, or the path of its socket, or of a vmcore; empty for list
-  std::string key;   // of sysrq
-  std::string file;  // of dump
+  std::string verb;           // "list", or one of control_verbs.h, "stats" being "status"
+  std::string name;           // of the machine, or the path of its socket, or of a vmcore; empty for list
+  std::string key;            // of sysrq
+  std::string file;           // of dump
+  std::string console;        // of console and break: which one; empty: the machine's choice
+  std::string escape = "^A";  // of console
 };
 
 // True for a verb that is for a running machine.
@@ -19,7 +21,8 @@ bool is_control_verb(const std::string& verb);
 // From what was typed behind the verb. Throws Error.
 ControlRequest parse_control_request(const std::string& verb, const std::vector<std::string>& arguments);
 
-// What is to be printed. Throws Error when there is no such machine, or it does not do it.
+// What is to be printed; "console" is visit_console()'s (console_client.h). Throws Error when there is no such machine,
+// or it does not do it.
 std::string ask(const ControlRequest& request);
 
 }  // namespace vmm

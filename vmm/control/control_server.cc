@@ -68,6 +68,7 @@ void ControlServer::serve(Clients::iterator client) {
       return client->writable->arm();
     }
     if (client->answer_due) return;
+    if (client->console) return hand_over(client);
     if (client->leaving) return close(client);
   } while (take_line(client));
   client->wants_events ? client->deadline->cancel() : client->deadline->start(patience_);
@@ -86,6 +87,11 @@ bool ControlServer::take_line(Clients::iterator client) {
   }
   const std::string line = client->input.substr(0, end);
   client->input.erase(0, end + 1);
+  if (const auto console = answer_console(controls_, line)) {
+    client->output = console->text + "\n";
+    client->console = console->console;
+    return true;
+  }
   client->wants_events = client->wants_events || asks_for_events(line);
   client->answer_due = std::make_shared<Clients::iterator>(client);
   const auto now = answer(controls_, line, [this, weak = std::weak_ptr(client->answer_due)](const std::string& text) {
@@ -126,6 +132,16 @@ void ControlServer::announce(std::string_view event) {
       here->writable->arm();
     }
   }
+}
+
+void ControlServer::hand_over(Clients::iterator client) {
+  client->readable.reset();
+  client->writable.reset();
+  const std::string console = *client->console;
+  const std::string typed = client->input;
+  UniqueFd socket = std::move(client->socket);
+  close(client);
+  controls_.admit(console, std::move(socket), typed);
 }
 
 void ControlServer::close(Clients::iterator client) {

@@ -2,7 +2,8 @@
 //
 // Its clients are programs of the same user, and are not trusted to be well behaved: there are kMaxClients at most, a
 // line has kMaxLine bytes, a client that has not said anything in kPatience is gone, the next request is read when the
-// answer to the last one has been taken, and who does not take events loses the connection.
+// answer to the last one has been taken, and who does not take events loses the connection. Who has asked for a console
+// leaves to be there (devices/backends/char_visitors.h).
 #pragma once
 
 #include <chrono>
@@ -42,7 +43,8 @@ class ControlServer {
     std::string input;
     std::string output;
     bool wants_events = false;
-    bool leaving = false;  // when it has taken its output
+    bool leaving = false;                // when it has taken its output
+    std::optional<std::string> console;  // where it goes then
     // While an answer is on its way; who brings it holds this weakly.
     std::shared_ptr<std::list<Client>::iterator> answer_due;
     std::optional<FdWatch> readable;
@@ -56,6 +58,7 @@ class ControlServer {
   void serve(Clients::iterator client);
   bool take_line(Clients::iterator client);
   static bool send_some(Client& client);
+  void hand_over(Clients::iterator client);
   void close(Clients::iterator client);
 
   EventLoop& loop_;

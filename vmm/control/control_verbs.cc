@@ -64,6 +64,17 @@ Json send_sysrq(Controls& controls, const Json& request) {
   return done();
 }
 
+// The name of a console; empty when none was given.
+std::string console_name(const Json& request) {
+  const auto name = request.find("name");
+  return name != request.end() && name->is_string() ? name->get<std::string>() : std::string();
+}
+
+Json send_break(Controls& controls, const Json& request) {
+  controls.send_break(console_name(request));
+  return done();
+}
+
 template <void (Controls::*kCall)()>
 Json call(Controls& controls, const Json&) {
   (controls.*kCall)();
@@ -85,25 +96,27 @@ struct Request {
   std::string_view name;
   Json (*serve)(Controls&, const Json&);
 };
-constexpr std::array<Request, 10> kRequests{{
+constexpr std::array<Request, 11> kRequests{{
     {"status", tell_status},
     {"pause", call<&Controls::pause>},
     {"resume", call<&Controls::resume>},
     {"reset", call<&Controls::reset>},
     {"nmi", call<&Controls::send_nmi>},
     {"sysrq", send_sysrq},
+    {"break", send_break},
     {"why", [](Controls& controls, const Json&) { return why(controls.look_inside()); }},
     {"dmesg", [](Controls& controls, const Json&) { return log(controls.look_inside()); }},
     {"kill", call<&Controls::quit>},
     {"events", [](Controls&, const Json&) { return done(); }},
 }};
 
-constexpr std::string_view kDump = "dump";  // the one that is answered later
+constexpr std::string_view kDump = "dump";        // the one that is answered later
+constexpr std::string_view kConsole = "console";  // the last one that a client makes
 
 std::string names() {
   std::string text;
   for (const Request& request : kRequests) text += fmt::format("{}, ", request.name);
-  return text.append(kDump);
+  return text.append(kDump).append(", ").append(kConsole);
 }
 
 // What "do" says; empty when the line is no request. Nested beyond any sense it is none either: the parser keeps a
@@ -152,6 +165,21 @@ std::string answer_from(const Findings& findings, std::string_view name) {
 std::string refusal(const std::string& what, const std::string& fix) { return text_of(failed(what, fix)); }
 
 bool asks_for_events(std::string_view request) { return wanted(parse(request)) == "events"; }
+
+std::optional<ConsoleAnswer> answer_console(const Controls& controls, std::string_view line) {
+  const Json request = parse(line);
+  if (wanted(request) != kConsole) return std::nullopt;
+  try {
+    const Controls::Console console = controls.find_console(console_name(request));
+    Json text = done();
+    text["name"] = console.name;
+    text["where"] = console.where;
+    text["visitors"] = console.visitors;
+    return ConsoleAnswer{text_of(text), console.name};
+  } catch (const Error& error) {
+    return ConsoleAnswer{refusal(error.what(), error.fix()), std::nullopt};
+  }
+}
 
 std::string event_line(std::string_view event) { return text_of({{"event", event}}); }
 

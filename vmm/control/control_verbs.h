@@ -6,8 +6,9 @@
 //   {"do": "dump", "file": "/f"}    {"ok": true}, when it is written
 //   {"do": "fly"}                   {"ok": false, "error": "there is no request 'fly'", "fix": "status, pause, ..."}
 //
-// "events" makes a client hear of what happens from then on, each a line such as {"event": "paused"}: the server does
-// that (control_server.h).
+// "console" (with the "name" of one, "ttyS0" or "hvc0", or without) is answered with which one it is; from then on the
+// connection is that console, byte by byte, and no more requests are read. "events" makes a client hear of what happens
+// from then on, each a line such as {"event": "paused"}: the server does both (control_server.h).
 #pragma once
 
 #include <cstdint>
@@ -18,6 +19,7 @@
 
 #include "vmm/control/findings.h"
 #include "vmm/core/error.h"
+#include "vmm/core/fd.h"
 
 namespace vmm {
 
@@ -34,6 +36,12 @@ class Controls {
     uint64_t exits = 0;
   };
 
+  struct Console {
+    std::string name;     // "ttyS0", "hvc0"
+    std::string where;    // the host's end that it was opened with: "stdio"
+    size_t visitors = 0;  // who have come to it besides
+  };
+
   // Hears, once, on the loop, what went wrong, or nothing.
   using Done = std::function<void(const std::optional<Error>&)>;
 
@@ -48,6 +56,12 @@ class Controls {
   virtual Findings look_inside() = 0;
   // Writes a vmcore. The machine stands still meanwhile.
   virtual void dump(const std::string& path, Done done) = 0;
+  // Of this name; of none: the first whose output goes anywhere, else the first.
+  virtual Console find_console(std::string_view name) const = 0;
+  // A BREAK on that console's line.
+  virtual void send_break(std::string_view console) = 0;
+  // A client that is at that console from now on, and what it has typed already. It has been found a moment ago.
+  virtual void admit(std::string_view console, UniqueFd client, std::string_view typed) = 0;
 };
 
 // The answer to one request, without its newline. Nothing when it takes longer: `later` is called with it then, on the
@@ -62,6 +76,13 @@ std::string refusal(const std::string& what, const std::string& fix = {});
 
 // Whether the request is for events. Those are answered as others are.
 bool asks_for_events(std::string_view request);
+
+// The same for the console. Nothing when it is not answered with one.
+struct ConsoleAnswer {
+  std::string text;
+  std::optional<std::string> console;
+};
+std::optional<ConsoleAnswer> answer_console(const Controls& controls, std::string_view request);
 
 // {"event": "paused"}, without its newline.
 std::string event_line(std::string_view event);

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 
 #include "vmm/core/error.h"
 
@@ -12,40 +11,45 @@ namespace vmm {
 
 namespace {
 
-struct Key {
-  char letter;
-  EscapeKeys::Command command;
-  std::string_view help;
-};
-
-using Command = EscapeKeys::Command;
-
-constexpr std::array kKeys{
-    Key{'h', Command::kHelp, "this help"},
-    Key{'x', Command::kQuit, "quit: flush the disks and end the machine"},
-    Key{'b', Command::kBreak, "BREAK on the serial line; the next key is then the guest's sysrq letter"},
-    Key{'t', Command::kTimestamps, "time stamps in front of lines, on and off"},
-    Key{'w', Command::kWhy, "why: what every vCPU is doing, told from its memory"},
-    Key{'m', Command::kLog, "the kernel's log, out of its memory"},
-    Key{'g', Command::kGdb, "stop the machine for gdb, and print how it is started"},
-    Key{'d', Command::kDump, "write its memory and registers to a vmcore now, for crash or drgn"},
-    Key{'p', Command::kPause, "pause, and go on"},
-    Key{'r', Command::kReset, "reset the machine"},
-    Key{'n', Command::kNmi, "send an NMI to every vCPU"},
-};
-
 constexpr char control(char letter) { return static_cast<char>(letter & 0x1f); }
 
 }  // namespace
 
-EscapeKeys EscapeKeys::parse(std::string_view text) {
-  if (text == "none") return EscapeKeys(std::nullopt);
+const std::vector<EscapeKeys::Key> EscapeKeys::kRunKeys{
+    {'h', Command::kHelp, "this help"},
+    {'x', Command::kQuit, "quit: flush the disks and end the machine"},
+    {'b', Command::kBreak, "BREAK on the serial line; the next key is then the guest's sysrq letter"},
+    {'t', Command::kTimestamps, "time stamps in front of lines, on and off"},
+    {'w', Command::kWhy, "why: what every vCPU is doing, told from its memory"},
+    {'m', Command::kLog, "the kernel's log, out of its memory"},
+    {'g', Command::kGdb, "stop the machine for gdb, and print how it is started"},
+    {'d', Command::kDump, "write its memory and registers to a vmcore now, for crash or drgn"},
+    {'p', Command::kPause, "pause, and go on"},
+    {'r', Command::kReset, "reset the machine"},
+    {'n', Command::kNmi, "send an NMI to every vCPU"},
+};
+
+const std::vector<EscapeKeys::Key> EscapeKeys::kVisitKeys{
+    {'h', Command::kHelp, "this help"},
+    {'x', Command::kLeave, "leave the console; the machine runs on"},
+    {'q', Command::kLeave, "the same"},
+    {'b', Command::kBreak, "BREAK on the serial line; the next key is then the guest's sysrq letter"},
+    {'w', Command::kWhy, "why: what every vCPU is doing, told from its memory"},
+    {'m', Command::kLog, "the kernel's log, out of its memory"},
+    {'p', Command::kPause, "pause, and go on"},
+    {'r', Command::kReset, "reset the machine"},
+    {'n', Command::kNmi, "send an NMI to every vCPU"},
+};
+
+EscapeKeys EscapeKeys::parse(std::string_view text, Place place) {
+  const std::vector<Key>& keys = place == Place::kRun ? kRunKeys : kVisitKeys;
+  if (text == "none") return {std::nullopt, keys};
   const bool caret = text.size() == 2 && text[0] == '^';
   const char letter = caret ? static_cast<char>(text[1] >= 'a' && text[1] <= 'z' ? text[1] - 0x20 : text[1]) : '\0';
   if (letter < 'A' || letter > '_') {
     throw Error(fmt::format("'{}' is no escape key", text), "--escape ^A, --escape ^] or --escape none");
   }
-  return EscapeKeys(static_cast<std::byte>(control(letter)));
+  return {static_cast<std::byte>(control(letter)), keys};
 }
 
 void EscapeKeys::feed(std::span<const std::byte> typed, const Actions& actions) {
@@ -70,9 +74,8 @@ void EscapeKeys::key(std::byte typed, const Actions& actions) {
     actions.to_guest(std::span(&*escape_, 1));
     return;
   }
-  const auto known =
-      std::find_if(kKeys.begin(), kKeys.end(), [letter](const Key& key) { return key.letter == letter; });
-  known == kKeys.end() ? actions.unknown(letter) : actions.command(known->command);
+  const auto known = std::ranges::find(*keys_, letter, &Key::letter);
+  known == keys_->end() ? actions.unknown(letter) : actions.command(known->command);
 }
 
 std::string EscapeKeys::name() const {
@@ -81,7 +84,7 @@ std::string EscapeKeys::name() const {
 
 std::string EscapeKeys::help() const {
   std::string text;
-  for (const Key& key : kKeys) text += fmt::format("  {} {}   {}\n", name(), key.letter, key.help);
+  for (const Key& key : *keys_) text += fmt::format("  {} {}   {}\n", name(), key.letter, key.help);
   return text + fmt::format("  {} a   the key itself, for the guest ({} twice does the same)", name(), name());
 }
 

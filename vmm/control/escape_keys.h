@@ -10,12 +10,15 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace vmm {
 
 class EscapeKeys {
  public:
-  enum class Command { kHelp, kQuit, kBreak, kTimestamps, kPause, kReset, kNmi, kWhy, kLog, kGdb, kDump };
+  enum class Command { kHelp, kQuit, kBreak, kTimestamps, kPause, kReset, kNmi, kWhy, kLog, kGdb, kDump, kLeave };
+  // Whose keys: of a run at its terminal, or of `vmm console`, where leaving does not end the machine.
+  enum class Place { kRun, kVisit };
 
   struct Actions {
     std::function<void(std::span<const std::byte>)> to_guest;
@@ -24,8 +27,7 @@ class EscapeKeys {
   };
 
   // "^A", "^]", or "none": no keys at all. Throws Error for anything else.
-  static EscapeKeys parse(std::string_view text);
-  explicit EscapeKeys(std::optional<std::byte> escape) : escape_(escape) {}
+  static EscapeKeys parse(std::string_view text, Place place = Place::kRun);
 
   void feed(std::span<const std::byte> typed, const Actions& actions);
 
@@ -35,9 +37,18 @@ class EscapeKeys {
   std::string help() const;
 
  private:
+  struct Key {
+    char letter;
+    Command command;
+    std::string_view help;
+  };
+  static const std::vector<Key> kRunKeys, kVisitKeys;
+
+  EscapeKeys(std::optional<std::byte> escape, const std::vector<Key>& keys) : escape_(escape), keys_(&keys) {}
   void key(std::byte typed, const Actions& actions);
 
   std::optional<std::byte> escape_;
+  const std::vector<Key>* keys_;
   bool escaped_ = false;  // the last byte was the escape key
 };
 

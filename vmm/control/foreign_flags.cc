@@ -73,7 +73,6 @@ constexpr auto kEquivalents = std::to_array<Equivalent>({
 
 // Of the interface, and refused until they do what they say.
 constexpr auto kUnbuiltVerbs = std::to_array<std::string_view>({
-    "console",
     "snapshot",
     "fork",
 });

@@ -62,6 +62,7 @@ Session::Session(EventLoop& loop, const CommandLine& line, Backends& backends, E
       hangs_(config_.hang_timeout),
       debugger_(loop, line.debug, config_, *this,
                 {.on_stop = [this](bool stopped) { hold_limits(stopped); }, .on_leave = [this] { gdb_left(); }}) {
+  for (CharStream* stream : backends_.streams()) visitors_.emplace_back(loop_, *stream);
   for (const std::string& words : line.fail_on) judge_.fail_on(words);
   for (const std::string& path : line.allow_files) judge_.allow_file(path);
   signal_watch_.arm();
@@ -116,30 +117,6 @@ void Session::boot() {
 
 void Session::note_output() {
   if (config_.idle_timeout.count() > 0) idle_timeout_.start(config_.idle_timeout);
-}
-
-void Session::stop_watching() {
-  for (CharStream* stream : backends_.streams()) stream->set_observer(nullptr);
-  consoles_.clear();
-}
-
-void Session::watch_consoles() {
-  stop_watching();
-  for (CharStream* stream : backends_.streams()) {
-    WatchedConsole& console = consoles_.emplace_back(*this);
-    console.watch.set_on_line([this](std::string_view text) {
-      judge_.look_at(text);
-      if (traced_) trace_console(text);
-    });
-    stream->set_observer([this, &console](std::span<const std::byte> output) {
-      const bool before = console.watch.reason().has_value();
-      console.watch.feed(output);
-      const bool now = console.watch.reason().has_value();
-      if (now && !before) console.panicked_at = elapsed();
-      note_output();
-      now ? console.silence.start(console.watch.silence_needed()) : console.silence.cancel();
-    });
-  }
 }
 
 // ---- the person at the terminal
@@ -349,25 +326,6 @@ Evidence Session::gather_evidence() {
     evidence.root = machine_->disks_were_driven() ? Evidence::Root::kDrivenDisk : Evidence::Root::kIdleDisk;
   }
   return evidence;
-}
-
-const Session::WatchedConsole* Session::panicked_console() const {
-  for (const WatchedConsole& console : consoles_) {
-    if (console.watch.reason()) return &console;
-  }
-  return nullptr;
-}
-
-// The lines before the end: of the log in memory, or else of the console that showed most.
-std::vector<std::string> Session::last_log() const {
-  if (evidence_.findings && !evidence_.findings->log.empty()) {
-    const auto& log = evidence_.findings->log;
-    return {log.end() - static_cast<std::ptrdiff_t>(std::min(PanicWatch::kTailLines, log.size())), log.end()};
-  }
-  const WatchedConsole* console = panicked_console();
-  if (console == nullptr && !consoles_.empty()) console = &consoles_.front();
-  if (console == nullptr) return {};
-  return {console->watch.tail().begin(), console->watch.tail().end()};
 }
 
 RunResult Session::result() const {

@@ -16,6 +16,8 @@
 #include <string_view>
 #include <vector>
 
+#include "devices/backends/char_config.h"
+#include "devices/backends/char_visitors.h"
 #include "vmm/control/boot_phases.h"
 #include "vmm/control/command_line.h"
 #include "vmm/control/control_verbs.h"
@@ -66,6 +68,9 @@ class Session : public Controls {
   void quit() override;
   Findings look_inside() override;
   void dump(const std::string& path, Done done) override;
+  Console find_console(std::string_view name) const override;
+  void send_break(std::string_view console) override;
+  void admit(std::string_view console, UniqueFd client, std::string_view typed) override;
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -83,6 +88,10 @@ class Session : public Controls {
   void trace_console(std::string_view line);
   void watch_consoles();
   void stop_watching();
+  // Of backends_.streams(), by index.
+  std::string console_name(size_t index) const;
+  const CharConfig& console_config(size_t index) const;
+  size_t console_index(std::string_view name) const;
   CharStream::Filter key_filter();
   void tell_window_size();
   void begin_command();
@@ -143,6 +152,7 @@ class Session : public Controls {
   TapParser tap_;  // what the command printed, where somebody wants to know
   std::function<void(std::string_view)> on_event_;
   std::list<WatchedConsole> consoles_;
+  std::list<CharVisitors> visitors_;  // of backends_.streams(), in their order
   HangWatch hangs_;
   Debugger debugger_;
   std::optional<Machine> machine_;

@@ -87,6 +87,7 @@ void Session::obey(EscapeKeys::Command command) {
       print_lines(keys_.help());
       return;
     case EscapeKeys::Command::kQuit:
+    case EscapeKeys::Command::kLeave:
       return quit();
     case EscapeKeys::Command::kBreak:
       if (backends_.stdio() == nullptr || !machine_->send_break(*backends_.stdio())) {

@@ -181,3 +181,25 @@ TEST_CASE("control server: who left before its dump was written is not answered"
   other.send(kStatus);
   CHECK_THAT(f.answer(other), Contains("ci-3"));
 }
+
+TEST_CASE("control server: a client becomes a console's, with what it typed already", "[control]") {
+  Fixture f;
+  HostEnd client = f.client();
+  client.send("{\"do\": \"console\"}\nls\n{\"do\": \"pause\"}\n");
+  CHECK(f.answer(client) == "{\"name\":\"ttyS0\",\"ok\":true,\"visitors\":1,\"where\":\"stdio\"}\n");
+  CHECK(wait_until(f.loop, [&] { return f.controls.admitted.get() >= 0; }));
+  CHECK(f.controls.calls == "ttyS0 ls\n{\"do\": \"pause\"}\n");
+  HostEnd admitted(std::move(f.controls.admitted));
+  admitted.send("hello");
+  CHECK(wait_until(f.loop, [&] { return client.receive() == "hello"; }));
+}
+
+TEST_CASE("control server: a console that is not there is refused, and the client stays", "[control]") {
+  Fixture f;
+  HostEnd client = f.client();
+  client.send("{\"do\": \"console\", \"name\": \"hvc7\"}\n");
+  CHECK_THAT(f.answer(client), Contains("there is no such console"));
+  client.send("{\"do\": \"break\", \"name\": \"ttyS0\"}\n");
+  CHECK(f.answer(client) == kDone);
+  CHECK(f.controls.calls == "break ttyS0");
+}

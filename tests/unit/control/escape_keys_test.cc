@@ -66,6 +66,13 @@ TEST_CASE("escape keys: every letter of the help is a command", "[keys]") {
   CHECK(keys.help().find(std::string("Ctrl-A ") + letter) != std::string::npos);
 }
 
+TEST_CASE("escape keys: a visitor leaves with x or q, which are no command of the machine's", "[keys]") {
+  EscapeKeys keys = EscapeKeys::parse("^A", EscapeKeys::Place::kVisit);
+  CHECK(typed(keys, "\x01x\x01q") == mark(Command::kLeave) + mark(Command::kLeave));
+  CHECK(typed(keys, "\x01g") == "<?g>");
+  CHECK(keys.help().find("the machine runs on") != std::string::npos);
+}
+
 TEST_CASE("escape keys: an unknown letter is reported and not sent", "[keys]") {
   EscapeKeys keys = EscapeKeys::parse("^A");
   CHECK(typed(keys, "\x01zq") == "<?z>q");

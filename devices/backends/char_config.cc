@@ -11,7 +11,9 @@ namespace vmm {
 
 namespace {
 
-constexpr const char* kFix = "use stdio|file=PATH|pty|unix=PATH|tcp=HOST:PORT|null, then optionally ,ts and ,log=PATH";
+constexpr const char* kFix =
+    "use stdio|file=PATH|pty|unix=PATH|tcp=HOST:PORT|null, then optionally ,ts ,log=PATH and "
+    "(serial lines) ,split-gdb=unix:PATH|tcp:HOST:PORT";
 
 [[noreturn]] void refuse(std::string_view text, const std::string& why) {
   throw Error(fmt::format("cannot use console '{}': {}", text, why), kFix);
@@ -75,6 +77,16 @@ CharConfig CharConfig::parse(std::string_view text) {
       config.timestamps = true;
     } else if (option.starts_with("log=") && option.size() > 4) {
       config.log_path = option.substr(4);
+    } else if (option.starts_with("split-gdb=")) {
+      config.split_gdb = option.substr(10);
+      if (!config.split_gdb.starts_with("unix:") && !config.split_gdb.starts_with("tcp:")) {
+        refuse(text, "split-gdb needs unix:PATH or tcp:HOST:PORT");
+      }
+      try {
+        config.gdb_end();
+      } catch (const Error& error) {
+        refuse(text, fmt::format("split-gdb: {}", error.what()));
+      }
     } else {
       refuse(text, fmt::format("there is no option '{}'", option));
     }
@@ -82,7 +94,18 @@ CharConfig CharConfig::parse(std::string_view text) {
   return config;
 }
 
+CharConfig CharConfig::gdb_end() const {
+  std::string text = split_gdb;
+  text[text.find(':')] = '=';
+  return parse(text);
+}
+
 std::string CharConfig::describe() const {
+  if (!split_gdb.empty()) {
+    CharConfig rest = *this;
+    rest.split_gdb.clear();
+    return fmt::format("{}, for gdb {}", rest.describe(), split_gdb);
+  }
   switch (kind) {
     case Kind::kStdio:
       return "stdio";

@@ -111,6 +111,7 @@ void CharStream::take_pending() {
     std::swap(taken_, pending_);
     refused = std::exchange(refused_, false);
   }
+  if (output_filter_) output_filter_(taken_);
   for (const Receiver* sees : {&observer_, &listener_}) {
     if (*sees && !taken_.empty()) (*sees)(taken_);
   }

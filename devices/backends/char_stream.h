@@ -59,6 +59,9 @@ class CharStream : public CharBackend {
   // The rest is for the loop's thread.
   void set_observer(Receiver observer) { observer_ = std::move(observer); }  // all output of the guest, in order
   void set_filter(Filter filter) { filter_ = std::move(filter); }
+  // Takes out of the output, before anybody sees it, what is not the console's, or adds to it; may be shown none.
+  void set_output_filter(std::function<void(std::vector<std::byte>&)> filter) { output_filter_ = std::move(filter); }
+  void look_at_output() { drain(); }  // soon, even when there is none, for that filter to add to
   // Others at the same console (char_visitors.h). Like an observer, this sees all output.
   void set_listener(Receiver listener) { listener_ = std::move(listener); }
   // Input of theirs, as if the host had sent it, past the filter. Returns how much was taken: what there is room for.
@@ -119,6 +122,7 @@ class CharStream : public CharBackend {
   std::function<void()> on_writable_;
   Receiver observer_;
   Receiver listener_;
+  std::function<void(std::vector<std::byte>&)> output_filter_;
   bool timestamps_;
   bool at_line_start_ = true;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();

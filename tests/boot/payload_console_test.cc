@@ -1,10 +1,11 @@
-// `vmm console`: terminals and pipes at the serial line of a machine that has it elsewhere.
+// Others at a serial line: `vmm console`, and gdb where kgdb shares it.
 #include <catch2/catch.hpp>
 #include <fstream>
 
 #include "tests/support/payload.h"
 #include "tests/support/temp_file.h"
 #include "tests/support/test_vm.h"
+#include "tests/support/unix_ends.h"
 
 using namespace vmm::test;
 using Catch::Matchers::Contains;
@@ -63,4 +64,26 @@ TEST_CASE("console: what is not there is named", "[payload][console]") {
   TestVm wrong({"console", folder("s"), "hvc0"});
   CHECK(wrong.wait_exit() == 125);
   CHECK_THAT(wrong.messages(), Contains("the machine has no console 'hvc0'\n  fix: ttyS0"));
+}
+
+TEST_CASE("console: kgdb's packets have an end of their own, which enters the kernel first",
+          "[payload][console][gdb]") {
+  const TempDirectory folder;
+  TestVm vm(payload("case=kgdb status=3", {"--serial", "stdio,split-gdb=unix:" + folder("g")}));
+  vm.wait_for("payload: a console\n");
+  HostEnd gdb(folder("g"));
+  std::string heard;
+  const auto ask = [&](const std::string& packet, const std::string& expected) {
+    gdb.send(packet);
+    for (int i = 0; i < 1000 && !heard.ends_with(expected); ++i) {
+      heard += gdb.receive();
+      vm.settle(std::chrono::milliseconds(10));
+    }
+  };
+  ask("+$?#3f", "+$S05#b8");
+  ask("+$g#67", "+$#00");
+  ask("+$D#44", "+$OK#9a");
+  CHECK(heard == "+$S05#b8+$#00+$OK#9a");
+  CHECK(vm.wait_exit() == debug_status(3));
+  CHECK(vm.output() == "payload: a console\npayload: entered$\npayload: left\npayload: done\n");
 }

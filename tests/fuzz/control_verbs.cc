@@ -10,4 +10,5 @@ void vmm::test::fuzz(FuzzInput& input) {
   if (controls.dumping) controls.dumping(Error("no room"));
   require(text && text->starts_with("{") && text->find('\n') == std::string::npos);
   asks_for_events(line);
+  if (const auto console = answer_console(controls, line)) require(console->text.starts_with("{"));
 }

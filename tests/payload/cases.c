@@ -16,6 +16,7 @@ static const struct {
     {"compute", compute},
     {"flood", flood},
     {"echo", echo},
+    {"kgdb", kgdb},
     {"scan-ports", scan_ports},
     {"scan-memory", scan_memory},
     {"abuse-pci", abuse_pci},

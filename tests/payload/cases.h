@@ -16,6 +16,7 @@ void flood(void);
 
 // What is typed: typed.c.
 void echo(void);
+void kgdb(void);
 
 // Accesses that no driver makes: accesses.c.
 void scan_ports(void);

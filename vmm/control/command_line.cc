@@ -49,8 +49,8 @@ The machine
   --vsock PATH[,cid=N] a Unix socket to the guest's vsock ports ("CONNECT PORT"); PATH_PORT from it [3]
   --debug-exit PORT    a port whose write of V ends the run with status (V << 1) | 1; --no-rng
 Consoles, and what CMD gets
-  --serial KIND        stdio, file=F, pty, unix=F, tcp=HOST:PORT, null; then ,ts ,log=F (repeat) [stdio]
-  --console KIND       the same as a virtio console (hvc0), with window size (repeat)
+  --serial KIND        stdio, file=F, pty, unix=F, tcp=HOST:PORT, null; ,ts ,log=F ,split-gdb=A [stdio]
+  --console KIND       the same as a virtio console (hvc0), with window size (both: repeat)
   --escape KEY         ^A, ^] or none: the key before h (help), x (quit) and others [^A]
   --env NAME[=V], --cwd DIR  a variable for CMD (repeat); where it starts [/]
 How it ends
@@ -109,7 +109,9 @@ std::string find_kernel() {
 
 CharConfig parse_console(std::string_view text) {
   if (text.starts_with("virtio:")) text.remove_prefix(7);
-  return CharConfig::parse(text);
+  CharConfig config = CharConfig::parse(text);
+  if (config.split_gdb.empty()) return config;
+  throw Error("--console: split-gdb is for a serial line, which kgdb can use", "--serial stdio,split-gdb=unix:PATH");
 }
 
 BalloonConfig parse_balloon(std::string_view text) {

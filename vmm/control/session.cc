@@ -108,6 +108,7 @@ void Session::boot() {
   machine_.emplace(loop_, config_, backends_, [this](const Outcome& outcome) { guest_ended(outcome); });
   tell_window_size();
   machine_->start();
+  connect_split_gdb();
   if (debugger_.begin(*machine_)) machine_->resume();
   if (config_.boot_timeout.count() > 0) boot_timeout_.start(config_.boot_timeout);
   hangs_.forget();

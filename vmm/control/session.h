@@ -88,6 +88,7 @@ class Session : public Controls {
   void trace_console(std::string_view line);
   void watch_consoles();
   void stop_watching();
+  void connect_split_gdb();
   // Of backends_.streams(), by index.
   std::string console_name(size_t index) const;
   const CharConfig& console_config(size_t index) const;

@@ -55,6 +55,16 @@ std::vector<std::string> Session::last_log() const {
   return {console->watch.tail().begin(), console->watch.tail().end()};
 }
 
+// A kernel that kgdb is to take over is sent what its kgdboc waits for.
+void Session::connect_split_gdb() {
+  for (size_t i = 0; i < backends_.split_gdb.size(); ++i) {
+    if (!backends_.split_gdb[i]) continue;
+    backends_.split_gdb[i]->set_on_enter([this, &line = *backends_.serial[i]] {
+      if (!machine_->ended()) machine_->send_break(line, 'g');
+    });
+  }
+}
+
 // ---- visitors
 
 std::string Session::console_name(size_t index) const {

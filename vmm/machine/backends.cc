@@ -86,6 +86,11 @@ Backends::Backends(EventLoop& loop, const MachineConfig& config)
   if (config.vsock) vsock = std::make_unique<VsockHost>(loop, *config.vsock);
   open_consoles(config.serial, serial);
   open_consoles(config.consoles, consoles);
+  for (size_t i = 0; i < serial.size(); ++i) {
+    std::unique_ptr<SplitGdb>& split = split_gdb.emplace_back();
+    if (config.serial[i].split_gdb.empty()) continue;
+    split = std::make_unique<SplitGdb>(loop, *serial[i], open_char_endpoint(loop, config.serial[i].gdb_end()));
+  }
   if (config.command) {
     GuestCommand::Streams streams;
     if (config.command->output_to_errors) streams.output = streams.errors;

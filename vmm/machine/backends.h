@@ -15,6 +15,7 @@
 #include "devices/backends/mac_address.h"
 #include "devices/backends/net_backend.h"
 #include "devices/backends/share_backend.h"
+#include "devices/backends/split_gdb.h"
 #include "devices/backends/vhost_user_socket.h"
 #include "devices/backends/vsock_backend.h"
 #include "devices/legacy/rtc_cmos.h"
@@ -58,12 +59,13 @@ class Backends {
   // In the order of the configuration.
   std::vector<std::unique_ptr<CharStream>> serial;
   std::vector<std::unique_ptr<CharStream>> consoles;
-  std::unique_ptr<GuestCommand> command;  // null: none
-  std::vector<Share> shares;              // as shared_directories() has them
-  std::vector<Network> networks;          // without `none`
-  std::unique_ptr<VsockBackend> vsock;    // null: none
-  std::unique_ptr<IoEngine> io_engine;    // null: no disks
-  std::vector<Disk> disks;                // they end before the engine that serves them
+  std::vector<std::unique_ptr<SplitGdb>> split_gdb;  // one for each serial line, null where it has none
+  std::unique_ptr<GuestCommand> command;             // null: none
+  std::vector<Share> shares;                         // as shared_directories() has them
+  std::vector<Network> networks;                     // without `none`
+  std::unique_ptr<VsockBackend> vsock;               // null: none
+  std::unique_ptr<IoEngine> io_engine;               // null: no disks
+  std::vector<Disk> disks;                           // they end before the engine that serves them
 
   // The console on the standard streams, if there is one.
   CharStream* stdio() const { return stdio_; }

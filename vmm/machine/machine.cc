@@ -236,10 +236,10 @@ std::vector<Kind*> Machine::devices_of() const {
   return found;
 }
 
-bool Machine::send_break(const CharBackend& console) {
+bool Machine::send_break(const CharBackend& console, std::optional<uint8_t> key) {
   const auto port =
       std::ranges::find_if(serial_, [&](const auto& candidate) { return &candidate->console == &console; });
-  if (port != serial_.end()) (*port)->serial.send_break();
+  if (port != serial_.end()) (*port)->serial.send_break(key);
   return port != serial_.end();
 }
 

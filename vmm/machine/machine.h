@@ -57,8 +57,8 @@ class Machine {
 
   void press_power_button() { power_.press_power_button(); }
   void send_nmi() { vm_.send_nmi(); }
-  // A BREAK on the serial line that talks to `console`; false when no serial line does.
-  bool send_break(const CharBackend& console);
+  // A BREAK, and perhaps a key, on the serial line that talks to `console`; false when no serial line does.
+  bool send_break(const CharBackend& console, std::optional<uint8_t> key = {});
   // A BREAK and a key on the first serial line, which Linux takes for a magic SysRq; false when there is none.
   bool send_sysrq(char key);
   void set_window_size(uint16_t columns, uint16_t rows);

@@ -22,6 +22,7 @@ TEST_CASE("char config: each kind and option is understood", "[char]") {
       {"tcp=[::1]:23", {.kind = Kind::kTcp, .host = "::1", .port = "23"}},
       {"stdio,ts", {.kind = Kind::kStdio, .timestamps = true}},
       {"null,log=x", {.kind = Kind::kNull, .log_path = "x"}},
+      {"stdio,split-gdb=unix:/g", {.kind = Kind::kStdio, .split_gdb = "unix:/g"}},
       {"pty,log=x,ts", {.kind = Kind::kPty, .timestamps = true, .log_path = "x"}},
   }));
   CHECK(CharConfig::parse(text) == config);
@@ -31,7 +32,8 @@ TEST_CASE("char config: what means nothing is refused with the text and a fix", 
   const char* const text =
       GENERATE("", ",", "stdin", "stdio=1", "null=", "file", "file=", "unix=", "tcp=", "tcp=host",
                "tcp=host:", "tcp=host:http", "tcp=host:65536", "tcp=host:-1", "tcp=host:80x", "stdio,", "stdio,,ts",
-               "stdio,t", "stdio,ts=1", "stdio,log", "stdio,log=", "pty,file=x");
+               "stdio,t", "stdio,ts=1", "stdio,log", "stdio,log=", "stdio,split-gdb",
+               "stdio,split-gdb=", "stdio,split-gdb=g", "stdio,split-gdb=unix:", "stdio,split-gdb=tcp:1", "pty,file=x");
   CHECK_THROWS_WITH(CharConfig::parse(text), Catch::StartsWith(std::string("cannot use console '") + text + "': "));
 }
 
@@ -43,4 +45,11 @@ TEST_CASE("char config: the refusal shows what could be written instead", "[char
     fix = error.fix();
   }
   CHECK_THAT(fix, Catch::Contains("unix=PATH"));
+}
+
+TEST_CASE("char config: gdb's end of a serial line is a socket", "[char]") {
+  CHECK(CharConfig::parse("null,split-gdb=unix:/g").gdb_end() == CharConfig{.kind = Kind::kUnix, .path = "/g"});
+  CHECK(CharConfig::parse("null,split-gdb=tcp::1234").gdb_end() ==
+        CharConfig{.kind = Kind::kTcp, .host = "127.0.0.1", .port = "1234"});
+  CHECK(CharConfig::parse("null,split-gdb=tcp::1234").describe() == "nowhere, for gdb tcp::1234");
 }

@@ -17,9 +17,9 @@ std::string say(const Words& words) {
 
 }  // namespace
 
-TEST_CASE("control: why and dmesg read a quiet kernel's memory, sysrq reaches it", "[boot][control]") {
+TEST_CASE("control: why and dmesg read a quiet kernel's memory, sysrq reaches it, its panic waits", "[boot][control]") {
   const TempDirectory folder;
-  TestVm vm(small_kernel() + tiny_initramfs() + Words{"--append", "sysrq_always_enabled", "--ctl", folder("s")});
+  TestVm vm(small_kernel() + tiny_initramfs() + Words{"--append", "sysrq_always_enabled", "--ctl", folder("s"), "--on-panic", "pause"});
   vm.wait_for("tiny: ready");
   vm.settle(std::chrono::seconds(2));
   CHECK_THAT(say({"why", folder("s")}), Contains("Linux 6.1") && Contains("vCPU 0: halted in "));
@@ -28,6 +28,15 @@ TEST_CASE("control: why and dmesg read a quiet kernel's memory, sysrq reaches it
   CHECK(say({"sysrq", "w", folder("s")}).empty());
   vm.wait_for("Show Blocked State");
   CHECK(say({"sysrq", "c", folder("s")}).empty());
-  CHECK(vm.wait_exit() == 96);
-  CHECK_THAT(vm.messages(), Contains("sysrq triggered crash"));
+  vm.wait_for_message("paused, as --on-panic pause says: vmm why|dump|resume|kill " + folder("s"));
+  CHECK_THAT(say({"stats", folder("s")}), Contains("paused"));
+  CHECK_THAT(say({"why", folder("s")}), Contains("panic: sysrq triggered crash"));
+  CHECK_THAT(say({"dump", folder("s"), folder("core")}), Contains("vmcore: " + folder("core")));
+  CHECK_THAT(say({"why", folder("core")}), Contains("panic: sysrq triggered crash"));
+  // It goes on, to no good; who sees that ends it.
+  CHECK(say({"resume", folder("s")}).empty());
+  CHECK_THAT(say({"stats", folder("s")}), Contains("running"));
+  CHECK(say({"kill", folder("s")}).empty());
+  CHECK(vm.wait_exit() == 130);
+  CHECK_THAT(vm.messages(), Contains("kernel panic: ") && Contains("sysrq triggered crash"));
 }

@@ -54,7 +54,7 @@ Consoles, and what CMD gets
   --escape KEY         ^A, ^] or none: the key before h (help), x (quit) and others [^A]
   --env NAME[=V], --cwd DIR  a variable for CMD (repeat); where it starts [/]
 How it ends
-  --on-reset WHAT      exit (104), reboot, pause [exit]; --on-panic exit|gdb|dump; --vmcore F  a core
+  --on-reset WHAT      exit (104), reboot, pause [exit]; --on-panic exit|pause|gdb|dump; --vmcore F
   --timeout S          ends the run (124), log and stacks are shown; --hang-timeout S: hung (102) [10]
   --boot-timeout S, --idle-timeout S  the same: CMD not started by then; no output for S
   --fail-on LIST       kernel messages that fail a run that ended well (97): oops warn kasan lockup hung
@@ -209,6 +209,20 @@ void take_command(CommandLine& line, bool has_command, std::vector<std::string> 
                                   .output_to_errors = line.report.tap};
 }
 
+// A machine that stands still until somebody says what is next needs a way to be told.
+void refuse_unreachable_pause(const CommandLine& line) {
+  const auto is_stdio = [](const CharConfig& console) { return console.kind == CharConfig::Kind::kStdio; };
+  const MachineConfig& machine = line.machine;
+  const bool on_streams = std::ranges::any_of(machine.serial, is_stdio) ||
+                          std::ranges::any_of(machine.consoles, is_stdio) ||
+                          (machine.command && ::isatty(STDOUT_FILENO) != 0);
+  const bool has_keys = on_streams && line.escape != "none" && ::isatty(STDIN_FILENO) != 0;
+  const bool reachable = !machine.name.empty() || !line.control_path.empty() || line.debug.listen || has_keys;
+  if (!line.pause_on_panic || reachable) return;
+  throw Error("--on-panic pause: nobody could tell the machine to go on: it has no name, control socket, gdb or keys",
+              "--name NAME, and then vmm why|dump|resume|kill NAME");
+}
+
 // The flags of a run. CLI11 calls back in the order in which they were typed; what is refused throws Error.
 void add_run_flags(CLI::App& app, CommandLine& line) {
   MachineConfig& machine = line.machine;
@@ -258,8 +272,9 @@ void add_run_flags(CLI::App& app, CommandLine& line) {
   flag("--on-panic", [&](const std::string& value) {
     if (value == "dump" && line.vmcore.empty()) line.vmcore = "vmcore";
     line.debug.on_panic = value == "gdb";
-    if (value == "dump" || value == "exit" || value == "gdb") return;
-    throw Error(fmt::format("--on-panic {} is not built yet", value), "--on-panic exit, gdb or dump");
+    line.pause_on_panic = value == "pause";
+    if (value == "dump" || value == "exit" || value == "gdb" || value == "pause") return;
+    throw Error(fmt::format("--on-panic: there is no '{}'", value), "--on-panic exit, pause, gdb or dump");
   });
   flag("--vmlinux", [&](const std::string& value) { line.debug.vmlinux = value; });
   app.add_option_function<std::vector<std::string>>("--gdb",
@@ -348,6 +363,7 @@ void parse_run(CommandLine& line, std::vector<std::string> arguments) {
   if (has_command && line.fail_on.empty()) line.fail_on.emplace_back("oops,kasan,lockup");
   name_shares(line.machine);
   default_consoles(line.machine, line.report.tap);
+  refuse_unreachable_pause(line);
   validate(line.machine);
 }
 

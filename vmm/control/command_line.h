@@ -35,6 +35,7 @@ struct CommandLine {
   std::vector<std::string> allow_files;   // the same
   DebugConfig debug;
   ReportConfig report;
+  bool pause_on_panic = false;
   std::string vmcore;    // of --vmcore: where a guest that dies leaves its memory; empty: nowhere
   std::string log_file;  // empty: standard error
   bool verbose = false;

@@ -99,6 +99,7 @@ Outcome Session::run() {
 void Session::boot() {
   machine_.reset();
   outcome_.reset();
+  panic_shown_ = false;
   judge_.forget();
   tap_.reset();
   started_ = Clock::now();
@@ -107,8 +108,8 @@ void Session::boot() {
   if (backends_.command) backends_.command->restart();
   machine_.emplace(loop_, config_, backends_, [this](const Outcome& outcome) { guest_ended(outcome); });
   tell_window_size();
-  machine_->start();
   connect_split_gdb();
+  machine_->start();
   if (debugger_.begin(*machine_)) machine_->resume();
   if (config_.boot_timeout.count() > 0) boot_timeout_.start(config_.boot_timeout);
   hangs_.forget();
@@ -201,8 +202,20 @@ void Session::guest_ended(const Outcome& outcome) {
 
 void Session::on_panic(const WatchedConsole& console) {
   const auto& reason = console.watch.reason();
-  if (!reason || outcome_ || debugger_.take_panic(*reason)) return;
+  if (!reason || outcome_ || debugger_.take_panic(*reason) || wait_with_panic(*reason)) return;
   finish({Outcome::Kind::kPanic, panic_exit_code(*reason), {}});
+}
+
+// Once in a boot: who lets it go on has seen it, and its end is an end. No limit but --timeout ends the wait.
+bool Session::wait_with_panic(const std::string& reason) {
+  if (!line_.pause_on_panic || machine_->ended() || std::exchange(panic_shown_, true)) return false;
+  idle_timeout_.cancel();
+  pause();
+  log_info("kernel panic: {}", reason);
+  const std::string name = line_.control_path.empty() ? config_.name : line_.control_path;
+  const std::string keys = terminal_.raw() ? fmt::format("; {} h", keys_.name()) : std::string();
+  log_info("paused, as --on-panic pause says{}{}", name.empty() ? "" : ": vmm why|dump|resume|kill " + name, keys);
+  return true;
 }
 
 void Session::look_for_hang() {

@@ -103,6 +103,7 @@ class Session : public Controls {
   void on_signal();
   void guest_ended(const Outcome& outcome);
   void on_panic(const WatchedConsole& console);
+  bool wait_with_panic(const std::string& reason);
   void hold_limits(bool held);
   void gdb_left();
   void look_for_hang();
@@ -164,6 +165,7 @@ class Session : public Controls {
   std::optional<Outcome> outcome_;  // of this boot, once it is ending
   Evidence evidence_;               // of how it ended
   std::chrono::duration<double> lasted_{};
+  bool panic_shown_ = false;  // of this boot, to somebody who was to decide
   bool restarting_ = false;
   bool draining_ = false;
   bool flushed_ = true;

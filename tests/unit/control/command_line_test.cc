@@ -131,9 +131,18 @@ TEST_CASE("command line: QEMU's options are answered with their equivalents", "[
 }
 
 TEST_CASE("command line: what is not built yet is refused, never ignored", "[cli]") {
-  CHECK_THAT(refusal("--kernel k --on-panic pause").what, Contains("not built yet"));
   const std::string verb = GENERATE("snapshot x", "fork x");
   CHECK_THAT(refusal(verb).what, Contains("not built yet"));
+}
+
+TEST_CASE("command line: a panic may leave the machine paused for whoever can reach it", "[cli]") {
+  const std::string words = "--kernel k --serial null --on-panic pause";
+  CHECK_THAT(refusal(words).what, Contains("nobody could tell the machine to go on"));
+  CHECK_THAT(refusal(words).fix, Contains("--name NAME"));
+  const std::string way = GENERATE(" --name ci", " --ctl ./s", " --gdb");
+  CHECK(parse(words + way).pause_on_panic);
+  CHECK_FALSE(parse(words + " --on-panic exit").pause_on_panic);
+  CHECK_THAT(refusal("--kernel k --on-panic sleep").what, Contains("there is no 'sleep'"));
 }
 
 TEST_CASE("command line: gdb may be let in, with and without an address", "[cli][gdb]") {

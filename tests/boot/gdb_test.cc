@@ -2,6 +2,8 @@
 #include "tests/support/gdb.h"
 
 #include <catch2/catch.hpp>
+#include <fstream>
+#include <iterator>
 
 #include "tests/support/guests.h"
 #include "tests/support/temp_file.h"
@@ -10,6 +12,17 @@ using namespace vmm::test;
 using Catch::Matchers::Contains;
 
 namespace {
+
+// With another build ID.
+std::string altered(const std::string& kernel) {
+  std::ifstream file(kernel, std::ios::binary);
+  std::string bytes(std::istreambuf_iterator<char>(file), {});
+  const std::string note("\x04\0\0\0\x14\0\0\0\x03\0\0\0GNU\0", 16);
+  const size_t at = bytes.rfind(note);  // the first is the vDSO's
+  REQUIRE(at != bytes.npos);
+  bytes[at + note.size()] ^= 1;
+  return bytes;
+}
 
 struct Fixture {
   Words words(const Words& more) const {
@@ -27,7 +40,7 @@ struct Fixture {
 
 TEST_CASE("gdb: attached to a running kernel on two vCPUs, and gone again", "[boot][gdb]") {
   const Fixture f;
-  TestVm vm(f.words({}));
+  TestVm vm(f.words({"--vmlinux", f.folder.file("other", altered(f.kernel))}));
   vm.wait_for("tiny: ready");
   const std::string said = f.debug({"info threads", "thread 2", "info registers cr0 cr3 efer gs_base",
                                     "x/s (char *)&linux_banner", "thread 1", "bt 3", interrupt_after(3), "continue",
@@ -38,6 +51,7 @@ TEST_CASE("gdb: attached to a running kernel on two vCPUs, and gone again", "[bo
   CHECK_THAT(said, Contains("default_idle"));
   CHECK_THAT(said, Contains("SIGINT") && Contains("Run /init as init process"));
   CHECK_THAT(said, Contains("virtio-rng, in use") && Contains("detached"));
+  vm.wait_for_message("other' is not of the kernel that runs: its build ID is ");
   CHECK(vm.run("nproc; cat /proc/uptime | wc -l") == "2\n1");
   CHECK_THAT(f.debug({"info threads", "detach"}), Contains("vcpu1"));
   vm.run("true");
@@ -47,7 +61,8 @@ TEST_CASE("gdb: attached to a running kernel on two vCPUs, and gone again", "[bo
 
 TEST_CASE("gdb: KASLR's offset is found by itself, before start_kernel and when the kernel runs", "[boot][gdb]") {
   const Fixture f;
-  TestVm vm(Words{"debug", "--kernel", image("KERNEL", "bzImage"), "--append", "quiet", "--gdb", "unix:" + f.socket} +
+  TestVm vm(Words{"debug", "--kernel", image("KERNEL", "bzImage"), "--append", "quiet", "--gdb", "unix:" + f.socket,
+                  "--vmlinux", f.kernel} +
             tiny_initramfs());
   vm.wait_for_message("the kernel is unpacked, and moved by 0x");
   vm.wait_for_message("target remote " + f.socket);
@@ -58,6 +73,7 @@ TEST_CASE("gdb: KASLR's offset is found by itself, before start_kernel and when 
   CHECK_THAT(f.debug({"bt 3", "x/s (char *)&linux_banner", "kill"}),
              Contains("default_idle") && Contains("\"Linux version 6.1"));
   CHECK(vm.wait_exit() == 130);
+  CHECK_THAT(vm.messages(), !Contains("is not of the kernel"));
 }
 
 TEST_CASE("gdb: from the first instruction, by steps", "[boot][gdb]") {

@@ -43,10 +43,13 @@ std::optional<VmcoreInfo> VmcoreInfo::parse(std::string_view text) {
   return info;
 }
 
-std::string VmcoreInfo::release() const {
-  const auto found = lines_.find("OSRELEASE");
+std::string VmcoreInfo::line(std::string_view key) const {
+  const auto found = lines_.find(key);
   return found == lines_.end() ? std::string() : found->second;
 }
+
+std::string VmcoreInfo::release() const { return line("OSRELEASE"); }
+std::string VmcoreInfo::build_id() const { return line("BUILD-ID"); }
 
 std::optional<uint64_t> VmcoreInfo::value(std::string_view kind, std::string_view name, int base) const {
   const auto found = lines_.find(fmt::format("{}({})", kind, name));

@@ -26,6 +26,7 @@ class VmcoreInfo {
   // All of it, as it was.
   const std::string& text() const { return text_; }
   std::string release() const;                                  // "6.1.0-18-cloud-amd64"
+  std::string build_id() const;                                 // in hexadecimal digits; before Linux 5.9 empty
   std::optional<uint64_t> symbol(std::string_view name) const;  // SYMBOL(name): its virtual address
   std::optional<uint64_t> size(std::string_view name) const;    // SIZE(struct)
   std::optional<uint64_t> offset(std::string_view name) const;  // OFFSET(struct.member)
@@ -33,6 +34,7 @@ class VmcoreInfo {
   std::optional<uint64_t> kernel_offset() const;                // KERNELOFFSET: what KASLR added
 
  private:
+  std::string line(std::string_view key) const;
   std::optional<uint64_t> value(std::string_view kind, std::string_view name, int base) const;
 
   std::string text_;

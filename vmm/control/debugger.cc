@@ -5,8 +5,12 @@
 #include <unistd.h>
 
 #include <array>
+#include <span>
+#include <string>
 #include <utility>
 
+#include "vmm/blackbox/black_box.h"
+#include "vmm/blackbox/vmcoreinfo.h"
 #include "vmm/control/result.h"
 #include "vmm/core/error.h"
 #include "vmm/core/log.h"
@@ -35,11 +39,14 @@ Debugger::Debugger(EventLoop& loop, const DebugConfig& config, const MachineConf
       machine_config_(machine),
       hooks_(std::move(hooks)),
       address_(config.address.empty() ? GdbAddress::by_default(machine.name) : GdbAddress::parse(config.address)),
-      target_(controls, [this](GdbMachine::Change change) { on_change(change); }) {}
+      target_(controls, [this](GdbMachine::Change change) { on_change(change); }) {
+  if (!config.vmlinux.empty()) symbols_.emplace(config.vmlinux);
+}
 
 bool Debugger::begin(Machine& machine) {
   machine_ = &machine;
   panicked_ = false;
+  symbols_compared_ = false;
   target_.attach(machine);
   machine.set_on_debug_event([this] { on_event(); });
   if (config_.listen && !server_) open();
@@ -72,6 +79,8 @@ void Debugger::stop_and_wait() {
     return log_error("{}", error.what());
   }
   machine_->pause();
+  symbols_compared_ = false;
+  compare_symbols();
   log_info("stopped; {}", gdb_command());
 }
 
@@ -96,7 +105,22 @@ void Debugger::on_event() {
   if (holds_machine()) hooks_.on_stop(true);
 }
 
+// A kernel that has not booted does not tell. Memory is searched for what it tells, so that is done once.
+void Debugger::compare_symbols() {
+  if (!symbols_ || symbols_->build_id().empty() || std::exchange(symbols_compared_, true)) return;
+  std::string running;
+  machine_->look_inside([&running](const GuestMemory& memory, std::span<const CpuState> cpus) {
+    const auto info = VmcoreInfo::parse(BlackBox(memory, cpus).vmcoreinfo());
+    if (info) running = info->build_id();
+  });
+  if (running.empty() || running == symbols_->build_id()) return;
+  log_warn("--vmlinux '{}' is not of the kernel that runs: its build ID is {}, the kernel's {}", symbols_->path(),
+           symbols_->build_id(), running);
+  log_warn("  fix: pass the vmlinux that was built together with '{}'", machine_config_.kernel);
+}
+
 void Debugger::on_change(GdbMachine::Change change) {
+  if (change == GdbMachine::Change::kStopped) compare_symbols();
   hooks_.on_stop(change == GdbMachine::Change::kStopped);
   if (change == GdbMachine::Change::kLeft) hooks_.on_leave();
 }

@@ -39,6 +39,7 @@ TEST_CASE("vmcoreinfo: every kind of line is read", "[blackbox]") {
       205));
   REQUIRE(info);
   CHECK(info->release() == "6.1.0");
+  CHECK(info->build_id() == "0a1b");
   CHECK(info->symbol("_stext") == 0xffffffff81000000);
   CHECK(info->size("prb_desc") == 24);
   CHECK(info->offset("prb_desc.state_var") == 8);

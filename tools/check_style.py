@@ -19,6 +19,7 @@ UNTESTED = {
     "devices/backends/thread_engine.cc": "io_engine_test runs both engines",
     "devices/pci/pci_device.cc": "pci_root_test and virtio_pci_test drive it as a guest does",
     "devices/virtio/descriptor_chain.cc": "virtqueue_test",
+    "devices/virtio/virtio_pci_report.cc": "virtio_pci_test",
     "devices/virtio/vsock_connection.cc": "vsock_test",
 }
 TESTED_FOLDERS = ("vmm/core/", "vmm/blackbox/", "devices/", "firmware/")

@@ -67,7 +67,17 @@ void MsixTable::trigger(size_t vector) {
 void MsixTable::send_pending(Entry& entry) {
   if (!entry.pending || !deliverable(entry)) return;
   entry.pending = false;
-  host_.signal_msi({uint64_t{entry.words[1]} << 32 | entry.words[0], entry.words[2]});
+  ++entry.sent;
+  host_.signal_msi(entry.message());
+}
+
+MsixTable::Vector MsixTable::vector(size_t number) const {
+  const std::lock_guard lock(mutex_);
+  const Entry& entry = entries_.at(number);
+  return {.message = entry.message(),
+          .masked = masked_ || (entry.words[3] & 1) != 0,
+          .pending = entry.pending,
+          .sent = entry.sent};
 }
 
 }  // namespace vmm

@@ -32,6 +32,15 @@ class MsixTable {
   void write_table(uint64_t offset, std::span<const std::byte> data);
   void read_pending(uint64_t offset, std::span<std::byte> data) const;
 
+  // What the guest has made of a vector, which is below size(), and how often its message has been sent. Any thread.
+  struct Vector {
+    MsiMessage message;
+    bool masked = false;
+    bool pending = false;
+    uint64_t sent = 0;
+  };
+  Vector vector(size_t number) const;
+
   // Any thread. A vector beyond the table is ignored.
   void trigger(size_t vector);
 
@@ -39,6 +48,8 @@ class MsixTable {
   struct Entry {
     uint32_t words[4] = {0, 0, 0, 1};  // address low, address high, data, control (masked)
     bool pending = false;
+    uint64_t sent = 0;
+    MsiMessage message() const { return {uint64_t{words[1]} << 32 | words[0], words[2]}; }
   };
   bool deliverable(const Entry& entry) const { return enabled_ && !masked_ && (entry.words[3] & 1) == 0; }
   void send_pending(Entry& entry);

@@ -38,6 +38,9 @@ class VirtioPci : public PciDevice {
   VirtioDevice& device() { return *device_; }
   // Whether a driver has ever set DRIVER_OK; stop() and resets do not change that. Any thread.
   bool was_driven();
+  // Status, features and queues, and where its interrupts go, a line each: for a person, while the guest stands still.
+  std::string describe();
+  std::string describe_interrupts() const;
 
   // Brings all queues to rest, on the loop, and calls `done` when nothing is in flight any more.
   void stop(std::function<void()> done);

@@ -42,15 +42,19 @@ TEST_CASE("gdb: attached to a running kernel on two vCPUs, and gone again", "[bo
   const Fixture f;
   TestVm vm(f.words({"--vmlinux", f.folder.file("other", altered(f.kernel))}));
   vm.wait_for("tiny: ready");
-  const std::string said = f.debug({"info threads", "thread 2", "info registers cr0 cr3 efer gs_base",
-                                    "x/s (char *)&linux_banner", "thread 1", "bt 3", interrupt_after(3), "continue",
-                                    "x/i $rip", "stepi", "p $rip", "monitor dmesg", "monitor info pci", "detach"});
+  const std::string said =
+      f.debug({"info threads", "thread 2", "info registers cr0 cr3 efer gs_base", "x/s (char *)&linux_banner",
+               "thread 1", "bt 3", interrupt_after(3), "continue", "x/i $rip", "stepi", "p $rip", "monitor dmesg",
+               "monitor info pci", "monitor info virtio", "monitor info irq", "monitor info mem", "detach"});
   CHECK_THAT(said, Contains("Thread 1 \"vcpu0\"") && Contains("Thread 2 \"vcpu1\""));
   CHECK_THAT(said, Contains("[ PE MP ET NE WP AM PG ]") && Contains("[ SCE LME LMA NXE ]"));
   CHECK_THAT(said, Contains("\"Linux version 6.1"));
   CHECK_THAT(said, Contains("default_idle"));
   CHECK_THAT(said, Contains("SIGINT") && Contains("Run /init as init process"));
   CHECK_THAT(said, Contains("virtio-rng, in use") && Contains("detached"));
+  CHECK_THAT(said, Contains("features agreed, driven") && Contains("available index "));
+  CHECK_THAT(said, Contains("IO-APIC  4: vector 0x") && Contains("MSI-X 1: data 0x") && Contains("vCPU 1: in service"));
+  CHECK_THAT(said, Contains("RAM") && Contains("PCI window"));
   vm.wait_for_message("other' is not of the kernel that runs: its build ID is ");
   CHECK(vm.run("nproc; cat /proc/uptime | wc -l") == "2\n1");
   CHECK_THAT(f.debug({"info threads", "detach"}), Contains("vcpu1"));

@@ -202,20 +202,11 @@ std::string GdbMachine::reset(std::string_view) {
   return "reset; now: maintenance flush register-cache\n";
 }
 
-std::string GdbMachine::describe_memory() const {
-  std::string text;
-  for (const GuestMemory::Region& region : memory().regions()) {
-    text += fmt::format("{:#014x}-{:#014x} RAM\n", region.start.value, region.start.value + region.size - 1);
-  }
-  return text;
-}
-
 std::string GdbMachine::tell_about(std::string_view what) {
-  if (what == "mem") return describe_memory();
-  if (what == "pci" || what == "virtio") return machine_->describe_pci();
-  if (what == "irq") {
-    return "interrupts are delivered by KVM, which keeps no count for us; in the guest: cat /proc/interrupts\n";
-  }
+  if (what == "mem") return machine_->describe_memory();
+  if (what == "pci") return machine_->describe_pci();
+  if (what == "virtio") return machine_->describe_virtio();
+  if (what == "irq") return machine_->describe_interrupts();
   return "monitor info mem, pci, irq or virtio\n";
 }
 

@@ -50,7 +50,6 @@ class GdbMachine : public GdbTarget {
   std::string send_nmi(std::string_view);
   std::string reset(std::string_view);
   std::string tell_about(std::string_view what);
-  std::string describe_memory() const;
   std::optional<uint64_t> mapped_kernel() const;
   void watch_for_kernel();
   void resume();

@@ -26,6 +26,8 @@ constexpr uint64_t kHighMemoryStart = 0x100000000;
 constexpr uint32_t kPciWindowStart = 0xc0000000;
 constexpr uint32_t kPciWindowSize = 0x20000000;
 constexpr uint64_t kEcamStart = 0xe0000000;
+constexpr uint64_t kIoApicStart = 0xfec00000;
+constexpr uint64_t kLocalApicStart = 0xfee00000;
 
 constexpr uint16_t kKeyboardPort = 0x60;
 constexpr uint16_t kRtcPort = 0x70;

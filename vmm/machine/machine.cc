@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
+#include <string_view>
 #include <utility>
 
 #include "devices/virtio/block.h"
@@ -20,6 +22,7 @@
 #include "vmm/core/log.h"
 #include "vmm/kvm/x86_64/boot_state.h"
 #include "vmm/kvm/x86_64/cpu_model.h"
+#include "vmm/kvm/x86_64/interrupt_state.h"
 #include "vmm/machine/device_table.h"
 #include "vmm/machine/layout_x86_64.h"
 
@@ -331,11 +334,42 @@ std::vector<HangWatch::Sample> Machine::sample_vcpus() {
 
 bool Machine::kernel_in_place() const { return backends_.kernel.info().kind != KernelKind::kBzImage; }
 
+std::string Machine::describe_slot(size_t index) const {
+  VirtioPci& transport = *virtio_[index];
+  return fmt::format("00:{:02x}.0 {}{}\n", index + 1, transport.device().name(),
+                     transport.was_driven() ? ", in use" : ", no driver has taken it up");
+}
+
 std::string Machine::describe_pci() const {
   std::string text;
-  for (size_t i = 0; i < virtio_.size(); ++i) {
-    text += fmt::format("00:{:02x}.0 {}{}\n", i + 1, virtio_[i]->device().name(),
-                        virtio_[i]->was_driven() ? ", in use" : ", no driver has taken it up");
+  for (size_t i = 0; i < virtio_.size(); ++i) text += describe_slot(i);
+  return text;
+}
+
+std::string Machine::describe_virtio() const {
+  std::string text;
+  for (size_t i = 0; i < virtio_.size(); ++i) text += describe_slot(i) + virtio_[i]->describe();
+  return text;
+}
+
+std::string Machine::describe_interrupts() const {
+  std::string text = describe_interrupt_controllers(vm_);
+  for (const auto& vcpu : vcpus_) text += describe_local_apic(vcpu->vcpu());
+  for (size_t i = 0; i < virtio_.size(); ++i) text += describe_slot(i) + virtio_[i]->describe_interrupts();
+  return text;
+}
+
+std::string Machine::describe_memory() const {
+  constexpr uint64_t kPage = 0x1000;
+  std::map<uint64_t, std::pair<uint64_t, std::string_view>> parts{
+      {layout::kPciWindowStart, {layout::kPciWindowSize, "PCI window"}},
+      {layout::kEcamStart, {PciRoot::kEcamSize, "PCI configuration space"}},
+      {layout::kIoApicStart, {kPage, "IO-APIC"}},
+      {layout::kLocalApicStart, {kPage, "local APICs"}}};
+  for (const GuestMemory::Region& region : memory_.regions()) parts[region.start.value] = {region.size, "RAM"};
+  std::string text;
+  for (const auto& [start, part] : parts) {
+    text += fmt::format("{:#014x}-{:#014x} {}\n", start, start + part.first - 1, part.second);
   }
   return text;
 }

@@ -95,6 +95,12 @@ class Machine {
   bool watch_for_kernel(bool on) const { return vmm::watch_for_kernel(vm_, on); }
   // A line for each device that is on the PCI bus: its slot, and what it is.
   std::string describe_pci() const;
+  // The same, each with what it and its driver have agreed on, and with its queues. While nothing runs.
+  std::string describe_virtio() const;
+  // The interrupt controllers, and the messages of each device. While nothing runs.
+  std::string describe_interrupts() const;
+  // RAM and what else has addresses.
+  std::string describe_memory() const;
 
  private:
   struct SerialPort {
@@ -110,6 +116,7 @@ class Machine {
   void create_vcpus();
   void load_firmware_and_kernel();
   Platform describe() const;
+  std::string describe_slot(size_t index) const;
   template <typename Kind>
   std::vector<Kind*> devices_of() const;
 

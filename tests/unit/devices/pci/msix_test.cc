@@ -144,3 +144,16 @@ TEST_CASE("msix: accesses beyond the table and vectors that are not there do not
   CHECK(f.sent() == 0);
   CHECK(f.pending<uint64_t>() == 0);
 }
+
+TEST_CASE("msix: it is told what a vector is, and how often it was sent", "[pci]") {
+  Fixture f;
+  f.table.trigger(3);
+  f.table.trigger(3);
+  CHECK(f.table.vector(3).sent == 2);
+  CHECK(f.table.vector(3).message == MsiMessage{0xfee00000, 0x43});
+  f.write<uint32_t>(3 * 16 + kControl, 1);
+  f.table.trigger(3);
+  CHECK(f.table.vector(3).sent == 2);
+  CHECK(f.table.vector(3).masked);
+  CHECK(f.table.vector(3).pending);
+}

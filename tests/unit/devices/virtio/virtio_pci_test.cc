@@ -1,6 +1,7 @@
 // The PCI transport as a driver sees it: negotiation, queue setup, reset, interrupts, and drivers that get it wrong.
 #include "devices/virtio/virtio_pci.h"
 
+#include <fmt/format.h>
 #include <linux/pci_regs.h>
 
 #include <catch2/catch.hpp>
@@ -457,4 +458,21 @@ TEST_CASE("virtio-pci: that a driver took the device is known after it has been 
   f.transport->stop([] {});
   f.host.loop().run_ready();
   CHECK(f.transport->was_driven());
+}
+
+TEST_CASE("virtio-pci: what is agreed on, the rings' indexes and the messages are told", "[virtio][pci]") {
+  Fixture f;
+  CHECK(
+      f.transport->describe() ==
+      fmt::format("  status 0x00\n  features 0x0 taken of {:#x} offered\n  queue 0: 256 of 256 entries, not enabled\n",
+                  f.offered_features()));
+  CHECK(f.transport->describe_interrupts() == "  INTx: MSI-X is not enabled\n");
+  f.drive();
+  f.submit();
+  CHECK_THAT(f.transport->describe(),
+             Catch::Contains("  status 0x0f, acknowledged, has a driver, features agreed, driven\n") &&
+                 Catch::Contains("  features 0x100000000 taken") &&
+                 Catch::Contains("  queue 0: 8 of 256 entries, no vector, available index 1, used index 1\n"));
+  f.enable_msix();
+  CHECK_THAT(f.transport->describe_interrupts(), Catch::Contains("  MSI-X 1: data 0x0 to 0x0, 0 sent, masked\n"));
 }

@@ -26,6 +26,7 @@
 #include "vmm/control/test_command.h"
 #include "vmm/core/error.h"
 #include "vmm/core/log.h"
+#include "vmm/core/new_file.h"
 #include "vmm/machine/backends.h"
 #include "vmm/machine/outcome.h"
 
@@ -93,6 +94,12 @@ int dry_run(EventLoop& loop, const MachineConfig& config) {
   return exit_code::kClean;
 }
 
+// What cannot be written at the end of a run is better known before it begins.
+void check_leavings(const CommandLine& line) {
+  if (!line.trace.empty()) NewFile::check("--trace", line.trace);
+  if (!line.vmcore.empty()) check_vmcore_path(line.vmcore);
+}
+
 // Empty when nobody is to find the machine.
 std::string control_socket(const CommandLine& line) {
   if (!line.control_path.empty()) return line.control_path;
@@ -103,9 +110,13 @@ int run(const CommandLine& line) {
   open_log(line.log_file);
   EscapeKeys keys = EscapeKeys::parse(line.escape);
   EventLoop loop;
-  if (line.dry_run) return dry_run(loop, line.machine);
+  line.report.check();
+  if (line.dry_run) {
+    check_leavings(line);
+    return dry_run(loop, line.machine);
+  }
   try {
-    if (!line.vmcore.empty()) check_vmcore_path(line.vmcore);
+    check_leavings(line);
     Backends backends(loop, line.machine);
     Session session(loop, line, backends, keys);
     std::optional<ControlServer> control;

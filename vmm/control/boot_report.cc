@@ -10,8 +10,8 @@
 
 #include "vmm/blackbox/printable.h"
 #include "vmm/control/boot_report_html.h"
-#include "vmm/control/result.h"
 #include "vmm/core/error.h"
+#include "vmm/core/new_file.h"
 
 namespace vmm {
 

@@ -1,20 +1,14 @@
 // Writing results down; see result.h.
 #include "vmm/control/result.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <cstdio>
-#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <utility>
 
-#include "vmm/core/error.h"
-#include "vmm/core/fd.h"
+#include "vmm/core/new_file.h"
 
 namespace vmm {
 
@@ -128,26 +122,6 @@ std::string to_github(const RunResult& result) {
                      github_text(fmt::format("{}: {}", test_name(result), result.reason)));
 }
 
-void write_whole_file(const std::string& path, const std::string& content) {
-  const auto refuse = [&path](int error) {
-    throw Error(fmt::format("cannot write '{}': {}", path, errno_text(error)), "name a place that can be written");
-  };
-  std::string temporary = path + ".XXXXXX";
-  const UniqueFd fd(::mkostemp(temporary.data(), O_CLOEXEC));
-  if (!fd) refuse(errno);
-  int error = 0;
-  for (size_t done = 0; done < content.size() && error == 0;) {
-    const ssize_t written = ::write(fd.get(), content.data() + done, content.size() - done);
-    if (written < 0 && errno != EINTR) error = errno;
-    if (written > 0) done += static_cast<size_t>(written);
-  }
-  if (error == 0 && (::fchmod(fd.get(), 0644) < 0 || ::fsync(fd.get()) < 0)) error = errno;
-  if (error == 0 && ::rename(temporary.c_str(), path.c_str()) < 0) error = errno;
-  if (error == 0) return;
-  ::unlink(temporary.c_str());
-  refuse(error);
-}
-
 std::string verdict_name(const Outcome& outcome) {
   using Kind = Outcome::Kind;
   switch (outcome.kind) {
@@ -183,6 +157,11 @@ std::string verdict_name(const Outcome& outcome) {
       break;
   }
   return "error";
+}
+
+void ReportConfig::check() const {
+  if (!json.empty()) NewFile::check("--result", json);
+  if (!junit.empty()) NewFile::check("--junit", junit);
 }
 
 void ReportConfig::write(const RunResult& result) const {

@@ -57,9 +57,6 @@ std::string to_tap(const RunResult& result);
 // A workflow command of GitHub's that marks a failure; empty when there is none.
 std::string to_github(const RunResult& result);
 
-// Replaces the file at once, so that no reader ever sees half of one. Throws Error.
-void write_whole_file(const std::string& path, const std::string& content);
-
 // The words as a line for a POSIX shell.
 std::string shell_line(const std::vector<std::string>& words);
 
@@ -77,6 +74,8 @@ struct ReportConfig {
   ExitStyle exit_style = ExitStyle::kVmm;
   std::vector<std::string> words;  // of the command line, without the program's name
 
+  // Throws Error when one of the files could not be written; nothing is left of having tried.
+  void check() const;
   // Throws Error when a file cannot be written.
   void write(const RunResult& result) const;
   // Ours is a verdict in full; others know fewer.

@@ -20,6 +20,7 @@
 #include "vmm/control/test_runner.h"
 #include "vmm/core/error.h"
 #include "vmm/core/event_loop.h"
+#include "vmm/core/new_file.h"
 
 namespace vmm {
 

@@ -97,14 +97,15 @@ TEST_CASE("result: GitHub's annotation is one line", "[result]") {
   CHECK(to_github(result).empty());
 }
 
-TEST_CASE("result: a file is replaced whole or not at all", "[result]") {
+TEST_CASE("result: files that cannot be written are named by their flags before the run", "[result]") {
   const TempDirectory folder;
-  const std::string path = folder.path() + "/result.json";
-  write_whole_file(path, "first\n");
-  write_whole_file(path, "second\n");
-  CHECK(contents(path) == "second\n");
-  CHECK_THROWS_WITH(write_whole_file(folder.path() + "/no/such/folder", "x"), Contains("cannot write"));
-  CHECK_THROWS_AS(write_whole_file("/dev/full/x", "x"), Error);
+  folder.file("old", "yesterday's");
+  CHECK_NOTHROW(ReportConfig{.json = folder("old"), .junit = folder("new")}.check());
+  CHECK_THROWS_WITH(ReportConfig{.json = folder("no/r")}.check(),
+                    "cannot write --result '" + folder("no/r") + "': No such file or directory");
+  CHECK_THROWS_WITH((ReportConfig{.json = folder("new"), .junit = "/dev/full/x"}.check()),
+                    "cannot write --junit '/dev/full/x': Not a directory");
+  CHECK(contents(folder("old")) == "yesterday's");
   CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 1);
 }
 

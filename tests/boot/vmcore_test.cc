@@ -73,14 +73,24 @@ TEST_CASE("vmcore: readelf, makedumpfile and drgn read that of a stock kernel wi
   CHECK(kernel_lines(contents(folder("serial"))) == contents(log));
 
   // The kernel's name, by its virtual address.
-  const std::string script = folder.file("name.py",
-                                         "import re, sys, drgn\n"
-                                         "program = drgn.Program()\n"
-                                         "program.set_core_dump(sys.argv[1])\n"
-                                         "head = open(sys.argv[1], 'rb').read(65536)\n"
-                                         "names = int(re.search(rb'SYMBOL.init_uts_ns.=([0-9a-f]+)', head)[1], 16)\n"
-                                         "print(program.flags, program.read(names, 400))\n");
-  CHECK_THAT(shell("/usr/bin/python3 " + script + " " + core), Contains("IS_LINUX_KERNEL") && Contains("-cloud-amd64"));
+  const std::string script =
+      folder.file("name.py",
+                  "import re, sys, drgn\n"
+                  "program = drgn.Program()\n"
+                  "program.set_core_dump(sys.argv[1])\n"
+                  "head = open(sys.argv[1], 'rb').read(65536)\n"
+                  "names = int(re.search(rb'SYMBOL.init_uts_ns.=([0-9a-f]+)', head)[1], 16)\n"
+                  "print(program.flags, program.read(names, 400))\n"
+                  "note = rb'\\x05\\0\\0\\0\\x50\\x01\\0\\0\\x01\\0\\0\\0CORE\\0\\0\\0\\0.{32}(.{4})'\n"
+                  "pids = re.findall(note, head, re.S)\n"
+                  "print('pids', *(int.from_bytes(pid, 'little') for pid in pids), '.')\n");
+  const std::string found = shell("/usr/bin/python3 " + script + " " + core);
+  CHECK_THAT(found, Contains("IS_LINUX_KERNEL") && Contains("-cloud-amd64"));
+  // By which drgn and crash know the task that ran, and its registers: "CPU: 0 PID: 71 Comm: sh".
+  std::smatch panicked;
+  const std::string log_text = contents(log);
+  REQUIRE(std::regex_search(log_text, panicked, std::regex("PID: ([0-9]+) Comm: sh")));
+  CHECK_THAT(found.substr(found.find("pids")), Contains(" " + panicked[1].str() + " "));
 }
 
 TEST_CASE("vmcore: vmm tells from it what it told of the machine", "[boot][vmcore]") {

@@ -37,14 +37,16 @@ void describe_kernel(FuzzInput& input, LinuxMemory& linux) {
 
 // Parts of the image, near its structures more often than not.
 void damage(FuzzInput& input, const LinuxMemory& linux) {
-  constexpr uint64_t kPlaces[] = {LinuxMemory::kTables,          LinuxMemory::kInfo,
-                                  LinuxMemory::kLogPointer,      LinuxMemory::kLog,
-                                  LinuxMemory::kDescriptors,     LinuxMemory::kInfos,
-                                  LinuxMemory::kOffsets,         LinuxMemory::kBase,
-                                  LinuxMemory::kSymbolNames,     LinuxMemory::kTokens,
-                                  LinuxMemory::kTokenIndex,      LinuxMemory::kOrcAddresses,
-                                  LinuxMemory::kOrcEntries,      LinuxMemory::kStackEnd - 64,
-                                  LinuxMemory::kTables + 0x1ff8, LinuxMemory::kTables + 0x2050};
+  constexpr uint64_t kPlaces[] = {LinuxMemory::kTables,           LinuxMemory::kInfo,
+                                  LinuxMemory::kLogPointer,       LinuxMemory::kLog,
+                                  LinuxMemory::kDescriptors,      LinuxMemory::kInfos,
+                                  LinuxMemory::kOffsets,          LinuxMemory::kBase,
+                                  LinuxMemory::kSymbolNames,      LinuxMemory::kTokens,
+                                  LinuxMemory::kTokenIndex,       LinuxMemory::kOrcAddresses,
+                                  LinuxMemory::kOrcEntries,       LinuxMemory::kStackEnd - 64,
+                                  LinuxMemory::kTables + 0x1ff8,  LinuxMemory::kTables + 0x2050,
+                                  LinuxMemory::kInitTask + 0x9c0, LinuxMemory::kFirstTask + 0x9c0,
+                                  LinuxMemory::kPerCpu + 0x140};
   while (input.next_step()) {
     const uint64_t place = kPlaces[input.take_below(std::size(kPlaces))] + input.take_below(256);
     const auto bytes = input.take_bytes(1 + input.take_below(16));
@@ -57,17 +59,20 @@ void damage(FuzzInput& input, const LinuxMemory& linux) {
 void fuzz(FuzzInput& input) {
   LinuxMemory linux;
   describe_kernel(input, linux);
+  if (input.take_bool()) linux.add_tasks();
   linux.write();
   CpuState cpu = linux.cpu(input.take_below(0x6000), LinuxMemory::kStackEnd - input.take_below(128));
   if (input.take_bool()) cpu.rsp = input.take<uint64_t>();
   cpu.rbp = LinuxMemory::kImage + LinuxMemory::kStackEnd - input.take_below(128);
   cpu.r10 = input.take<uint64_t>();
+  cpu.gs.base = input.take_bool() ? LinuxMemory::kImage + LinuxMemory::kPerCpu : input.take<uint64_t>();
   const bool with_cpu = input.take_bool();
   damage(input, linux);
 
   const BlackBox box(linux.memory, std::span(&cpu, with_cpu ? 1 : 0));
   require(is_plain(box.release()));
   for (const LogLine& line : box.log()) require(is_plain(line.format()));
+  box.pid_on(cpu);
   const auto frames = box.stack(cpu);
   require(frames.size() <= 64);
   for (const Frame& frame : frames) require(is_plain(frame.symbol));

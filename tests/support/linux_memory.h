@@ -46,11 +46,16 @@ class LinuxMemory {
     kOrcEntries = 0x31000,
     kStack = 0x40000,
     kStackEnd = 0x44000,
+    kInitTask = 0x50000,
+    kFirstTask = 0x54000,
+    kPerCpu = 0x58000,
     kCode = 0x100000,
     kCodeEnd = 0x180000,
   };
   static constexpr uint64_t kLogSize = 1024;
   static constexpr uint32_t kLogCountBits = 5;
+  static constexpr uint64_t kPid = 0x9c0;      // in a task
+  static constexpr uint64_t kCurrent = 0x140;  // among the per-CPU variables
   static constexpr uint64_t kDescriptorSize = 24, kInfoSize = 88;
 
   struct Symbol {
@@ -115,6 +120,24 @@ class LinuxMemory {
   }
   // A function of the kernel's code.
   void add_code(const std::string& name, uint64_t place) { symbols.push_back({'t', name, kImage + kCode + place}); }
+
+  // init_task and its child, PID 1; with CONFIG_STACKPROTECTOR there is a canary in each.
+  void add_tasks(const std::string& current = "current_task", bool canary = true) {
+    symbols.push_back({'D', "init_task", kImage + kInitTask});
+    symbols.push_back({'D', current, kCurrent});
+    const uint64_t parent = kPid + (canary ? 16 : 8);
+    for (const uint64_t task : {kInitTask, kFirstTask}) {
+      const uint64_t id = task == kInitTask ? 0 : 0x100000001;  // PID and TGID
+      put(task + kPid, id);
+      if (canary) put(task + kPid + 8, uint64_t{0x123456789abcde00});
+      put(task + parent, kImage + kInitTask);
+      put(task + parent + 8, kImage + kInitTask);
+      put(task + parent + 16, kImage + kFirstTask + parent + 32);  // children
+      put(task + parent + 48, kImage + task);                      // group_leader
+    }
+    set_current(kInitTask);
+  }
+  void set_current(uint64_t task) const { put(kPerCpu + kCurrent, kImage + task); }
 
   // As printk does it.
   void log(uint64_t nanoseconds, unsigned level, const std::string& text, uint64_t state = 2) {

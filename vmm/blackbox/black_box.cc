@@ -77,6 +77,7 @@ bool BlackBox::accept(const PhysicalMemory& memory, std::span<const CpuState> cp
   log_ = read_kernel_log(*kernel_, info);
   symbols_ = Kallsyms::read(*kernel_, info);
   orc_.emplace(*kernel_, symbols_, release_);
+  tasks_.emplace(*kernel_, symbols_);
   for (const std::string& trouble : {log_.trouble, symbols_.trouble()}) {
     if (!trouble.empty()) troubles_.push_back(trouble);
   }

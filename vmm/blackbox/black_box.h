@@ -20,6 +20,7 @@
 #include "vmm/blackbox/kallsyms.h"
 #include "vmm/blackbox/orc.h"
 #include "vmm/blackbox/printk_ring.h"
+#include "vmm/blackbox/tasks.h"
 #include "vmm/blackbox/vmcoreinfo.h"
 #include "vmm/core/guest_memory.h"
 
@@ -57,6 +58,8 @@ class BlackBox {
   // Where its image is: at a stretch in both kinds of addresses.
   std::optional<Mapping> image() const;
   const std::vector<LogLine>& log() const { return log_.lines; }
+  // Of the task that a CPU runs; empty when that is not known (tasks.h).
+  std::optional<uint32_t> pid_on(const CpuState& cpu) const { return tasks_ ? tasks_->pid_on(cpu) : std::nullopt; }
   std::optional<Kallsyms::Symbol> symbol(uint64_t address) const { return symbols_.find(address); }
 
   // The innermost first; empty when the CPU is in user space, does not run, or no kernel was found.
@@ -77,6 +80,7 @@ class BlackBox {
   KernelLog log_;
   Kallsyms symbols_;
   std::optional<Orc> orc_;
+  std::optional<Tasks> tasks_;
 };
 
 }  // namespace vmm

@@ -99,7 +99,7 @@ T member(const Object& object, size_t offset) {
 
 size_t padded(size_t size) { return (size + kAlignment - 1) / kAlignment * kAlignment; }
 
-elf_prstatus to_prstatus(const CpuState& cpu) {
+elf_prstatus to_prstatus(const CpuState& cpu, std::optional<uint32_t> pid) {
   user_regs_struct regs{};
   for (const Register& entry : kRegisters) set_member(regs, entry.in_user_regs, cpu.*entry.register_);
   regs.cs = cpu.cs.selector;
@@ -111,7 +111,7 @@ elf_prstatus to_prstatus(const CpuState& cpu) {
   regs.fs_base = cpu.fs.base;
   regs.gs_base = cpu.gs.base;
   elf_prstatus status{};
-  status.pr_pid = static_cast<int>(cpu.id) + 1;  // what gdb tells threads by, and 0 is none
+  status.pr_pid = static_cast<int>(pid.value_or(cpu.id + 1));
   static_assert(sizeof status.pr_reg == sizeof regs);
   std::memcpy(&status.pr_reg, &regs, sizeof regs);
   return status;
@@ -148,8 +148,12 @@ void append_note(std::vector<std::byte>& notes, const Note& note) {
   append(note.bytes, note.bytes.size());
 }
 
-void append_registers(std::vector<std::byte>& notes, std::span<const CpuState> cpus) {
-  for (const CpuState& cpu : cpus) append_note(notes, {kCore, NT_PRSTATUS, bytes_of(to_prstatus(cpu))});
+void append_registers(std::vector<std::byte>& notes, std::span<const CpuState> cpus,
+                      std::span<const std::optional<uint32_t>> pids) {
+  for (size_t i = 0; i < cpus.size(); ++i) {
+    const auto pid = i < pids.size() ? pids[i] : std::nullopt;
+    append_note(notes, {kCore, NT_PRSTATUS, bytes_of(to_prstatus(cpus[i], pid))});
+  }
   for (const CpuState& cpu : cpus) append_note(notes, {kQemu, 0, bytes_of(to_qemu(cpu))});
 }
 

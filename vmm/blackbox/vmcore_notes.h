@@ -1,6 +1,8 @@
 // The notes of a vmcore, each a name, a type and bytes: gABI, "Note Section". Those that tell of a machine:
 //
-//   "CORE" NT_PRSTATUS   the general registers of a vCPU: struct elf_prstatus, as in any core file
+//   "CORE" NT_PRSTATUS   the general registers of a vCPU: struct elf_prstatus, as in any core file. pr_pid is, as in
+//                        kdump's, that of the task it was running: `drgn` takes the registers for those of a task only
+//                        if it has this PID. Where that is not known it is the vCPU's number, from 1.
 //   "QEMU" 0             all of its registers: QEMUCPUState of target/i386/arch_dump.c in QEMU. With it `crash`
 //   believes
 //                        that a CPU was where its registers say, rather than to look for the frame of kdump's NMI
@@ -34,7 +36,9 @@ struct Note {
 constexpr std::string_view kVmcoreinfoNote = "VMCOREINFO";
 
 void append_note(std::vector<std::byte>& notes, const Note& note);
-void append_registers(std::vector<std::byte>& notes, std::span<const CpuState> cpus);
+// `pids`: of the task that each of them runs; may be shorter, or not know.
+void append_registers(std::vector<std::byte>& notes, std::span<const CpuState> cpus,
+                      std::span<const std::optional<uint32_t>> pids);
 
 // Those that are whole, in order, up to an empty one.
 void for_each_note(std::span<const std::byte> notes, const std::function<void(const Note&)>& visit);

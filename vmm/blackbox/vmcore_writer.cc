@@ -137,7 +137,7 @@ class NewFile {
 
 std::vector<std::byte> vmcore_head(const VmcoreContents& contents) {
   std::vector<std::byte> notes;
-  append_registers(notes, contents.cpus);
+  append_registers(notes, contents.cpus, contents.pids);
   if (!contents.vmcoreinfo.empty()) {
     append_note(notes, {kVmcoreinfoNote, 0, std::as_bytes(std::span(contents.vmcoreinfo))});
   }

@@ -49,9 +49,12 @@ void CoreDump::write(const GuestMemory& memory) {
                  {.memory = memory,
                   .cpus = cpus_,
                   .vmcoreinfo = box.vmcoreinfo(),
+    std::vector<std::optional<uint32_t>> pids;
+    for (const CpuState& cpu : cpus_) pids.push_back(box.pid_on(cpu));
                   .direct_map = box.direct_map(),
                   .image = box.image()},
                  give_up_);
+                  .pids = pids,
   } catch (const Error& error) {
     trouble = error;
   } catch (const std::exception& error) {

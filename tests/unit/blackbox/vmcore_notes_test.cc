@@ -56,7 +56,7 @@ TEST_CASE("vmcore notes: one with its name, type and bytes is found again, those
 
 TEST_CASE("vmcore notes: a vCPU's registers are where struct elf_prstatus has them", "[vmcore]") {
   std::vector<std::byte> notes;
-  append_registers(notes, std::array{some_cpu()});
+  append_registers(notes, std::array{some_cpu()}, {});
   const Note note = all(notes).front();
   REQUIRE(note.is("CORE", NT_PRSTATUS));
   REQUIRE(note.bytes.size() == sizeof(elf_prstatus));
@@ -75,9 +75,23 @@ TEST_CASE("vmcore notes: a vCPU's registers are where struct elf_prstatus has th
   CHECK(regs.gs_base == 0xffff88803fc00000);
 }
 
+TEST_CASE("vmcore notes: the PID is that of the task, or the vCPU's number where none is known", "[vmcore]") {
+  std::vector<std::byte> notes;
+  const std::array<std::optional<uint32_t>, 2> pids{1234, std::nullopt};
+  append_registers(notes, std::array{some_cpu(), some_cpu(), some_cpu()}, pids);
+  std::vector<int> found;
+  for (const Note& note : all(notes)) {
+    if (!note.is("CORE", NT_PRSTATUS)) continue;
+    elf_prstatus status;
+    std::memcpy(&status, note.bytes.data(), sizeof status);
+    found.push_back(status.pr_pid);
+  }
+  CHECK(found == std::vector{1234, 4, 4});
+}
+
 TEST_CASE("vmcore notes: registers come back, those of control from QEMU's note alone", "[vmcore]") {
   std::vector<std::byte> notes;
-  append_registers(notes, std::array{some_cpu(), CpuState()});
+  append_registers(notes, std::array{some_cpu(), CpuState()}, {});
   const auto found = all(notes);
   REQUIRE(found.size() == 4);
   const auto general = general_registers(found[0]);
@@ -108,14 +122,14 @@ TEST_CASE("vmcore notes: user space is told by its segments", "[vmcore]") {
   cpu.cs.selector = 0x33;
   cpu.ss.flags = 0xcff300;
   std::vector<std::byte> notes;
-  append_registers(notes, std::array{cpu});
+  append_registers(notes, std::array{cpu}, {});
   CHECK(general_registers(all(notes)[0])->privilege == 3);
   CHECK(all_registers(all(notes)[1])->privilege == 3);
 }
 
 TEST_CASE("vmcore notes: what is cut short or of a foreign size is passed over", "[vmcore]") {
   std::vector<std::byte> notes;
-  append_registers(notes, std::array{some_cpu()});
+  append_registers(notes, std::array{some_cpu()}, {});
   CHECK(all(std::span(notes).first(notes.size() - 1)).size() == 1);
   CHECK(all(std::span(notes).first(11)).empty());
   const Note note = all(notes)[1];

@@ -51,9 +51,7 @@ std::string GdbSplitter::split(std::vector<std::byte>& output) {
     const char byte = static_cast<char>(next);
     if (gdb_ && state_ != State::kText && continue_packet(byte, to_gdb)) continue;
     flush(text);
-    if (!gdb_) {
-      text.push_back(next);
-    } else if (byte == '$') {
+    if (gdb_ && byte == '$') {
       held_ = byte;
       state_ = State::kPacket;
     } else if (acknowledgements_due_ > 0 && (byte == '+' || byte == '-')) {

@@ -57,10 +57,12 @@ std::vector<std::string> Session::last_log() const {
 
 // A kernel that kgdb is to take over is sent what its kgdboc waits for.
 void Session::connect_split_gdb() {
-  for (size_t i = 0; i < backends_.split_gdb.size(); ++i) {
-    if (!backends_.split_gdb[i]) continue;
-    backends_.split_gdb[i]->set_on_enter([this, &line = *backends_.serial[i]] {
-      if (!machine_->ended()) machine_->send_break(line, 'g');
+  auto line = backends_.serial.begin();
+  for (const auto& split : backends_.split_gdb) {
+    const CharStream& console = **line++;
+    if (!split) continue;
+    split->set_on_enter([this, &console] {
+      if (!machine_->ended()) machine_->send_break(console, 'g');
     });
   }
 }

@@ -82,8 +82,11 @@ std::unique_ptr<VhostUser> VhostUser::block(VhostUserSocket& backend, const std:
   std::memcpy(&config, can.config.data(), kBlockConfigSize);
   const uint64_t most = (can.features & feature(VIRTIO_BLK_F_MQ)) != 0 ? config.num_queues : 1;
   queues = static_cast<uint16_t>(std::clamp<uint64_t>(std::min(most, can.queues), 1, queues));
-  const VirtioTraits traits = traits_of(VIRTIO_ID_BLOCK, 0x018000, can, kBlockConfigSize,
-                                        std::vector<uint16_t>(queues, kQueueSize));  // "other mass storage controller"
+  VirtioTraits traits = traits_of(VIRTIO_ID_BLOCK, 0x018000, can, kBlockConfigSize,
+                                  std::vector<uint16_t>(queues, kQueueSize));  // "other mass storage controller"
+  // A limit of 0 is none: qemu-storage-daemon offers it all the same, and Linux then cuts its requests into pages.
+  if (config.size_max == 0) traits.features &= ~feature(VIRTIO_BLK_F_SIZE_MAX);
+  if (config.seg_max == 0) traits.features &= ~feature(VIRTIO_BLK_F_SEG_MAX);
   return std::unique_ptr<VhostUser>(
       new VhostUser(backend, "vhost-user-blk " + name, traits, bytes_of(config, kBlockConfigSize)));
 }

@@ -51,6 +51,7 @@ class VhostUserPeer {
                         feature(VHOST_USER_PROTOCOL_F_CONFIG);
     uint64_t queues = 2;
     bool network = false;
+    uint32_t size_max = 0, seg_max = 0;  // of a disk's configuration
     // Takes the place of the usual answer when it says true.
     std::function<bool(VhostUserPeer&, const Message&)> instead;
     // Whether the request with this number, from 0 on, is held.
@@ -187,6 +188,8 @@ class VhostUserPeer {
         virtio_blk_config config{};
         config.capacity = disk_.size() / 512;
         config.num_queues = 2;
+        config.size_max = behaviour_.size_max;
+        config.seg_max = behaviour_.seg_max;
         std::vector<std::byte> payload = message.payload;
         std::memcpy(payload.data() + 12, &config, payload.size() - 12);
         return reply(request, payload);

@@ -97,6 +97,16 @@ TEST_CASE("vhost-user: a disk is what its back-end says it is, and no more", "[v
   CHECK(config.num_queues == 1);
 }
 
+TEST_CASE("vhost-user: limits of none are not offered as limits", "[virtio][vhost-user]") {
+  Behaviour limited;
+  limited.features |= feature(VIRTIO_BLK_F_SIZE_MAX) | feature(VIRTIO_BLK_F_SEG_MAX);
+  CHECK(Fixture(limited).block.traits().features == feature(VIRTIO_BLK_F_FLUSH));
+  limited.size_max = 65536;
+  limited.seg_max = 126;
+  CHECK(Fixture(limited).block.traits().features ==
+        (feature(VIRTIO_BLK_F_FLUSH) | feature(VIRTIO_BLK_F_SIZE_MAX) | feature(VIRTIO_BLK_F_SEG_MAX)));
+}
+
 TEST_CASE("vhost-user: requests are served by the back-end, and interrupt", "[virtio][vhost-user]") {
   Fixture f;
   f.start();

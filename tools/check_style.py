@@ -12,6 +12,7 @@ WARN_LINES, FAIL_LINES = 500, 900
 # Sources without a unit test of the same name, and why they need none.
 UNTESTED = {
     "vmm/core/check.cc": "it aborts",
+    "vmm/blackbox/core_file.cc": "vmcore_test reads files of both kinds",
     "devices/backends/fuse_message.cc": "fuse_server_test sends what it takes apart",
     "devices/backends/shared_tree.cc": "fuse_server_test and fuse_files_test",
     "devices/backends/io_uring.cc": "io_engine_test runs both engines",

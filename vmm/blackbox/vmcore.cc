@@ -2,13 +2,9 @@
 #include "vmm/blackbox/vmcore.h"
 
 #include <elf.h>
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <string_view>
 #include <utility>
@@ -49,27 +45,20 @@ std::string refusal(const Elf64_Ehdr& header) {
 
 }  // namespace
 
-Vmcore::Vmcore(const std::string& path) {
+Vmcore::Vmcore(const std::string& path) : file_(path) {
   const auto refuse = [&path](const std::string& why) {
     throw Error(fmt::format("cannot read vmcore '{}': {}", path, why),
                 "name one that vmm, QEMU's dump-guest-memory or kdump wrote; crash and drgn read others");
   };
-  file_ = UniqueFd(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
-  if (!file_) refuse(errno_text(errno));
-  struct stat status {};
-  if (::fstat(file_.get(), &status) < 0) refuse(errno_text(errno));
-  if (!S_ISREG(status.st_mode)) refuse("it is no file");
-  file_size_ = static_cast<uint64_t>(status.st_size);
-
   Elf64_Ehdr header{};
   const auto start = std::as_writable_bytes(std::span(&header, 1));
-  if (!read_file(0, start)) refuse("it is too short");
+  if (!file_.read(0, start)) refuse("it is too short");
   if (const auto why = foreign_format({reinterpret_cast<const char*>(start.data()), start.size()}); !why.empty()) {
     refuse(why);
   }
   if (const auto why = refusal(header); !why.empty()) refuse(why);
   std::vector<Elf64_Phdr> program_headers(header.e_phnum);
-  if (!read_file(header.e_phoff, std::as_writable_bytes(std::span(program_headers)))) {
+  if (!file_.read(header.e_phoff, std::as_writable_bytes(std::span(program_headers)))) {
     refuse("it ends within its headers");
   }
 
@@ -92,22 +81,10 @@ Vmcore::Vmcore(const std::string& path) {
   find_halted_cpus();
 }
 
-bool Vmcore::read_file(uint64_t offset, std::span<std::byte> to) const {
-  if (offset > file_size_ || to.size() > file_size_ - offset) return false;
-  while (!to.empty()) {
-    const ssize_t length = ::pread(file_.get(), to.data(), to.size(), static_cast<off_t>(offset));
-    if (length < 0 && errno == EINTR) continue;
-    if (length <= 0) return false;
-    offset += static_cast<uint64_t>(length);
-    to = to.subspan(static_cast<size_t>(length));
-  }
-  return true;
-}
-
 // QEMU's notes have all registers, those of kdump the general ones.
 void Vmcore::read_notes(uint64_t offset, uint64_t size) {
-  std::vector<std::byte> notes(std::min(size, file_size_ - std::min(offset, file_size_)));
-  if (!read_file(offset, notes)) return;
+  std::vector<std::byte> notes(std::min(size, file_.size() - std::min(offset, file_.size())));
+  if (!file_.read(offset, notes)) return;
   std::vector<CpuState> general, whole;
   const auto take = [](std::vector<CpuState>& cpus, std::optional<CpuState> cpu) {
     if (!cpu || cpus.size() == kMaxCpus) return;
@@ -134,7 +111,7 @@ void Vmcore::add_part(Part part) {
     part = {part.start + cut, part.size - cut, part.offset + cut, part.in_file - std::min(cut, part.in_file)};
   }
   // What the file lost is not there, nor is what would have come after it.
-  const uint64_t available = file_size_ - std::min(part.offset, file_size_);
+  const uint64_t available = file_.size() - std::min(part.offset, file_.size());
   if (part.in_file > available) part.size = part.in_file = available;
   if (part.size > 0) parts_.push_back(part);
 }
@@ -156,7 +133,7 @@ bool Vmcore::read(GuestAddress address, std::span<std::byte> to) const {
     const uint64_t inside = at - part->start;
     const auto here = to.first(std::min<uint64_t>(to.size(), part->size - inside));
     const auto stored = here.first(std::min<uint64_t>(here.size(), part->in_file - std::min(inside, part->in_file)));
-    if (!read_file(part->offset + inside, stored)) return false;
+    if (!file_.read(part->offset + inside, stored)) return false;
     std::ranges::fill(here.subspan(stored.size()), std::byte{0});
     to = to.subspan(here.size());
     at += here.size();
@@ -166,7 +143,7 @@ bool Vmcore::read(GuestAddress address, std::span<std::byte> to) const {
 
 // Headers may claim the same piece of the file many times over. One that is sound has no more pages than the file.
 void Vmcore::for_each_touched_page(const std::function<bool(GuestAddress)>& visit) const {
-  uint64_t pages_left = file_size_ / kPageSize + 2 * parts_.size();
+  uint64_t pages_left = file_.size() / kPageSize + 2 * parts_.size();
   for (const Part& part : parts_) {
     if (!visit_part(part, visit, pages_left)) return;
   }
@@ -176,16 +153,11 @@ bool Vmcore::visit_part(const Part& part, const std::function<bool(GuestAddress)
   const auto page_of = [](uint64_t place) { return place / kPageSize * kPageSize; };
   uint64_t at = (kPageSize - part.start % kPageSize) % kPageSize;  // from its start
   while (at < part.in_file) {
-    const off_t data = ::lseek(file_.get(), static_cast<off_t>(part.offset + at), SEEK_DATA);
-    if (data < 0 && errno == ENXIO) return true;  // nothing but a hole from here on
-    const off_t hole = data < 0 ? -1 : ::lseek(file_.get(), data, SEEK_HOLE);
-    uint64_t stop = part.in_file;
-    if (data >= 0) {
-      // Pages of memory need not be aligned in the file, so a page may be part hole, part data.
-      const uint64_t skip = static_cast<uint64_t>(data) - part.offset - at;
-      at += page_of(skip);
-      if (hole >= 0) stop = std::min<uint64_t>(stop, static_cast<uint64_t>(hole) - part.offset);
-    }
+    const auto data = file_.next_data(part.offset + at);
+    if (!data) return true;
+    // Pages of memory need not be aligned in the file, so a page may be part hole, part data.
+    at += page_of(data->start - part.offset - at);
+    const uint64_t stop = std::min(part.in_file, data->end - part.offset);
     do {
       if (at >= part.in_file || pages_left-- == 0) return at >= part.in_file;
       if (!visit({part.start + at})) return false;

@@ -1,6 +1,6 @@
 // Vmcore: a machine as a file has it: its memory, its registers, and what its kernel says of itself. It reads what
 // vmcore_writer.h writes, what QEMU's dump-guest-memory does in its default format, kdump's /proc/vmcore, and what
-// makedumpfile -E leaves of that.
+// makedumpfile -E leaves of that. One that vmm compressed is read as it is (core_file.h).
 //
 // The file is anybody's and may be cut short: nothing in it is trusted, all sizes have a bound, and memory that it does
 // not have is not there.
@@ -13,8 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "vmm/blackbox/core_file.h"
 #include "vmm/blackbox/cpu_state.h"
-#include "vmm/core/fd.h"
 #include "vmm/core/guest_memory.h"
 
 namespace vmm {
@@ -42,14 +42,12 @@ class Vmcore final : public PhysicalMemory {
     uint64_t end() const { return start + size; }
   };
 
-  bool read_file(uint64_t offset, std::span<std::byte> to) const;
   void read_notes(uint64_t offset, uint64_t size);
   void add_part(Part part);
   void find_halted_cpus();
   bool visit_part(const Part& part, const std::function<bool(GuestAddress)>& visit, uint64_t& pages_left) const;
 
-  UniqueFd file_;
-  uint64_t file_size_ = 0;
+  CoreFile file_;
   std::vector<Part> parts_;  // ascending, not overlapping
   std::vector<CpuState> cpus_;
   std::string vmcoreinfo_;

@@ -2,23 +2,20 @@
 #include "vmm/blackbox/vmcore_writer.h"
 
 #include <elf.h>
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <utility>
 
+#include "vmm/blackbox/seekable_zstd.h"
 #include "vmm/blackbox/vmcore_notes.h"
 #include "vmm/core/check.h"
 #include "vmm/core/error.h"
-#include "vmm/core/fd.h"
+#include "vmm/core/new_file.h"
 
 namespace vmm {
 
@@ -84,56 +81,72 @@ bool is_zero(std::span<const std::byte> bytes) {
   return bytes[0] == std::byte{0} && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0;
 }
 
-// A file that gets its name when it is whole, and is gone if it does not come that far.
-class NewFile {
+// The file from its start to its end.
+class Output {
  public:
-  NewFile(const std::string& path, uint64_t size) : path_(path), temporary_(path + ".XXXXXX") {
-    file_ = UniqueFd(::mkostemp(temporary_.data(), O_CLOEXEC));
-    if (!file_) fail(errno);
-    created_ = true;
-    if (::ftruncate(file_.get(), static_cast<off_t>(size)) < 0) {
-      const int error = errno;
-      discard();
-      fail(error);
-    }
-  }
-  NewFile(const NewFile&) = delete;
-  NewFile& operator=(const NewFile&) = delete;
-  ~NewFile() { discard(); }
+  Output() = default;
+  Output(const Output&) = delete;
+  Output& operator=(const Output&) = delete;
+  virtual ~Output() = default;
 
-  void write(uint64_t offset, std::span<const std::byte> bytes) const {
-    while (!bytes.empty()) {
-      const ssize_t written = ::pwrite(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
-      if (written < 0 && errno == EINTR) continue;
-      if (written <= 0) fail(written < 0 ? errno : EIO);
-      bytes = bytes.subspan(static_cast<size_t>(written));
-      offset += static_cast<uint64_t>(written);
-    }
+  virtual void append(std::span<const std::byte> bytes) = 0;
+  virtual void append_zeroes(uint64_t count) = 0;
+  virtual void finish() = 0;
+};
+
+// With holes for zeroes.
+class SparseOutput : public Output {
+ public:
+  SparseOutput(const std::string& path, uint64_t size) : file_("vmcore", path, 0600) {
+    file_.set_size(size);
+    buffer_.reserve(kBufferSize);
   }
 
-  void finish() {
-    if (::fsync(file_.get()) < 0 || ::rename(temporary_.c_str(), path_.c_str()) < 0) fail(errno);
-    created_ = false;
+  void append(std::span<const std::byte> bytes) override {
+    if (buffer_.size() + bytes.size() > kBufferSize) flush();
+    buffer_.insert(buffer_.end(), bytes.begin(), bytes.end());
+  }
+  void append_zeroes(uint64_t count) override {
+    flush();
+    written_ += count;
+  }
+  void finish() override {
+    flush();
+    file_.finish();
   }
 
  private:
-  void discard() {
-    if (std::exchange(created_, false)) ::unlink(temporary_.c_str());
-  }
-  [[noreturn]] void fail(int error) const {
-    const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
-    throw Error(fmt::format("cannot write vmcore '{}': {}", path_, errno_text(error)),
-                full ? "make room there, or name another place: it may become as large as the guest's memory"
-                     : "name a file in a folder where you may write");
+  void flush() {
+    file_.write_at(written_, buffer_);
+    written_ += buffer_.size();
+    buffer_.clear();
   }
 
-  std::string path_;
-  std::string temporary_;
-  UniqueFd file_;
-  bool created_ = false;
+  NewFile file_;
+  std::vector<std::byte> buffer_;
+  uint64_t written_ = 0;
+};
+
+class CompressedOutput : public Output {
+ public:
+  explicit CompressedOutput(const std::string& path)
+      : file_("vmcore", path, 0600), zstd_([this](std::span<const std::byte> bytes) { file_.append(bytes); }) {}
+
+  void append(std::span<const std::byte> bytes) override { zstd_.append(bytes); }
+  void append_zeroes(uint64_t count) override { zstd_.append_zeroes(count); }
+  void finish() override {
+    zstd_.finish();
+    file_.finish();
+  }
+
+ private:
+  NewFile file_;
+  SeekableZstdWriter zstd_;
 };
 
 }  // namespace
+
+bool is_compressed_name(std::string_view path) { return path.ends_with(".zst"); }
 
 std::vector<std::byte> vmcore_head(const VmcoreContents& contents) {
   std::vector<std::byte> notes;
@@ -162,49 +175,49 @@ std::vector<std::byte> vmcore_head(const VmcoreContents& contents) {
 }
 
 void check_vmcore_path(const std::string& path) {
-  for (const std::string_view suffix : {".zst", ".gz", ".xz", ".lzo"}) {
+  for (const std::string_view suffix : {".gz", ".xz", ".lzo"}) {
     if (!path.ends_with(suffix)) continue;
-    throw Error(fmt::format("a vmcore is not written compressed, as '{}' says: crash and drgn do not read that", path),
-                fmt::format("'{}', which is sparse; then zstd", path.substr(0, path.size() - suffix.size())));
+    throw Error(fmt::format("a vmcore is compressed with zstd, and not as '{}' says", path),
+                fmt::format("'{}.zst'", path.substr(0, path.size() - suffix.size())));
   }
-  const auto refuse = [&path](const std::string& why) {
-    throw Error(fmt::format("cannot write vmcore '{}': {}", path, why), "name a file in a folder where you may write");
-  };
   struct stat status {};
-  if (path.empty()) refuse(errno_text(ENOENT));
-  // Only a file can be replaced: a device or a pipe would be lost by it.
-  if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) refuse("it is no file");
-  const size_t slash = path.rfind('/');
-  const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-  if (::access(folder.c_str(), W_OK | X_OK) < 0) refuse(errno_text(errno));
+  // It is written here and there, which only a file allows.
+  if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
+    throw Error(fmt::format("cannot write vmcore '{}': it is no file", path),
+                "name a file in a folder where you may write");
+  }
+  NewFile::check("vmcore", path);
 }
 
 void write_vmcore(const std::string& path, const VmcoreContents& contents, const std::atomic<bool>& give_up) {
   check_vmcore_path(path);
   const std::vector<std::byte> head = vmcore_head(contents);
-  NewFile file(path, head.size() + contents.memory.total_size());
-  file.write(0, head);
+  const uint64_t size = head.size() + contents.memory.total_size();
+  std::unique_ptr<Output> output;
+  if (is_compressed_name(path)) {
+    output = std::make_unique<CompressedOutput>(path);
+  } else {
+    output = std::make_unique<SparseOutput>(path, size);
+  }
+  output->append(head);
 
-  std::vector<std::byte> buffer(kBufferSize);
-  size_t filled = 0;
-  uint64_t place = 0;  // of the buffer in the file
-  const auto flush = [&] { file.write(place, std::span(buffer).first(std::exchange(filled, 0))); };
+  std::array<std::byte, kPageSize> bytes;
+  uint64_t done = head.size();
   uint64_t region_at = head.size();
   auto region = contents.memory.regions().begin();
   contents.memory.for_each_touched_page([&](GuestAddress page) {
     while (page.value - region->start.value >= region->size) region_at += region++->size;
+    CHECK(contents.memory.read(page, bytes));
+    if (is_zero(bytes)) return !give_up;
     const uint64_t at = region_at + (page.value - region->start.value);
-    if (filled == buffer.size() || at != place + filled) flush();
-    const auto to = std::span(buffer).subspan(filled, kPageSize);
-    CHECK(contents.memory.read(page, to));
-    if (is_zero(to)) return !give_up;
-    if (filled == 0) place = at;
-    filled += kPageSize;
+    if (at > done) output->append_zeroes(at - done);
+    output->append(bytes);
+    done = at + kPageSize;
     return !give_up;
   });
   if (give_up) throw Error(fmt::format("vmcore '{}' was not written: given up", path));
-  flush();
-  file.finish();
+  output->append_zeroes(size - done);
+  output->finish();
 }
 
 }  // namespace vmm

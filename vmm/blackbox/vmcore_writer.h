@@ -6,7 +6,7 @@
 // There is a PT_LOAD for each range of RAM. Its p_paddr is the guest-physical address; its p_vaddr is where the kernel
 // maps all of RAM, or the same where that is not known. As in kdump's one more says where the kernel's image is mapped:
 // it is a part of RAM in the file as well, and `drgn` begins there. The file is as long as RAM, and sparse: pages of
-// zeroes are holes.
+// zeroes are holes. Or, when its name ends in .zst, it is compressed while it is written (seekable_zstd.h).
 #pragma once
 
 #include <atomic>
@@ -36,6 +36,9 @@ struct VmcoreContents {
 
 // Everything before RAM.
 std::vector<std::byte> vmcore_head(const VmcoreContents& contents);
+
+// Does the name say that the file is to be compressed?
+bool is_compressed_name(std::string_view path);
 
 // Throws Error when no vmcore can be had at `path`, as far as that can be told without writing one.
 void check_vmcore_path(const std::string& path);

@@ -16,6 +16,10 @@ namespace vmm {
 
 std::string how_to_open(const std::string& path) {
   const std::string word = shell_line({path});
+  if (is_compressed_name(path)) {
+    const std::string plain = path.substr(0, path.rfind('.'));
+    return fmt::format("{} (open: zstd -d {}; drgn -c {} -s vmlinux)", path, word, shell_line({plain}));
+  }
   return fmt::format("{} (open: drgn -c {} -s vmlinux)", path, word);
 }
 
@@ -45,16 +49,16 @@ void CoreDump::write(const GuestMemory& memory) {
   std::optional<Error> trouble;
   try {
     const BlackBox box(memory, cpus_);
+    std::vector<std::optional<uint32_t>> pids;
+    for (const CpuState& cpu : cpus_) pids.push_back(box.pid_on(cpu));
     write_vmcore(path_,
                  {.memory = memory,
                   .cpus = cpus_,
+                  .pids = pids,
                   .vmcoreinfo = box.vmcoreinfo(),
-    std::vector<std::optional<uint32_t>> pids;
-    for (const CpuState& cpu : cpus_) pids.push_back(box.pid_on(cpu));
                   .direct_map = box.direct_map(),
                   .image = box.image()},
                  give_up_);
-                  .pids = pids,
   } catch (const Error& error) {
     trouble = error;
   } catch (const std::exception& error) {

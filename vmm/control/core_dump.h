@@ -17,7 +17,7 @@
 
 namespace vmm {
 
-// "F (open: drgn -c F -s vmlinux)": for a person.
+// "F (open: drgn -c F -s vmlinux)": for a person. One that is compressed has to be unpacked for others.
 std::string how_to_open(const std::string& path);
 
 class CoreDump {

@@ -3,6 +3,7 @@
 
 #include <elf.h>
 #include <sys/stat.h>
+#include <zstd.h>
 
 #include <array>
 #include <catch2/catch.hpp>
@@ -94,9 +95,10 @@ struct Crashed : LinuxMemory {
 
 TEST_CASE("vmcore: memory, registers and the kernel's text come back", "[vmcore]") {
   const TempDirectory folder;
+  const std::string path = folder(GENERATE("core", "core.zst"));
   const Crashed linux;
-  linux.dump(folder("core"), linux.info_text());
-  const Vmcore core(folder("core"));
+  linux.dump(path, linux.info_text());
+  const Vmcore core(path);
   CHECK(core.vmcoreinfo() == linux.info_text());
   REQUIRE(core.cpus().size() == 2);
   CHECK(core.cpus()[1].id == 1);
@@ -116,13 +118,27 @@ TEST_CASE("vmcore: the black box finds in it what it found in the machine", "[vm
   const Crashed linux;
   // Without the note it is looked for, as in a dump of QEMU's.
   const std::string note = GENERATE(true, false) ? linux.info_text() : std::string();
-  linux.dump(folder("core"), note);
-  const Vmcore core(folder("core"));
+  const std::string path = folder(GENERATE("core", "core.zst"));
+  linux.dump(path, note);
+  const Vmcore core(path);
   const BlackBox box(core, core.cpus(), core.vmcoreinfo());
   CHECK(box.release() == "6.1.0-1-test");
   REQUIRE(box.log().size() == 1);
   CHECK(box.log()[0].text == "Kernel panic - not syncing: for a test");
   CHECK(box.stack(core.cpus()[0])[0].symbol == "panic");
+}
+
+TEST_CASE("vmcore: one that others compressed is refused with the line that unpacks it", "[vmcore]") {
+  const TempDirectory folder;
+  std::string stream(64, '\0');
+  stream.resize(::ZSTD_compress(stream.data(), stream.size(), "text", 4, 1));
+  try {
+    const Vmcore core(folder.file("core.zst", stream));
+    FAIL("it was read");
+  } catch (const Error& error) {
+    CHECK_THAT(error.what(), Contains("compressed without the table"));
+    CHECK(error.fix() == "zstd -d '" + folder("core.zst") + "' -o '" + folder("core") + "'");
+  }
 }
 
 TEST_CASE("vmcore: a note that does not agree with memory is not believed", "[vmcore]") {

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <zstd.h>
 
 #include <array>
 #include <catch2/catch.hpp>
@@ -161,8 +162,10 @@ TEST_CASE("vmcore writer: one that is given up, or that there is no room for, le
   f.memory.write_value(GuestAddress{0x1000}, uint32_t{1});
   f.folder.file("core", "old");
   const std::atomic<bool> give_up{true};
-  CHECK_THROWS_WITH(write_vmcore(f.folder("core"), {.memory = f.memory, .cpus = f.cpus}, give_up),
-                    Contains("given up"));
+  for (const char* name : {"core", "core.zst"}) {
+    CHECK_THROWS_WITH(write_vmcore(f.folder(name), {.memory = f.memory, .cpus = f.cpus}, give_up),
+                      Contains("given up"));
+  }
 
   // The limit would stay: in a child.
   const pid_t child = ::fork();
@@ -190,7 +193,33 @@ TEST_CASE("vmcore writer: a place that cannot have one is refused before anythin
   CHECK_NOTHROW(check_vmcore_path("core"));
   CHECK_THROWS_WITH(check_vmcore_path(folder("none/core")), Contains("No such file or directory"));
   CHECK_THROWS_WITH(check_vmcore_path(folder.path()), Contains("it is no file"));
+  CHECK(files_in(folder) == 0);
   CHECK_THROWS_WITH(check_vmcore_path("/dev/null"), Contains("it is no file"));
   CHECK_THROWS_WITH(check_vmcore_path(""), Contains("No such file"));
-  CHECK_THROWS_WITH(check_vmcore_path("core.zst"), Contains("compressed"));
+  CHECK_NOTHROW(check_vmcore_path("core.zst"));
+  CHECK_THROWS_WITH(check_vmcore_path("core.gz"), Contains("compressed with zstd"));
+}
+
+TEST_CASE("vmcore writer: by its name a vmcore is compressed, and unpacks to what it would be otherwise", "[vmcore]") {
+  Fixture f;
+  std::vector<std::byte> bytes(0x180123);
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i / 4096 % 5 * i % 251);
+  REQUIRE(f.memory.write(GuestAddress{0x201fff}, bytes));
+  f.memory.write_value(GuestAddress{kHigh + 0x3ffff8}, uint64_t{1});
+  f.write(f.folder("core"));
+  f.write(f.folder("core.zst"));
+  CHECK(std::filesystem::file_size(f.folder("core.zst")) < 1 << 20);
+  const std::string plain = read_all(f.folder("core"));
+  const std::string compressed = read_all(f.folder("core.zst"));
+  std::string unpacked(plain.size() + 1, '?');
+  unpacked.resize(::ZSTD_decompress(unpacked.data(), unpacked.size(), compressed.data(), compressed.size()));
+  CHECK(unpacked == plain);
+}
+
+TEST_CASE("vmcore writer: memory that was never used costs a compressed vmcore next to nothing", "[vmcore]") {
+  const TempDirectory folder;
+  constexpr GuestMemory::Range kMuch[] = {{{0}, uint64_t{64} << 30}};
+  const GuestMemory memory(kMuch);
+  write_vmcore(folder("core.zst"), {.memory = memory, .cpus = {}}, kGoOn);
+  CHECK(std::filesystem::file_size(folder("core.zst")) < 16 << 20);
 }

@@ -16,6 +16,7 @@ inline RunTrace sample_trace() {
                   {"stop", 1.9, 0.1, "the end"}};
   trace.notes = {"initcalls: not told"};
   trace.cpus = {{0, 1100, 3'500'000}, {1, 10, 10'000}};
+  trace.kvm = {{"exits", 123'456}, {"irq_exits", 42}, {"nmi_injections", 0}};
   trace.rows = {{"port write", "serial ttyS0", "io_serial_out", 1000, 3'000'000},
                 {"memory read", "PCI", "pci_mmcfg_read", 10, 10'000},
                 {"port read", "serial ttyS0", "io_serial_in", 100, 500'000}};

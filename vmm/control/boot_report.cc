@@ -70,6 +70,15 @@ void add_section(std::string& text, const RunTrace& trace, const Section& sectio
                       rest.count, milliseconds(rest.nanoseconds));
 }
 
+// Those that stayed at zero are left out.
+void add_kvm_counts(std::string& text, const RunTrace& trace) {
+  if (trace.kvm.empty()) return;
+  text += fmt::format("\n{:<{}} {:>10}\n", "What KVM counted, also what it answered", kNameWidth, "times");
+  for (const RunTrace::Count& count : trace.kvm) {
+    if (count.value > 0) text += fmt::format("  {:<{}} {:>10}\n", name_cell(count.name), kNameWidth - 2, count.value);
+  }
+}
+
 // Two values of a name; either may be missing.
 struct Pair {
   std::string name;
@@ -135,7 +144,9 @@ std::string report_text(const RunTrace& trace) {
   }
   for (const std::string& note : trace.notes) text += fmt::format("  {}\n", note);
   for (const Section& section : kSections) add_section(text, trace, section);
-  text += "\nExits that KVM answers by itself are not in it, nor what leaving and entering the guest takes.\n";
+  add_kvm_counts(text, trace);
+  text += fmt::format("\nTimes are those of exits to vmm{}, without what leaving and entering the guest takes.\n",
+                      trace.kvm.empty() ? ", and this host does not count those that KVM answers by itself" : "");
   return text;
 }
 
@@ -151,6 +162,14 @@ std::string compare_text(const RunTrace& a, const std::string& a_name, const Run
   phases.push_back({.name = "all", .a = a.seconds, .b = b.seconds});
   title("Phases", "s");
   add_pairs(text, phases, 4);
+  if (!a.kvm.empty() && !b.kvm.empty()) {
+    std::vector<Pair> counts;
+    for (const RunTrace::Count& count : a.kvm) pair_of(counts, count.name).a = static_cast<double>(count.value);
+    for (const RunTrace::Count& count : b.kvm) pair_of(counts, count.name).b = static_cast<double>(count.value);
+    std::erase_if(counts, [](const Pair& pair) { return pair.a.value_or(0) + pair.b.value_or(0) == 0; });
+    title("What KVM counted", "times");
+    add_pairs(text, counts, 0);
+  }
   for (const Section& section : kSections) {
     const auto add = [&](std::string_view unit, int digits, double (*value)(const TraceSum&)) {
       std::map<std::string, Pair> by_name;

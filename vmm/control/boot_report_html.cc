@@ -70,9 +70,10 @@ class Page {
     table("by reason", "What the guest was left for", sum_by(trace_, &RunTrace::Row::reason), false);
     table("by device", "Who answered", devices_, true);
     table("by function", "Out of which function of the guest", sum_by(trace_, &RunTrace::Row::symbol), false);
-    add("<p>Counted are exits to vmm. Those that KVM answers by itself are not in it, nor what leaving and entering "
-        "the "
-        "guest takes.</p>\n</body></html>\n");
+    kvm_table();
+    add("<p>Times are those of exits to vmm{}, without what leaving and entering the guest "
+        "takes.</p>\n</body></html>\n",
+        trace_.kvm.empty() ? ", and this host does not count those that KVM answers by itself" : "");
     return std::move(out_);
   }
 
@@ -191,6 +192,18 @@ class Page {
       }
     }
     if (sums.size() > kRowsShown) row(section, rest, kColours.back());
+    add("</table></section>\n");
+  }
+
+  void kvm_table() {
+    if (trace_.kvm.empty()) return;
+    add("<section><h2>What KVM counted</h2>\n<table><tr><th>of all vCPUs, also what KVM answered by itself</th>"
+        "<th>times</th></tr>\n");
+    for (const RunTrace::Count& count : trace_.kvm) {
+      if (count.value == 0) continue;
+      add("<tr class=\"kvm\" data-name=\"{0}\" data-count=\"{1}\"><td>{0}</td><td>{1}</td></tr>\n",
+          html_text(count.name), count.value);
+    }
     add("</table></section>\n");
   }
 

@@ -78,6 +78,10 @@ RunTrace from_json(const Json& json) {
                           .exits = number_at(cpu, "exits"),
                           .nanoseconds = number_at(cpu, "ns")});
   }
+  // Traces of earlier versions have none.
+  for (const Json& count : json.value("kvm", Json::array())) {
+    trace.kvm.push_back({.name = text_at(count, "name"), .value = number_at(count, "count")});
+  }
   for (const Json& row : json.at("rows")) {
     trace.rows.push_back({.reason = text_at(row, "reason"),
                           .device = text_at(row, "device"),
@@ -148,6 +152,8 @@ std::string to_json(const RunTrace& trace) {
   for (const RunTrace::Cpu& cpu : trace.cpus) {
     json["vcpus"].push_back({{"id", cpu.id}, {"exits", cpu.exits}, {"ns", cpu.nanoseconds}});
   }
+  json["kvm"] = Json::array();
+  for (const RunTrace::Count& count : trace.kvm) json["kvm"].push_back({{"name", count.name}, {"count", count.value}});
   json["rows"] = Json::array();
   for (const RunTrace::Row& row : trace.rows) {
     json["rows"].push_back({{"reason", row.reason},

@@ -41,12 +41,19 @@ struct RunTrace {
     uint64_t nanoseconds = 0;
   };
 
+  // What KVM counted, of all vCPUs together, under its own names: also the exits that it answered by itself.
+  struct Count {
+    std::string name;
+    uint64_t value = 0;
+  };
+
   std::string kernel;   // as it was given
   std::string release;  // of the Linux that ran; empty where none was found
   double seconds = 0;
   std::vector<Phase> phases;
   std::vector<std::string> notes;  // what could not be told, and why
   std::vector<Cpu> cpus;
+  std::vector<Count> kvm;     // empty where the host does not tell
   std::vector<Row> rows;      // the most time first
   std::vector<Event> events;  // in order of each vCPU
   uint64_t events_lost = 0;   // earlier ones, for which there was no room

@@ -53,6 +53,7 @@ RunTrace Session::trace() {
       moments.kernel_exit = std::min(moments.kernel_exit.value_or(moment), moment);
     }
     if (traced_->command_start) moments.command_start = since_start(*traced_->command_start);
+    for (const KvmStats::Value& count : machine_->kvm_counts()) trace.kvm.push_back({count.name, count.value});
     trace.seconds = end;
     trace.phases = boot_phases(moments, log, trace.notes);
   });

@@ -371,6 +371,28 @@ std::string Machine::describe_memory() const {
   for (const auto& [start, part] : parts) {
     text += fmt::format("{:#014x}-{:#014x} {}\n", start, start + part.first - 1, part.second);
   }
+const std::vector<KvmStats>& Machine::kvm_stats() {
+  if (kvm_stats_.empty()) {
+    for (const auto& vcpu : vcpus_) kvm_stats_.emplace_back(kvm_, vcpu->vcpu().fd());
+  }
+  return kvm_stats_;
+}
+
+std::vector<KvmStats::Value> Machine::kvm_counts() {
+  std::vector<KvmStats::Value> sums;
+  for (const KvmStats& stats : kvm_stats()) {
+    for (KvmStats::Value& value : stats.counts()) {
+      const auto known = std::ranges::find(sums, value.name, &KvmStats::Value::name);
+      if (known == sums.end()) {
+        sums.push_back(std::move(value));
+      } else {
+        known->value += value.value;
+      }
+    }
+  }
+  return sums;
+}
+
   return text;
 }
 

@@ -29,6 +29,7 @@
 #include "vmm/core/event_loop.h"
 #include "vmm/core/guest_memory.h"
 #include "vmm/kvm/kvm.h"
+#include "vmm/kvm/stats.h"
 #include "vmm/kvm/vm.h"
 #include "vmm/machine/backends.h"
 #include "vmm/machine/config.h"
@@ -79,6 +80,8 @@ class Machine {
   std::vector<HangWatch::Sample> sample_vcpus();
 
   uint64_t exits() const;  // of all vCPUs to this process so far
+  // What KVM counts, of all vCPUs together; empty where the host does not tell.
+  std::vector<KvmStats::Value> kvm_counts();
   // Of each vCPU, at rest; empty where the configuration wants none.
   std::vector<const ExitTrace*> traces() const;
   // What answers at ports and addresses, as a trace shows it.
@@ -123,6 +126,7 @@ class Machine {
   void end(Outcome outcome);  // any thread
   void end_by_reset(const char* by_what);
   void stop_for_debugger();  // any thread
+  const std::vector<KvmStats>& kvm_stats();
   void while_at_rest(const std::function<void()>& look);
   Task<void> flush_disks(std::function<void(bool)> done);
 
@@ -149,6 +153,7 @@ class Machine {
   std::vector<std::unique_ptr<SerialPort>> serial_;
   std::vector<VirtioPci*> virtio_;  // owned by pci_
   std::vector<std::unique_ptr<VcpuThread>> vcpus_;
+  std::vector<KvmStats> kvm_stats_;  // of each vCPU, once somebody has asked
   std::function<void()> on_debug_event_;
 
   bool paused_ = true;

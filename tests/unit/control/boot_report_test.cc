@@ -51,7 +51,20 @@ TEST_CASE("boot report: a trace as text", "[trace]") {
         "  io_serial_in                                  100       0.500      5000  ####\n"
         "  pci_mmcfg_read                                 10       0.010      1000  #\n"
         "\n"
-        "Exits that KVM answers by itself are not in it, nor what leaving and entering the guest takes.\n");
+        "What KVM counted, also what it answered       times\n"
+        "  exits                                      123456\n"
+        "  irq_exits                                      42\n"
+        "\n"
+        "Times are those of exits to vmm, without what leaving and entering the guest takes.\n");
+}
+
+TEST_CASE("boot report: where the host does not count what KVM answers that is said", "[trace]") {
+  RunTrace trace = sample_trace();
+  trace.kvm.clear();
+  CHECK_THAT(report_text(trace), Contains("this host does not count") && !Contains("What KVM counted"));
+  CHECK_THAT(compare_text(sample_trace(), "a", trace, "b"), !Contains("What KVM counted"));
+  CHECK_THAT(compare_text(sample_trace(), "a", sample_trace(), "b"),
+             Contains("What KVM counted") && Contains("irq_exits") && !Contains("nmi_injections"));
 }
 
 TEST_CASE("boot report: of many rows the largest are shown and the rest is summed", "[trace]") {

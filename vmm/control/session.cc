@@ -224,7 +224,8 @@ void Session::look_for_hang() {
     hangs_.forget();
   } else if (const auto stuck = hangs_.look(machine_->sample_vcpus(), Clock::now())) {
     const double seconds = std::chrono::duration<double>(config_.hang_timeout).count();
-    return finish({Outcome::Kind::kHung, exit_code::kHung, fmt::format("no progress for {:g} s: {}", seconds, *stuck)});
+    return finish({Outcome::Kind::kHung, exit_code::kHung, fmt::format("no progress for {:g} s: {}", seconds, *stuck),
+                   hangs_.activity()});
   }
   hang_look_.start(hangs_.interval());
 }

@@ -24,6 +24,24 @@ bool nothing_wakes(std::span<const HangWatch::Sample> samples) {
          });
 }
 
+uint64_t wakeups_of(std::span<const HangWatch::Sample> samples) {
+  uint64_t sum = 0;
+  for (const HangWatch::Sample& sample : samples) sum += sample.counts ? sample.counts->wakeups : 0;
+  return sum;
+}
+
+const char* activity_name(Activity activity) {
+  switch (activity) {
+    case Activity::kHalted:
+      return "halted";
+    case Activity::kNotStarted:
+      return "not started";
+    case Activity::kRunning:
+      break;
+  }
+  return "running";
+}
+
 }  // namespace
 
 void HangWatch::Circle::note(const Sample& sample, Clock::time_point now) {
@@ -32,8 +50,8 @@ void HangWatch::Circle::note(const Sample& sample, Clock::time_point now) {
     return;
   }
   const bool known = std::ranges::find(states, sample.registers) != states.end();
-  if (looks == 0 || sample.exits != exits || (!known && states.size() == kMostStates)) {
-    *this = {.since = now, .exits = sample.exits, .cpu_time = sample.cpu_time, .states = {sample.registers}};
+  if (looks == 0 || sample.progress() != progress || (!known && states.size() == kMostStates)) {
+    *this = {.since = now, .progress = sample.progress(), .cpu_time = sample.cpu_time, .states = {sample.registers}};
   } else if (!known) {
     states.push_back(sample.registers);
   }
@@ -42,8 +60,12 @@ void HangWatch::Circle::note(const Sample& sample, Clock::time_point now) {
 
 std::optional<std::string> HangWatch::look(std::span<const Sample> samples, Clock::time_point now) {
   circles_.resize(samples.size());
+  remember(samples, now);
   suspicious_ = nothing_wakes(samples);
-  if (!suspicious_) dead_since_.reset();
+  const uint64_t wakeups = wakeups_of(samples);
+  // An NMI wakes even those.
+  if (!suspicious_ || wakeups != wakeups_) dead_since_.reset();
+  wakeups_ = wakeups;
   if (suspicious_ && now - dead_since_.emplace(dead_since_.value_or(now)) >= limit_) {
     return samples.size() > 1 ? "all vCPUs are halted with interrupts off: nothing wakes them"
                               : "its vCPU is halted with interrupts off: nothing wakes it";
@@ -60,7 +82,34 @@ std::optional<std::string> HangWatch::look(std::span<const Sample> samples, Cloc
   return std::nullopt;
 }
 
+void HangWatch::remember(std::span<const Sample> samples, Clock::time_point now) {
+  looks_.push_back({now, {samples.begin(), samples.end()}});
+  while (looks_.size() > 2 && now - looks_[1].when >= limit_) looks_.pop_front();
+}
+
+std::string HangWatch::activity() const {
+  std::string text;
+  if (looks_.empty()) return text;
+  const Look& first = looks_.front();
+  const Look& last = looks_.back();
+  const double seconds = std::chrono::duration<double>(last.when - first.when).count();
+  for (size_t i = 0; i < last.samples.size(); ++i) {
+    const Sample& then = first.samples[i];
+    const Sample& now = last.samples[i];
+    text += fmt::format("  vCPU {}: {}; ", now.id, activity_name(now.activity));
+    if (then.counts && now.counts) {
+      text += fmt::format("{} exits to KVM, {} interrupts, {} wake-ups", now.counts->exits - then.counts->exits,
+                          now.counts->interrupts - then.counts->interrupts, now.counts->wakeups - then.counts->wakeups);
+    } else {
+      text += fmt::format("{} exits to vmm", now.exits - then.exits);
+    }
+    text += fmt::format(" in {:.1f} s\n", seconds);
+  }
+  return text;
+}
+
 void HangWatch::forget() {
+  looks_.clear();
   circles_.clear();
   dead_since_.reset();
   suspicious_ = false;

@@ -5,11 +5,16 @@
 // with interrupts off has other registers each time, and a vCPU that the host gives no time is not blamed. And when all
 // that were started are halted with interrupts off, nothing wakes them. A guest that is idle (halted, but open to
 // interrupts) is not hung, and so is none that spins with interrupts on: its own kernel notices that.
+//
+// Where KVM counts for us (kvm/stats.h), what it answers by itself is progress as well: an access that rings an
+// ioeventfd, a hypercall, an interrupt that was taken, a halt that came to an end. All exits together are no sign of
+// it: most are the host's own interrupts, and a loop of PAUSE makes many.
 #pragma once
 
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <optional>
 #include <span>
 #include <string>
@@ -23,6 +28,13 @@ class HangWatch {
  public:
   using Clock = std::chrono::steady_clock;
 
+  // What KVM has counted of a vCPU.
+  struct Counts {
+    uint64_t exits = 0;       // from the guest to KVM
+    uint64_t accesses = 0;    // of ports and device memory, and hypercalls
+    uint64_t interrupts = 0;  // that it was given
+    uint64_t wakeups = 0;     // from a halt
+  };
   // One vCPU at one moment.
   struct Sample {
     unsigned id = 0;
@@ -31,6 +43,10 @@ class HangWatch {
     uint64_t registers = 0;                // a hash of all general ones
     uint64_t exits = 0;                    // to this process
     std::chrono::nanoseconds cpu_time{0};  // of its thread
+    std::optional<Counts> counts;          // where the host tells
+
+    // What changes when it gets on.
+    uint64_t progress() const { return exits + (counts ? counts->accesses + counts->interrupts : 0); }
   };
 
   // `limit`: how long no progress is a hang.
@@ -38,6 +54,8 @@ class HangWatch {
 
   // All vCPUs, always in the same order. What is stuck, in words, once it has been for the limit.
   std::optional<std::string> look(std::span<const Sample> samples, Clock::time_point now);
+  // What every vCPU did lately, a line each: "  vCPU 1: running; 9 exits to KVM, 0 interrupts, 0 wake-ups in 10.0 s".
+  std::string activity() const;
   // When to look again: rarely, unless there is a suspicion.
   std::chrono::milliseconds interval() const { return std::max(limit_ / (suspicious_ ? kLooks : 2), kShortest); }
   // Time in which the guest was not to run does not count.
@@ -54,16 +72,24 @@ class HangWatch {
     void note(const Sample& sample, Clock::time_point now);
 
     Clock::time_point since{};
-    uint64_t exits = 0;
+    uint64_t progress = 0;
     std::chrono::nanoseconds cpu_time{0};  // at the beginning
     std::vector<uint64_t> states;          // of the registers, each once
     unsigned looks = 0;                    // zero: it is in none
   };
 
+  struct Look {
+    Clock::time_point when;
+    std::vector<Sample> samples;
+  };
+  void remember(std::span<const Sample> samples, Clock::time_point now);
+
   std::chrono::milliseconds limit_;
+  std::deque<Look> looks_;  // those of the last limit, and one that is as old as it or older
   bool suspicious_ = false;
   std::vector<Circle> circles_;
   std::optional<Clock::time_point> dead_since_;  // all halted for good
+  uint64_t wakeups_ = 0;                         // of all, then
 };
 
 }  // namespace vmm

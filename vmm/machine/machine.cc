@@ -329,7 +329,37 @@ std::vector<HangWatch::Sample> Machine::sample_vcpus() {
   while_at_rest([&] {
     for (const auto& vcpu : vcpus_) samples.push_back(vcpu->sample());
   });
+  for (size_t i = 0; i < samples.size(); ++i) {
+    const KvmStats& stats = kvm_stats()[i];
+    if (!stats.there()) continue;
+    samples[i].counts = {.exits = stats.sum({"exits"}),
+                         .accesses = stats.sum({"io_exits", "mmio_exits", "hypercalls"}),
+                         .interrupts = stats.sum({"irq_injections"}),
+                         .wakeups = stats.sum({"halt_wakeup", "halt_successful_poll"})};
+  }
   return samples;
+}
+
+const std::vector<KvmStats>& Machine::kvm_stats() {
+  if (kvm_stats_.empty()) {
+    for (const auto& vcpu : vcpus_) kvm_stats_.emplace_back(kvm_, vcpu->vcpu().fd());
+  }
+  return kvm_stats_;
+}
+
+std::vector<KvmStats::Value> Machine::kvm_counts() {
+  std::vector<KvmStats::Value> sums;
+  for (const KvmStats& stats : kvm_stats()) {
+    for (KvmStats::Value& value : stats.counts()) {
+      const auto known = std::ranges::find(sums, value.name, &KvmStats::Value::name);
+      if (known == sums.end()) {
+        sums.push_back(std::move(value));
+      } else {
+        known->value += value.value;
+      }
+    }
+  }
+  return sums;
 }
 
 bool Machine::kernel_in_place() const { return backends_.kernel.info().kind != KernelKind::kBzImage; }
@@ -371,28 +401,6 @@ std::string Machine::describe_memory() const {
   for (const auto& [start, part] : parts) {
     text += fmt::format("{:#014x}-{:#014x} {}\n", start, start + part.first - 1, part.second);
   }
-const std::vector<KvmStats>& Machine::kvm_stats() {
-  if (kvm_stats_.empty()) {
-    for (const auto& vcpu : vcpus_) kvm_stats_.emplace_back(kvm_, vcpu->vcpu().fd());
-  }
-  return kvm_stats_;
-}
-
-std::vector<KvmStats::Value> Machine::kvm_counts() {
-  std::vector<KvmStats::Value> sums;
-  for (const KvmStats& stats : kvm_stats()) {
-    for (KvmStats::Value& value : stats.counts()) {
-      const auto known = std::ranges::find(sums, value.name, &KvmStats::Value::name);
-      if (known == sums.end()) {
-        sums.push_back(std::move(value));
-      } else {
-        known->value += value.value;
-      }
-    }
-  }
-  return sums;
-}
-
   return text;
 }
 

@@ -74,6 +74,45 @@ TEST_CASE("hang watch: one that talks to a device gets on", "[hang]") {
         }).what.empty());
 }
 
+TEST_CASE("hang watch: what KVM answers by itself is getting on as well, but not just any exit", "[hang]") {
+  const auto found = [](const std::function<void(HangWatch::Counts&, uint64_t)>& count) {
+    return watch([&](auto now) {
+             Sample sample = spinning(now);
+             sample.counts.emplace();
+             count(*sample.counts, static_cast<uint64_t>(now / 3s));
+             return std::vector{sample};
+           })
+        .what;
+  };
+  CHECK(found([](auto& counts, uint64_t n) { counts.accesses = n; }).empty());
+  CHECK(found([](auto& counts, uint64_t n) { counts.interrupts = n; }).empty());
+  CHECK(found([](auto& counts, uint64_t n) { counts.exits = 1000 * n; }) == "vCPU 1 spins with interrupts off");
+}
+
+TEST_CASE("hang watch: a halted vCPU that something wakes is not dead", "[hang]") {
+  CHECK(watch([](auto now) {
+          Sample sample = dead();
+          sample.counts = {.wakeups = static_cast<uint64_t>(now / 3s)};
+          return std::vector{sample};
+        }).what.empty());
+}
+
+TEST_CASE("hang watch: it tells what each vCPU did in the time that counts", "[hang]") {
+  HangWatch watch(kLimit);
+  const HangWatch::Clock::time_point start{};
+  for (uint64_t second = 0; second <= 30; second += 5) {
+    Sample halted = idle(), running{.id = 1, .exits = 100 + second};
+    halted.counts = {.exits = 40 * second, .interrupts = 2 * second, .wakeups = second};
+    watch.look(std::vector{halted, running, not_started()}, start + std::chrono::seconds(second));
+  }
+  CHECK(watch.activity() ==
+        "  vCPU 0: halted; 400 exits to KVM, 20 interrupts, 10 wake-ups in 10.0 s\n"
+        "  vCPU 1: running; 10 exits to vmm in 10.0 s\n"
+        "  vCPU 2: not started; 0 exits to vmm in 10.0 s\n");
+  watch.forget();
+  CHECK(watch.activity().empty());
+}
+
 TEST_CASE("hang watch: one that the host gives no time is not blamed", "[hang]") {
   CHECK(watch([](auto now) {
           Sample sample = spinning(now);

@@ -38,6 +38,20 @@ TEST_CASE("verdict: a command's own failure stays what it is", "[boot][verdict]"
   CHECK(vm.wait_exit() == 5);
 }
 
+TEST_CASE("verdict: the tests that a kernel reports by itself decide, though no console shows them",
+          "[boot][verdict]") {
+  const TempDirectory folder;
+  TestVm vm(in_shell({"--fail-on", "ktap", "--result", folder("r.json")},
+                     "for line in 'KTAP version 1' 1..2 '  1..1' '  ok 1 inner' 'ok 1 outer' 'not ok 2 other'; do "
+                     "echo \"$line\" >/dev/kmsg; done"));
+  CHECK(vm.wait_exit() == 97);
+  CHECK_THAT(vm.messages(), Contains("vmm: by the guest's KTAP: 1 of 3 failed, the first is other"));
+  const auto json = nlohmann::json::parse(contents(folder("r.json")));
+  REQUIRE(json["cases"].size() == 3);
+  CHECK(json["cases"][0]["name"] == "outer/inner");
+  CHECK(json["cases"][2]["status"] == "fail");
+}
+
 TEST_CASE("verdict: a panic is told by console and memory alike, and written down", "[boot][verdict]") {
   const TempDirectory folder;
   TestVm vm(in_shell({"--result", folder("r.json"), "--junit", folder("r.xml")}, "echo c >/proc/sysrq-trigger"));

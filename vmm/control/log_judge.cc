@@ -38,6 +38,8 @@ constexpr auto kKinds = std::to_array<Kind>({
      "bad unlock balance|sleeping function called from invalid context|scheduling while atomic"},
 });
 
+constexpr std::string_view kKtap = "ktap";
+
 std::unique_ptr<re2::RE2> compile(std::string_view flag, std::string_view pattern) {
   RE2::Options options;
   options.set_log_errors(false);
@@ -62,7 +64,7 @@ LogJudge::~LogJudge() = default;
 std::string LogJudge::kinds() {
   std::string names;
   for (const Kind& kind : kKinds) names += (names.empty() ? "" : ",") + std::string(kind.name);
-  return names;
+  return names + "," + std::string(kKtap);
 }
 
 void LogJudge::fail_on(std::string_view words) {
@@ -70,6 +72,10 @@ void LogJudge::fail_on(std::string_view words) {
     const std::string_view word = words.substr(0, words.find(','));
     words.remove_prefix(std::min(words.size(), word.size() + 1));
     if (word.empty() || word == "none") continue;
+    if (word == kKtap) {
+      wants_ktap_ = true;
+      continue;
+    }
     const auto known = std::ranges::find(kKinds, word, &Kind::name);
     rules_.push_back({std::string(word), compile("--fail-on", known == kKinds.end() ? word : known->pattern)});
   }

@@ -29,14 +29,16 @@ class LogJudge {
   LogJudge& operator=(const LogJudge&) = delete;
   ~LogJudge();
 
-  // What --fail-on says: kinds and regular expressions, separated by commas; "none" is nothing. Throws Error.
+  // What --fail-on says: kinds and regular expressions, separated by commas; "none" is nothing, and "ktap" the tests
+  // that the guest reports (ktap_log.h). Throws Error.
   void fail_on(std::string_view words);
   // A line that one of these regular expressions matches is no offence. Throws Error.
   void allow(std::string_view pattern);
   // The same for each line of a file; empty lines and those that begin with # say nothing.
   void allow_file(const std::string& path);
 
-  bool wants_anything() const { return !rules_.empty(); }
+  bool wants_anything() const { return !rules_.empty() || wants_ktap_; }
+  bool wants_ktap() const { return wants_ktap_; }
   // Looks at one line. The first offence is kept.
   void look_at(std::string_view line);
   const std::optional<Offence>& offence() const { return offence_; }
@@ -52,6 +54,7 @@ class LogJudge {
   };
   std::vector<Rule> rules_;
   std::vector<std::unique_ptr<re2::RE2>> allowed_;
+  bool wants_ktap_ = false;
   std::optional<Offence> offence_;
 };
 

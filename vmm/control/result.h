@@ -41,14 +41,14 @@ struct RunResult {
   std::vector<Cpu> vcpus;
   std::vector<std::string> last_log;
   std::string vmcore;          // of how it ended; empty: none
-  std::vector<TapCase> cases;  // that the command printed as TAP
+  std::vector<TapCase> cases;  // that the command printed as TAP, then those of the guest's own KTAP
   std::vector<std::string> tap_problems;
   std::string reproduce;  // a shell line
 };
 
 // One JSON object and a newline.
 std::string to_json(const RunResult& result);
-// A JUnit document: the run, then the cases that its command printed.
+// A JUnit document: the run, then the cases.
 std::string to_junit(const RunResult& result);
 // Those cases alone, as cases of the class `of`.
 std::vector<JunitCase> tap_cases(std::string_view of, const std::vector<TapCase>& cases);

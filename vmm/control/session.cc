@@ -335,6 +335,10 @@ Evidence Session::gather_evidence() {
   }
   evidence.offence = judge_.offence();
   if (line_.expect_tap && !tap_.good()) evidence.failed_tests = tap_.verdict();
+  if (judge_.wants_ktap()) {
+    ktap_ = find_ktap(evidence.findings);
+    evidence.failed_ktap = ktap_.verdict();
+  }
   if (config_.rootfs) {
     evidence.root = Evidence::Root::kDirectory;
   } else if (!backends_.disks.empty()) {
@@ -366,6 +370,8 @@ RunResult Session::result() const {
   // Without --expect-tap the output need not be TAP.
   if (tap_.any()) result.cases = tap_.cases();
   if (line_.expect_tap) result.tap_problems = tap_.problems();
+  result.cases.insert(result.cases.end(), ktap_.cases().begin(), ktap_.cases().end());
+  result.tap_problems.insert(result.tap_problems.end(), ktap_.problems().begin(), ktap_.problems().end());
   result.vmcore = vmcore_;
   if (evidence_.findings) {
     for (const Findings::Cpu& cpu : evidence_.findings->cpus) result.vcpus.push_back({cpu.id, cpu.doing});

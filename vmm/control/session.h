@@ -25,6 +25,7 @@
 #include "vmm/control/debugger.h"
 #include "vmm/control/escape_keys.h"
 #include "vmm/control/findings.h"
+#include "vmm/control/ktap_log.h"
 #include "vmm/control/log_judge.h"
 #include "vmm/control/result.h"
 #include "vmm/control/run_trace.h"
@@ -79,6 +80,7 @@ class Session : public Controls {
   struct WatchedConsole {
     explicit WatchedConsole(Session& session) : silence(session.loop_, [&] { session.on_panic(*this); }) {}
     PanicWatch watch;
+    KtapLog ktap;
     Timer silence;
     std::chrono::duration<double> panicked_at{};
   };
@@ -121,6 +123,7 @@ class Session : public Controls {
   void dump_the_dead();
   bool needs_explanation() const;
   Evidence gather_evidence();
+  KtapLog find_ktap(const std::optional<Findings>& findings) const;
   const WatchedConsole* panicked_console() const;
   std::vector<std::string> last_log() const;
   std::chrono::duration<double> elapsed() const { return Clock::now() - started_; }
@@ -152,6 +155,7 @@ class Session : public Controls {
   std::optional<Traced> traced_;
   LogJudge judge_;
   TapParser tap_;  // what the command printed, where somebody wants to know
+  KtapLog ktap_;   // what the guest reported by itself, once it has ended
   std::function<void(std::string_view)> on_event_;
   std::list<WatchedConsole> consoles_;
   std::list<CharVisitors> visitors_;  // of backends_.streams(), in their order

@@ -21,8 +21,9 @@ void Session::watch_consoles() {
   stop_watching();
   for (CharStream* stream : backends_.streams()) {
     WatchedConsole& console = consoles_.emplace_back(*this);
-    console.watch.set_on_line([this](std::string_view text) {
+    console.watch.set_on_line([this, &console](std::string_view text) {
       judge_.look_at(text);
+      if (judge_.wants_ktap()) console.ktap.line(text);
       if (traced_) trace_console(text);
     });
     stream->set_observer([this, &console](std::span<const std::byte> output) {
@@ -53,6 +54,20 @@ std::vector<std::string> Session::last_log() const {
   if (console == nullptr && !consoles_.empty()) console = &consoles_.front();
   if (console == nullptr) return {};
   return {console->watch.tail().begin(), console->watch.tail().end()};
+}
+
+// Of the console that shows most of it. A kernel that is told to be quiet has it in its log alone.
+KtapLog Session::find_ktap(const std::optional<Findings>& findings) const {
+  KtapLog found;
+  for (const WatchedConsole& console : consoles_) {
+    KtapLog shown = console.ktap;
+    shown.finish();
+    if (!found.any() || shown.cases().size() > found.cases().size()) found = std::move(shown);
+  }
+  if (found.any() || !findings) return found;
+  for (const std::string& line : findings->log) found.line(line);
+  found.finish();
+  return found;
 }
 
 // A kernel that kgdb is to take over is sent what its kgdboc waits for.

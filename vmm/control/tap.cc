@@ -222,12 +222,17 @@ void TapParser::problem(std::string text) {
   if (problems_.size() < kMaxProblems) problems_.push_back(std::move(text));
 }
 
-std::string TapParser::verdict() const {
-  if (failed_ == 0) return problems_.empty() ? std::string() : problems_.front();
-  const auto first = std::ranges::find(cases_, Status::kFailed, &TapCase::status);
-  return fmt::format("{} of {} failed{}{}", failed_, results_,
-                     first == cases_.end() ? "" : ", the first is " + first->name,
-                     problems_.empty() ? "" : "; " + problems_.front());
+bool TapParser::complete() const {
+  return levels_.size() == 1 && levels_.front().plan && levels_.front().results >= *levels_.front().plan;
+}
+
+std::string tap_verdict(size_t results, size_t failed, const std::vector<TapCase>& cases,
+                        const std::vector<std::string>& problems) {
+  if (failed == 0) return problems.empty() ? std::string() : problems.front();
+  const auto first = std::ranges::find(cases, Status::kFailed, &TapCase::status);
+  return fmt::format("{} of {} failed{}{}", failed, results,
+                     first == cases.end() ? "" : ", the first is " + first->name,
+                     problems.empty() ? "" : "; " + problems.front());
 }
 
 std::string tap_text(std::string_view text) {

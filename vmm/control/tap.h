@@ -32,6 +32,10 @@ struct TapCase {
 std::string_view status_name(TapCase::Status status);
 std::optional<TapCase::Status> status_of_name(std::string_view name);
 
+// "2 of 10 failed, the first is a/b", "planned 4 results, 3 came"; empty when nothing failed and there is no problem.
+std::string tap_verdict(size_t results, size_t failed, const std::vector<TapCase>& cases,
+                        const std::vector<std::string>& problems);
+
 class TapParser {
  public:
   static constexpr size_t kMaxLine = 1024;  // what is longer is cut
@@ -51,12 +55,14 @@ class TapParser {
   const std::vector<TapCase>& cases() const { return cases_; }
   // What is wrong with the stream itself, in words: a plan that did not come true, a number that came twice, ...
   const std::vector<std::string>& problems() const { return problems_; }
+  size_t results() const { return results_; }
   size_t failed() const { return failed_; }
   bool good() const { return failed_ == 0 && problems_.empty(); }
+  // Have all results come that the outermost plan promised?
+  bool complete() const;
   // Was there anything of TAP?
   bool any() const { return any_; }
-  // One line: "2 of 10 failed, the first is a/b", "planned 4 results, 3 came", or empty when all is well.
-  std::string verdict() const;
+  std::string verdict() const { return tap_verdict(results_, failed_, cases_, problems_); }
 
  private:
   struct Level {

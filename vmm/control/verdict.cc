@@ -59,6 +59,9 @@ Outcome verdict_of(const Evidence& evidence) {
   if (!evidence.failed_tests.empty()) {
     return {Outcome::Kind::kCommand, exit_code::kTestsFailed, "by the command's TAP: " + evidence.failed_tests};
   }
+  if (!evidence.failed_ktap.empty()) {
+    return {Outcome::Kind::kOffence, exit_code::kOffence, "by the guest's KTAP: " + evidence.failed_ktap};
+  }
   if (!evidence.offence) return ending;
   return {Outcome::Kind::kOffence, exit_code::kOffence,
           fmt::format("{} in the kernel's log: {}", evidence.offence->kind, evidence.offence->line),

@@ -32,6 +32,7 @@ struct Evidence {
   std::optional<LogJudge::Offence> offence;  // of what --fail-on names
   // What the command printed of its tests, where that decides and they did not all pass; else empty.
   std::string failed_tests;
+  std::string failed_ktap;  // the same of the tests that the guest reported by itself, where --fail-on names them
   Root root = Root::kNothing;
 };
 

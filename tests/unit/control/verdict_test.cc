@@ -34,6 +34,14 @@ TEST_CASE("verdict: an end that nothing speaks against stays what it is", "[verd
   CHECK(disagreement(evidence, verdict).empty());
 }
 
+TEST_CASE("verdict: the guest's own tests fail a run that ended well, and no other", "[verdict]") {
+  Evidence evidence{.ending = {Kind::kPoweroff, 0, "guest powered off"}, .failed_ktap = "1 of 3 failed"};
+  CHECK(verdict_of(evidence).exit_code == exit_code::kOffence);
+  CHECK(verdict_of(evidence).what == "by the guest's KTAP: 1 of 3 failed");
+  evidence.ending = kReset;
+  CHECK(verdict_of(evidence).exit_code == exit_code::kReset);
+}
+
 TEST_CASE("verdict: a panic on a console explains a reset", "[verdict]") {
   const Evidence evidence{
       .ending = kReset, .has_console = true, .console_panic = kOops, .findings = panicked_kernel("Fatal exception")};

@@ -66,8 +66,14 @@ std::vector<std::byte> SeekableZstdWriter::compress(std::span<const std::byte> b
 }
 
 void SeekableZstdWriter::write_frame(std::span<const std::byte> frame, size_t size) {
-  write_(frame);
+  out_.insert(out_.end(), frame.begin(), frame.end());
+  if (out_.size() >= kFrame) flush();
   table_.push_back({static_cast<uint32_t>(frame.size()), static_cast<uint32_t>(size)});
+}
+
+void SeekableZstdWriter::flush() {
+  write_(out_);
+  out_.clear();
 }
 
 void SeekableZstdWriter::end_frame() {
@@ -102,6 +108,7 @@ void SeekableZstdWriter::append_zeroes(uint64_t count) {
 
 void SeekableZstdWriter::finish() {
   end_frame();
+  flush();
   std::vector<std::byte> table;
   put(table, kSkippableMagic);
   put(table, static_cast<uint32_t>(table_.size() * kPlainEntry + kTableFooter));

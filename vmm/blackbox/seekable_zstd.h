@@ -41,11 +41,13 @@ class SeekableZstdWriter {
   void write_frame(std::span<const std::byte> frame, size_t size);
   std::vector<std::byte> compress(std::span<const std::byte> bytes);
   void end_frame();
+  void flush();
 
   std::function<void(std::span<const std::byte>)> write_;
   ZSTD_CCtx_s* context_;
   std::vector<std::byte> buffer_;
   std::vector<std::byte> zeroes_;  // a whole frame of them, compressed
+  std::vector<std::byte> out_;     // to be written: frames of zeroes are too small for a write(2) each
   std::vector<Entry> table_;
 };
 

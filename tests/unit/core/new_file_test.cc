@@ -65,16 +65,16 @@ TEST_CASE("new file: a place that cannot be written is told with its errno, and 
   NewFile::check("--result", folder("g"));
   CHECK(contents(old) == "old");
   CHECK(files_in(folder) == 1);
-  const auto [path, why] = GENERATE_REF(table<std::string, std::string>({
-      {"", "No such file or directory"},
-      {folder("no/f"), "No such file or directory"},
-      {folder("f/g"), "Not a directory"},
-      {folder.path(), "Is a directory"},
-      {folder(std::string(255, 'x')), "File name too long"},
-      {"/proc/f", "No such file or directory"},
+  const auto [name, why] = GENERATE(table<std::string, std::string>({
+      {"", "Is a directory"},
+      {"no/f", "No such file or directory"},
+      {"f/g", "Not a directory"},
+      {std::string(255, 'x'), "File name too long"},
   }));
+  const std::string path = folder(name);
   CHECK_THROWS_WITH(NewFile::check("--result", path), "cannot write --result '" + path + "': " + why);
   CHECK_THROWS_WITH(write_whole_file(path, "x"), "cannot write '" + path + "': " + why);
+  CHECK_THROWS_WITH(NewFile::check({}, ""), "cannot write '': No such file or directory");
 }
 
 TEST_CASE("new file: a full disk is told, with a remedy", "[new-file]") {

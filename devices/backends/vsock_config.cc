@@ -2,8 +2,9 @@
 #include "devices/backends/vsock_config.h"
 
 #include <fmt/format.h>
-#include <linux/vm_sockets.h>
 #include <sys/socket.h>
+// It needs what <sys/socket.h> defines.
+#include <linux/vm_sockets.h>
 
 #include <charconv>
 #include <vector>

@@ -1,8 +1,9 @@
 // Rings, checks of headers, and the table of connections; see vsock.h.
 #include "devices/virtio/vsock.h"
 
-#include <linux/vm_sockets.h>
 #include <sys/socket.h>
+// It needs what <sys/socket.h> defines.
+#include <linux/vm_sockets.h>
 
 #include <algorithm>
 #include <cstring>

@@ -1,8 +1,9 @@
 // The guest's side of vsock_test.cc: echoes one connection to port 1024, and tells port 5000 of the host how many bytes
 // that were. Linked statically, so that it runs in any root.
-#include <linux/vm_sockets.h>
 #include <sys/socket.h>
 #include <unistd.h>
+// It needs what <sys/socket.h> defines.
+#include <linux/vm_sockets.h>
 
 #include <cstdio>
 

@@ -2,8 +2,6 @@
 #include "vmm/blackbox/vmcore_notes.h"
 
 #include <elf.h>
-#include <sys/procfs.h>
-#include <sys/user.h>
 
 #include <algorithm>
 #include <array>
@@ -31,31 +29,45 @@ struct QemuCpuState {
 };
 static_assert(sizeof(QemuCpuState) == 440);
 
-// Where each register is in the two forms; pr_reg of elf_prstatus is a user_regs_struct.
+// Those of <sys/user.h> and <sys/procfs.h> on x86-64, which other hosts do not have.
+struct UserRegisters {
+  uint64_t r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, orig_rax, rip, cs, eflags, rsp, ss;
+  uint64_t fs_base, gs_base, ds, es, fs, gs;
+};
+struct PrStatus {
+  std::array<std::byte, 32> unused;  // of signals
+  uint32_t pr_pid, pr_ppid, pr_pgrp, pr_sid;
+  std::array<std::byte, 64> times;
+  UserRegisters pr_reg;
+  int32_t pr_fpvalid;
+};
+static_assert(offsetof(PrStatus, pr_pid) == 32 && offsetof(PrStatus, pr_reg) == 112 && sizeof(PrStatus) == 336);
+
+// Where each register is in the two forms; pr_reg of PrStatus is a UserRegisters.
 struct Register {
   uint64_t CpuState::*register_;
   size_t in_qemu;
   size_t in_user_regs;
 };
 constexpr auto kRegisters = std::to_array<Register>({
-    {&CpuState::rax, offsetof(QemuCpuState, rax), offsetof(user_regs_struct, rax)},
-    {&CpuState::rbx, offsetof(QemuCpuState, rbx), offsetof(user_regs_struct, rbx)},
-    {&CpuState::rcx, offsetof(QemuCpuState, rcx), offsetof(user_regs_struct, rcx)},
-    {&CpuState::rdx, offsetof(QemuCpuState, rdx), offsetof(user_regs_struct, rdx)},
-    {&CpuState::rsi, offsetof(QemuCpuState, rsi), offsetof(user_regs_struct, rsi)},
-    {&CpuState::rdi, offsetof(QemuCpuState, rdi), offsetof(user_regs_struct, rdi)},
-    {&CpuState::rbp, offsetof(QemuCpuState, rbp), offsetof(user_regs_struct, rbp)},
-    {&CpuState::rsp, offsetof(QemuCpuState, rsp), offsetof(user_regs_struct, rsp)},
-    {&CpuState::r8, offsetof(QemuCpuState, r8), offsetof(user_regs_struct, r8)},
-    {&CpuState::r9, offsetof(QemuCpuState, r9), offsetof(user_regs_struct, r9)},
-    {&CpuState::r10, offsetof(QemuCpuState, r10), offsetof(user_regs_struct, r10)},
-    {&CpuState::r11, offsetof(QemuCpuState, r11), offsetof(user_regs_struct, r11)},
-    {&CpuState::r12, offsetof(QemuCpuState, r12), offsetof(user_regs_struct, r12)},
-    {&CpuState::r13, offsetof(QemuCpuState, r13), offsetof(user_regs_struct, r13)},
-    {&CpuState::r14, offsetof(QemuCpuState, r14), offsetof(user_regs_struct, r14)},
-    {&CpuState::r15, offsetof(QemuCpuState, r15), offsetof(user_regs_struct, r15)},
-    {&CpuState::rip, offsetof(QemuCpuState, rip), offsetof(user_regs_struct, rip)},
-    {&CpuState::rflags, offsetof(QemuCpuState, rflags), offsetof(user_regs_struct, eflags)},
+    {&CpuState::rax, offsetof(QemuCpuState, rax), offsetof(UserRegisters, rax)},
+    {&CpuState::rbx, offsetof(QemuCpuState, rbx), offsetof(UserRegisters, rbx)},
+    {&CpuState::rcx, offsetof(QemuCpuState, rcx), offsetof(UserRegisters, rcx)},
+    {&CpuState::rdx, offsetof(QemuCpuState, rdx), offsetof(UserRegisters, rdx)},
+    {&CpuState::rsi, offsetof(QemuCpuState, rsi), offsetof(UserRegisters, rsi)},
+    {&CpuState::rdi, offsetof(QemuCpuState, rdi), offsetof(UserRegisters, rdi)},
+    {&CpuState::rbp, offsetof(QemuCpuState, rbp), offsetof(UserRegisters, rbp)},
+    {&CpuState::rsp, offsetof(QemuCpuState, rsp), offsetof(UserRegisters, rsp)},
+    {&CpuState::r8, offsetof(QemuCpuState, r8), offsetof(UserRegisters, r8)},
+    {&CpuState::r9, offsetof(QemuCpuState, r9), offsetof(UserRegisters, r9)},
+    {&CpuState::r10, offsetof(QemuCpuState, r10), offsetof(UserRegisters, r10)},
+    {&CpuState::r11, offsetof(QemuCpuState, r11), offsetof(UserRegisters, r11)},
+    {&CpuState::r12, offsetof(QemuCpuState, r12), offsetof(UserRegisters, r12)},
+    {&CpuState::r13, offsetof(QemuCpuState, r13), offsetof(UserRegisters, r13)},
+    {&CpuState::r14, offsetof(QemuCpuState, r14), offsetof(UserRegisters, r14)},
+    {&CpuState::r15, offsetof(QemuCpuState, r15), offsetof(UserRegisters, r15)},
+    {&CpuState::rip, offsetof(QemuCpuState, rip), offsetof(UserRegisters, rip)},
+    {&CpuState::rflags, offsetof(QemuCpuState, rflags), offsetof(UserRegisters, eflags)},
 });
 struct SegmentRegister {
   CpuState::Segment CpuState::*segment;
@@ -99,8 +111,8 @@ T member(const Object& object, size_t offset) {
 
 size_t padded(size_t size) { return (size + kAlignment - 1) / kAlignment * kAlignment; }
 
-elf_prstatus to_prstatus(const CpuState& cpu, std::optional<uint32_t> pid) {
-  user_regs_struct regs{};
+PrStatus to_prstatus(const CpuState& cpu, std::optional<uint32_t> pid) {
+  UserRegisters regs{};
   for (const Register& entry : kRegisters) set_member(regs, entry.in_user_regs, cpu.*entry.register_);
   regs.cs = cpu.cs.selector;
   regs.ss = cpu.ss.selector;
@@ -110,10 +122,9 @@ elf_prstatus to_prstatus(const CpuState& cpu, std::optional<uint32_t> pid) {
   regs.gs = cpu.gs.selector;
   regs.fs_base = cpu.fs.base;
   regs.gs_base = cpu.gs.base;
-  elf_prstatus status{};
-  status.pr_pid = static_cast<int>(pid.value_or(cpu.id + 1));
-  static_assert(sizeof status.pr_reg == sizeof regs);
-  std::memcpy(&status.pr_reg, &regs, sizeof regs);
+  PrStatus status{};
+  status.pr_pid = pid.value_or(cpu.id + 1);
+  status.pr_reg = regs;
   return status;
 }
 
@@ -171,7 +182,7 @@ void for_each_note(std::span<const std::byte> notes, const std::function<void(co
 }
 
 std::optional<CpuState> general_registers(const Note& note) {
-  const auto regs = value_at<user_regs_struct>(note.bytes, offsetof(elf_prstatus, pr_reg));
+  const auto regs = value_at<UserRegisters>(note.bytes, offsetof(PrStatus, pr_reg));
   if (!note.is(kCore, NT_PRSTATUS) || !regs) return std::nullopt;
   CpuState cpu;
   for (const Register& entry : kRegisters) cpu.*entry.register_ = member<uint64_t>(*regs, entry.in_user_regs);

@@ -14,6 +14,8 @@
 #include <utility>
 #include <vector>
 
+#include "vmm/core/cpu_pause.h"
+
 namespace vmm {
 
 namespace asio = boost::asio;
@@ -81,7 +83,7 @@ bool EventLoop::Impl::poll() {
 
 bool EventLoop::Impl::look(Clock::time_point until) {
   while (posted == 0 && Clock::now() < until) {
-    __builtin_ia32_pause();
+    cpu_pause();
     if (poll()) return true;
   }
   return false;

@@ -17,6 +17,7 @@ class IrqLine {
 struct MsiMessage {
   uint64_t address = 0;
   uint32_t data = 0;
+  uint16_t requester = 0;  // the sender's PCI bus, device and function, by which some interrupt controllers go
   bool operator==(const MsiMessage&) const = default;
 };
 

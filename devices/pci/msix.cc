@@ -68,13 +68,13 @@ void MsixTable::send_pending(Entry& entry) {
   if (!entry.pending || !deliverable(entry)) return;
   entry.pending = false;
   ++entry.sent;
-  host_.signal_msi(entry.message());
+  host_.signal_msi(message_of(entry));
 }
 
 MsixTable::Vector MsixTable::vector(size_t number) const {
   const std::lock_guard lock(mutex_);
   const Entry& entry = entries_.at(number);
-  return {.message = entry.message(),
+  return {.message = message_of(entry),
           .masked = masked_ || (entry.words[3] & 1) != 0,
           .pending = entry.pending,
           .sent = entry.sent};

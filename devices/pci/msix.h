@@ -23,6 +23,9 @@ class MsixTable {
 
   size_t size() const { return entries_.size(); }
 
+  // Whose messages they are: bus, device and function. Called once, before the guest runs.
+  void set_requester(uint16_t requester) { requester_ = requester; }
+
   // The message control bits the guest set in the capability.
   void set_control(bool enabled, bool masked);
   bool enabled() const;
@@ -49,9 +52,11 @@ class MsixTable {
     uint32_t words[4] = {0, 0, 0, 1};  // address low, address high, data, control (masked)
     bool pending = false;
     uint64_t sent = 0;
-    MsiMessage message() const { return {uint64_t{words[1]} << 32 | words[0], words[2]}; }
   };
   bool deliverable(const Entry& entry) const { return enabled_ && !masked_ && (entry.words[3] & 1) == 0; }
+  MsiMessage message_of(const Entry& entry) const {
+    return {uint64_t{entry.words[1]} << 32 | entry.words[0], entry.words[2], requester_};
+  }
   void send_pending(Entry& entry);
 
   DeviceHost& host_;
@@ -59,6 +64,7 @@ class MsixTable {
   std::vector<Entry> entries_;
   bool enabled_ = false;
   bool masked_ = false;
+  uint16_t requester_ = 0;
 };
 
 }  // namespace vmm

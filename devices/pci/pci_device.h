@@ -42,6 +42,8 @@ class PciDevice : public Device {
 
   uint32_t bar_size() const { return bar_size_; }
 
+  // Its bus, device and function, for messages. Called before plug().
+  virtual void placed(uint16_t /*requester*/) {}
   // Gives the device its place: where its BAR begins (the guest may move it), the wire it may pull, and the number the
   // guest reads for that wire. Called once, before the guest runs.
   void plug(Bus& memory_bus, uint32_t bar_address, std::unique_ptr<IrqLine> intx, uint8_t interrupt_line);

@@ -96,6 +96,7 @@ size_t PciRoot::plug(std::unique_ptr<PciDevice> device, const std::function<Wire
 
   const size_t slot = next_slot_++;
   Wire pulled = wire(slot);
+  device->placed(static_cast<uint16_t>(slot << 3));
   device->plug(memory_bus_, static_cast<uint32_t>(address), std::move(pulled.line), pulled.number);
   devices_[slot] = std::move(device);
   return slot;

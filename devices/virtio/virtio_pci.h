@@ -47,6 +47,7 @@ class VirtioPci : public PciDevice {
 
   void read(uint64_t offset, std::span<std::byte> data) override;
   void write(uint64_t offset, std::span<const std::byte> data) override;
+  void placed(uint16_t requester) override { msix_.set_requester(requester); }
 
  protected:
   bool config_read_hook(uint64_t offset, std::span<std::byte> data) override;

@@ -53,6 +53,13 @@ TEST_CASE("msix: a vector's message is sent with both halves of its address", "[
   CHECK(f.pending<uint64_t>() == 0);
 }
 
+TEST_CASE("msix: a message says which device it is from", "[pci]") {
+  Fixture f;
+  f.table.set_requester(3 << 3);
+  f.table.trigger(0);
+  CHECK(f.host.messages == std::vector<MsiMessage>{{0xfee00000, 0x40, 3 << 3}});
+}
+
 TEST_CASE("msix: vectors begin masked, and the whole disabled", "[pci]") {
   FakeDeviceHost host;
   MsixTable table(host, 2);

@@ -17,6 +17,8 @@ class TestFunction : public PciDevice {
  public:
   TestFunction() : PciDevice({.vendor = 0x1234, .device = 0x5678, .class_code = 0xff0000}, 4096) {}
   void read(uint64_t, std::span<std::byte> data) override { std::fill(data.begin(), data.end(), std::byte{0x5a}); }
+  void placed(uint16_t requester) override { place = requester; }
+  int place = -1;
 };
 
 struct Fixture {
@@ -59,6 +61,14 @@ struct Fixture {
 };
 
 }  // namespace
+
+TEST_CASE("pci: a device is told its bus, device and function", "[pci]") {
+  Fixture f;
+  auto device = std::make_unique<TestFunction>();
+  const TestFunction& placed = *device;
+  CHECK(f.root.plug(std::move(device), Fixture::no_wire) == 2);
+  CHECK(placed.place == 2 << 3);
+}
 
 TEST_CASE("pci: a device shows its identity both ways", "[pci]") {
   Fixture f;

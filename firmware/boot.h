@@ -4,24 +4,25 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "vmm/core/guest_memory.h"
 
 namespace vmm {
 
-enum class KernelKind { kBzImage, kPvh, kMultiboot };
+enum class KernelKind { kBzImage, kPvh, kMultiboot, kArm64Image };
 
-// "bzImage", "PVH kernel", "Multiboot kernel".
+// "bzImage", "PVH kernel", "Multiboot kernel", "arm64 Image".
 std::string_view kernel_kind_name(KernelKind kind);
 
 struct KernelInfo {
   KernelKind kind = KernelKind::kBzImage;
   std::string summary;  // "6.1.0-56-cloud-amd64 (boot protocol 2.15, lz4, 64-bit)"
 
-  std::string version;      // bzImage only, like the next five
-  uint16_t protocol = 0;    // 0x020f is 2.15
-  std::string compression;  // "lz4", "xz", ...; empty when it is not known
+  std::string version;      // bzImage and Image only
+  std::string compression;  // "lz4", "xz", ...; empty when it is not known; the same
+  uint16_t protocol = 0;    // 0x020f is 2.15; bzImage only, like the next three
   bool relocatable = false;
   uint64_t pref_address = 0;
   uint64_t init_size = 0;  // memory that it takes from pref_address on
@@ -32,6 +33,7 @@ struct KernelInfo {
   std::vector<std::string> warnings;  // what it asks for and does not get
 };
 
+// On x86.
 struct CpuEntry {
   enum class Mode { kLong64, kProtected32 };
 
@@ -43,5 +45,13 @@ struct CpuEntry {
   GuestAddress gdt;
   uint16_t gdt_limit = 0;
 };
+
+// On aarch64: EL1 with MMU, caches and interrupts off (Documentation/arch/arm64/booting.rst, "Call the kernel image").
+struct Aarch64Entry {
+  uint64_t pc = 0;
+  uint64_t x0 = 0;  // the device tree; x1 to x3 are zero
+};
+
+using KernelEntry = std::variant<CpuEntry, Aarch64Entry>;
 
 }  // namespace vmm

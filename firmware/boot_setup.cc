@@ -73,18 +73,6 @@ void write_identity_map(const GuestMemory& memory) {
 
 }  // namespace
 
-std::string_view kernel_kind_name(KernelKind kind) {
-  switch (kind) {
-    case KernelKind::kBzImage:
-      return "bzImage";
-    case KernelKind::kPvh:
-      return "PVH kernel";
-    case KernelKind::kMultiboot:
-      return "Multiboot kernel";
-  }
-  UNREACHABLE();
-}
-
 std::vector<MemoryMapEntry> memory_map(const Platform& platform) {
   std::vector<MemoryMapEntry> map;
   for (const auto& range : platform.ram) {
@@ -145,12 +133,16 @@ AddressRange load_initrd_after(const BootRequest& request, uint64_t kernel_end) 
   return load_initrd_at(request, start);
 }
 
-void write_command_line(const GuestMemory& memory, std::string_view text, uint64_t limit) {
+void check_command_line(std::string_view text, uint64_t limit) {
   if (text.find('\0') != text.npos) throw Error("the command line holds a NUL character");
   if (text.size() > limit) {
     throw Error(fmt::format("the command line has {} bytes, and this kernel takes at most {}", text.size(), limit),
                 "shorten what --append adds");
   }
+}
+
+void write_command_line(const GuestMemory& memory, std::string_view text, uint64_t limit) {
+  check_command_line(text, limit);
   const std::string terminated(text);
   put_bytes(memory, kCommandLine, {reinterpret_cast<const uint8_t*>(terminated.c_str()), terminated.size() + 1});
 }

@@ -48,6 +48,9 @@ AddressRange load_initrd_high(const BootRequest& request, AddressRange kernel, u
 // Puts the initrd on the first page after the kernel, not below 1 MiB.
 AddressRange load_initrd_after(const BootRequest& request, uint64_t kernel_end);
 
+// Throws Error when it is longer than `limit` bytes or holds a NUL.
+void check_command_line(std::string_view text, uint64_t limit);
+
 // Writes `text` and its NUL. Throws Error when it is longer than `limit` bytes or holds a NUL itself.
 void write_command_line(const GuestMemory& memory, std::string_view text, uint64_t limit);
 

@@ -11,6 +11,7 @@
 
 #include "firmware/bytes.h"
 #include "firmware/decompress.h"
+#include "firmware/kernel_payload.h"
 #include "firmware/layout_x86_64.h"
 #include "vmm/core/check.h"
 #include "vmm/core/error.h"
@@ -170,6 +171,23 @@ CpuEntry load_bzimage(const BzImage& kernel, const ByteSource& file, const BootR
   CpuEntry entry = enter_long64(request.memory, kernel.info.entry);
   entry.rsi = kBootInfo.value;
   return entry;
+}
+
+Bytes unpack_payload(const BzImage& kernel, const ByteSource& file) {
+  const uint64_t offset = kernel.header.payload_offset;
+  const uint64_t length = kernel.header.payload_length;
+  if (offset == 0 || length == 0) throw Error("its header names no payload: not Linux, or very old");
+  if (offset > kernel.kernel_size || length > kernel.kernel_size - offset) {
+    throw Error("its payload lies beyond the end of the file", "copy or build it again");
+  }
+  if (length > kLargestKernel) throw Error(fmt::format("its payload is larger than {} MiB", kLargestKernel >> 20));
+  Bytes payload(length);
+  payload.resize(file.read_at(kernel.kernel_offset + offset, std::as_writable_bytes(std::span(payload))));
+  try {
+    return decompress(payload, kLargestKernel);
+  } catch (const Error& error) {
+    throw Error(fmt::format("cannot be decompressed: {}", error.what()), error.fix());
+  }
 }
 
 }  // namespace vmm

@@ -11,6 +11,7 @@
 #include "firmware/boot.h"
 #include "firmware/boot_setup.h"
 #include "firmware/byte_source.h"
+#include "firmware/bytes.h"
 
 namespace vmm {
 
@@ -25,6 +26,8 @@ struct BzImage {
 bool is_bzimage(const ByteSource& file);
 // Throws Error saying what is wrong with it.
 BzImage parse_bzimage(const ByteSource& file);
+// The vmlinux in it. Throws Error saying why it cannot be had.
+Bytes unpack_payload(const BzImage& kernel, const ByteSource& file);
 CpuEntry load_bzimage(const BzImage& kernel, const ByteSource& file, const BootRequest& request);
 
 }  // namespace vmm

@@ -22,12 +22,13 @@ struct Format {
 constexpr std::string_view kDecompress = "decompress it first; it may be a vmlinux";
 constexpr std::string_view kPassDisk = "pass it with --disk, and a kernel with --kernel";
 constexpr std::string_view kPassInside = "pass the kernel inside it";
-constexpr std::string_view kPassX86 = "pass an x86-64 bzImage or vmlinux";
+constexpr std::string_view kPassNative = {};  // what the machine would have taken
 
 constexpr std::array kFormats = std::to_array<Format>({
-    {56, "ARM\x64"sv, "64-bit ARM kernel Image", kPassX86},
-    {48, "RISCV\0\0\0"sv, "RISC-V kernel Image", kPassX86},
-    {4, "zimg"sv, "compressed EFI kernel (zboot)", "extract the kernel inside it, or pass a bzImage"},
+    {56, "ARM\x64"sv, "64-bit ARM kernel Image", kPassNative},
+    {0x202, "HdrS"sv, "x86 bzImage", kPassNative},
+    {48, "RISCV\0\0\0"sv, "RISC-V kernel Image", kPassNative},
+    {4, "zimg"sv, "compressed EFI kernel (zboot)", "extract the kernel inside it"},
     {0x8001, "CD001"sv, "ISO image", kPassInside},
     {0, "\x1f\x8b"sv, "gzip file", kDecompress},
     {0, "\xfd\x37zXZ"sv, "xz file", kDecompress},
@@ -36,7 +37,7 @@ constexpr std::array kFormats = std::to_array<Format>({
     {0, "\x02\x21\x4c\x18"sv, "lz4 file", kDecompress},
     {0, "BZh"sv, "bzip2 file", kDecompress},
     {0, "07070"sv, "cpio archive, an initramfs", "pass it with --initrd, and a kernel with --kernel"},
-    {0, "#!"sv, "script", kPassX86},
+    {0, "#!"sv, "script", kPassNative},
     {0, "QFI\xfb"sv, "qcow2 disk image", kPassDisk},
     {0, "KDMV"sv, "VMDK disk image", kPassDisk},
     {0x200, "EFI PART"sv, "disk image with a GPT", kPassDisk},
@@ -44,9 +45,13 @@ constexpr std::array kFormats = std::to_array<Format>({
     {0, "hsqs"sv, "squashfs file system", kPassDisk},
     {0, "!<arch>"sv, "Debian package or static library", kPassInside},
     {257, "ustar"sv, "tar archive", kPassInside},
-    {0, "\x27\x05\x19\x56"sv, "U-Boot image", kPassX86},
-    {0, "\xd0\x0d\xfe\xed"sv, "device tree or U-Boot FIT image", kPassX86},
-    {0, "MZ"sv, "EFI or Windows program", "pass the kernel as bzImage or vmlinux"},
+    {0, "\x27\x05\x19\x56"sv, "U-Boot image", kPassNative},
+    {0, "\xd0\x0d\xfe\xed"sv, "device tree or U-Boot FIT image", kPassNative},
+    {0,
+     "\x7f"
+     "ELF"sv,
+     "ELF file", kPassNative},
+    {0, "MZ"sv, "EFI or Windows program", kPassNative},
     {0x1fe, "\x55\xaa"sv, "disk image with a boot sector", kPassDisk},
 });
 
@@ -63,17 +68,16 @@ std::string spell(std::string_view bytes) {
 
 }  // namespace
 
-Error refuse_foreign_file(const ByteSource& file) {
+Error refuse_foreign_file(const ByteSource& file, const WantedKernel& wanted) {
   constexpr size_t kShown = 8;
-  constexpr std::string_view kMissing = "no 'HdrS' at 0x202, not ELF";
   const std::string start = file.read_text(0, kShown);
   if (start.empty()) return Error("the file is empty", "build or copy it again");
   for (const Format& format : kFormats) {
     if (file.read_text(format.offset, format.magic.size()) != format.magic) continue;
-    return Error(fmt::format("{} (first bytes: {} {})", kMissing, spell(format.magic), format.what),
-                 std::string(format.fix));
+    return Error(fmt::format("{} (first bytes: {} {})", wanted.missing, spell(format.magic), format.what),
+                 std::string(format.fix.empty() ? wanted.pass : format.fix));
   }
-  return Error(fmt::format("{} (first bytes: {})", kMissing, spell(start)), std::string(kPassX86));
+  return Error(fmt::format("{} (first bytes: {})", wanted.missing, spell(start)), std::string(wanted.pass));
 }
 
 }  // namespace vmm

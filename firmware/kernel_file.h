@@ -6,15 +6,12 @@
 #include <span>
 #include <string>
 #include <utility>
-#include <variant>
-#include <vector>
 
 #include "firmware/boot.h"
 #include "firmware/byte_source.h"
-#include "firmware/bzimage.h"
+#include "firmware/kernel_format.h"
 #include "firmware/kernel_payload.h"
 #include "firmware/platform.h"
-#include "firmware/segments.h"
 #include "vmm/core/fd.h"
 #include "vmm/core/guest_memory.h"
 
@@ -28,19 +25,21 @@ class KernelFile {
   // The same for bytes in memory, which must outlive it.
   static KernelFile from_bytes(std::span<const std::byte> bytes, std::string name);
 
-  const KernelInfo& info() const;
+  const KernelInfo& info() const { return format_->info(); }
   // What `uname -r` will say, as far as the file tells without being looked into (facts()); else empty.
   std::string release() const { return info().version; }
   const std::string& name() const { return name_; }
 
   // What a Linux kernel says of itself only when it is looked into, which takes a good part of a second. Throws Error
   // saying why nothing can be seen.
-  KernelFacts facts() const;
+  KernelFacts facts() const { return format_->facts(*source_); }
+  // What `vmm inspect` prints.
+  Rows describe() const;
 
   // Puts kernel, initrd (if any), command line and boot structures into guest memory, and says where the first vCPU
   // starts. Throws Error when they do not fit. ACPI and SMBIOS tables are written by write_acpi() and write_smbios().
-  CpuEntry load(const GuestMemory& memory, const Platform& platform, const UniqueFd* initrd) const;
-  CpuEntry load_with(const GuestMemory& memory, const Platform& platform, const ByteSource* initrd) const;
+  KernelEntry load(const GuestMemory& memory, const Platform& platform, const UniqueFd* initrd) const;
+  KernelEntry load_with(const GuestMemory& memory, const Platform& platform, const ByteSource* initrd) const;
 
  private:
   KernelFile(std::string name, UniqueFd fd, std::unique_ptr<ByteSource> source);
@@ -48,10 +47,7 @@ class KernelFile {
   std::string name_;
   UniqueFd fd_;
   std::unique_ptr<ByteSource> source_;
-  std::variant<BzImage, SegmentedKernel> kernel_;
+  std::unique_ptr<const KernelFormat> format_;
 };
-
-// What `vmm inspect` prints: a label and its value in each row.
-std::vector<std::pair<std::string, std::string>> describe(const KernelFile& kernel);
 
 }  // namespace vmm

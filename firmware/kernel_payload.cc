@@ -18,7 +18,6 @@ namespace {
 
 using namespace std::string_view_literals;
 
-constexpr uint64_t kLargestKernel = 512 << 20;
 constexpr size_t kLargestConfig = 4 << 20;
 constexpr size_t kLongestName = 64;  // longer than any that is searched for
 
@@ -141,35 +140,33 @@ bool KernelFacts::has(std::string_view part) const {
   return std::find(built_in.begin(), built_in.end(), part) != built_in.end();
 }
 
-Bytes unpack_payload(const BzImage& kernel, const ByteSource& file) {
-  const uint64_t offset = kernel.header.payload_offset;
-  const uint64_t length = kernel.header.payload_length;
-  if (offset == 0 || length == 0) throw Error("its header names no payload: not Linux, or very old");
-  if (offset > kernel.kernel_size || length > kernel.kernel_size - offset) {
-    throw Error("its payload lies beyond the end of the file", "copy or build it again");
-  }
-  if (length > kLargestKernel) throw Error(fmt::format("its payload is larger than {} MiB", kLargestKernel >> 20));
-  Bytes payload(length);
-  payload.resize(file.read_at(kernel.kernel_offset + offset, std::as_writable_bytes(std::span(payload))));
-  try {
-    return decompress(payload, kLargestKernel);
-  } catch (const Error& error) {
-    throw Error(fmt::format("cannot be decompressed: {}", error.what()), error.fix());
-  }
+KernelFacts facts_of_vmlinux(const ByteSource& vmlinux) {
+  const auto contents = read_elf_contents(vmlinux);
+  KernelFacts facts = facts_of_code(vmlinux, contents.segments);
+  facts.pvh_entry = contents.pvh_entry;
+  return facts;
 }
 
-KernelFacts facts_of_vmlinux(const ByteSource& vmlinux) {
+std::string release_in(const ByteSource& file, const std::vector<Segment>& segments) {
+  std::optional<uint64_t> banner;
+  scan(file, segments, [&banner](std::string_view window, uint64_t offset) {
+    const size_t position = window.find(kBanner);
+    if (position != std::string_view::npos) banner = offset + position + kBanner.size();
+    return !banner;
+  });
+  return banner ? printable_word(file.read_text(*banner, kLongestName)) : std::string();
+}
+
+KernelFacts facts_of_code(const ByteSource& file, const std::vector<Segment>& segments) {
   KernelFacts facts;
-  const auto contents = read_elf_contents(vmlinux);
-  facts.pvh_entry = contents.pvh_entry;
-  const Landmarks found = find_landmarks(vmlinux, contents.segments);
-  if (found.banner) facts.release = printable_word(vmlinux.read_text(*found.banner, kLongestName));
+  const Landmarks found = find_landmarks(file, segments);
+  if (found.banner) facts.release = printable_word(file.read_text(*found.banner, kLongestName));
   if (facts.release.empty()) throw Error("it is no Linux kernel");
-  const auto config = found.config ? read_config(vmlinux, *found.config) : std::nullopt;
+  const auto config = found.config ? read_config(file, *found.config) : std::nullopt;
   if (config) {
     learn_from_config(facts, *config);
   } else {
-    learn_from_names(facts, vmlinux, contents.segments);
+    learn_from_names(facts, file, segments);
   }
   return facts;
 }
@@ -195,6 +192,13 @@ std::string needs_initrd(const KernelFacts& facts) {
                                                         facts.has("nvme") ? " (nvme is built in)" : "");
   if (!facts.takes_initrd) return fmt::format("it takes none (no CONFIG_BLK_DEV_INITRD), and {}", why);
   return fmt::format("yes, for a virtio disk: {}", why);
+}
+
+std::vector<std::pair<std::string, std::string>> describe_facts(const KernelFacts& facts) {
+  const std::string built_in = facts.built_in.empty() ? "no driver or file system for a root disk"
+                                                      : fmt::format("{}", fmt::join(facts.built_in, ", "));
+  const char* source = facts.from_config ? "by its configuration" : "by names in it";
+  return {{"built in", fmt::format("{} ({})", built_in, source)}, {"needs initrd", needs_initrd(facts)}};
 }
 
 }  // namespace vmm

@@ -11,11 +11,11 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "firmware/byte_source.h"
 #include "firmware/bytes.h"
-#include "firmware/bzimage.h"
 #include "firmware/segments.h"
 
 namespace vmm {
@@ -31,14 +31,22 @@ struct KernelFacts {
   bool has(std::string_view part) const;
 };
 
-// The vmlinux in a bzImage. Throws Error saying why it cannot be had.
-Bytes unpack_payload(const BzImage& kernel, const ByteSource& file);
+// No kernel is larger, packed or not.
+inline constexpr uint64_t kLargestKernel = 512 << 20;
 
 // What a vmlinux tells. It is read in small pieces, and no more than the first 512 MiB of what would be loaded. Throws
 // Error when it is no Linux kernel.
 KernelFacts facts_of_vmlinux(const ByteSource& vmlinux);
+// The same of a kernel in another form, of which these parts would be loaded.
+KernelFacts facts_of_code(const ByteSource& file, const std::vector<Segment>& segments);
+
+// What `uname -r` will say, by the banner in these parts; empty when there is none.
+std::string release_in(const ByteSource& file, const std::vector<Segment>& segments);
 
 // Whether the kernel gets to a root file system on a virtio disk without an initrd, and why.
 std::string needs_initrd(const KernelFacts& facts);
+
+// Rows for `vmm inspect`.
+std::vector<std::pair<std::string, std::string>> describe_facts(const KernelFacts& facts);
 
 }  // namespace vmm

@@ -23,6 +23,7 @@ UNTESTED = {
     "devices/virtio/descriptor_chain.cc": "virtqueue_test",
     "devices/virtio/virtio_pci_report.cc": "virtio_pci_test",
     "devices/virtio/vsock_connection.cc": "vsock_test",
+    "firmware/kernel_formats_x86_64.cc": "kernel_file_test",
 }
 TESTED_FOLDERS = ("vmm/core/", "vmm/blackbox/", "devices/", "firmware/")
 

@@ -73,7 +73,7 @@ void open_log(const std::string& path) {
 void print(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
 
 int inspect(const std::string& path) {
-  for (const auto& [label, value] : describe(KernelFile::open(path))) print(fmt::format("{:<16} {}\n", label, value));
+  for (const auto& [label, value] : KernelFile::open(path).describe()) print(fmt::format("{:<16} {}\n", label, value));
   return exit_code::kClean;
 }
 

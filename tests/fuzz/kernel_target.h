@@ -28,9 +28,9 @@ inline void load_kernel(const std::string& file) {
   static const std::string initrd(5000, 'i');
   try {
     const auto kernel = KernelFile::from_bytes(as_file(file), "kernel");
-    require(!describe(kernel).empty());
+    require(!kernel.describe().empty());
     const MemorySource source(as_file(initrd));
-    const CpuEntry entry = kernel.load_with(memory, platform, &source);
+    const auto entry = std::get<CpuEntry>(kernel.load_with(memory, platform, &source));
     require(memory.slice({entry.rip}, 1).has_value());
   } catch (const Error& error) {
     require(error.what()[0] != '\0');

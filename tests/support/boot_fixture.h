@@ -16,8 +16,8 @@ struct Boot {
 
   CpuEntry load(const std::string& file, const std::string& initrd = {}) {
     const MemorySource source(as_file(initrd));
-    return KernelFile::from_bytes(as_file(file), "kernel")
-        .load_with(memory, platform, initrd.empty() ? nullptr : &source);
+    const auto kernel = KernelFile::from_bytes(as_file(file), "kernel");
+    return std::get<CpuEntry>(kernel.load_with(memory, platform, initrd.empty() ? nullptr : &source));
   }
 
   template <typename T>

@@ -4,14 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 #include <string_view>
-#include <utility>
 
-#include "devices/pci/pci_root.h"
-#include "firmware/boot_setup.h"
 #include "vmm/core/log.h"
-#include "vmm/machine/layout_x86_64.h"
+#include "vmm/machine/architecture.h"
+#include "vmm/machine/board.h"
 
 namespace vmm {
 
@@ -52,7 +49,7 @@ void print_banner(const MachineConfig& config, const Backends& backends, const s
   if (backends.stdio() == nullptr) return;
   const bool serial = !config.serial.empty() && backends.stdio() == backends.serial.front().get();
   const std::string help = escape.empty() ? "" : fmt::format(" - press {0} h for help, {0} x to quit", escape);
-  log_info("console {}{}", serial ? "ttyS0" : "hvc0", help);
+  log_info("console {}0{}", serial ? kArchitecture.serial_console : "hvc", help);
 }
 
 void print_outcome(const Outcome& outcome, std::chrono::duration<double> after, uint64_t exits) {
@@ -107,23 +104,15 @@ std::string describe_machine(const MachineConfig& config, const Backends& backen
   }
   if (config.vsock) row("vsock", fmt::format("{} (cid {})", config.vsock->path, config.vsock->cid));
   for (size_t i = 0; i < config.serial.size(); ++i)
-    row("serial", fmt::format("ttyS{} {}", i, config.serial[i].describe()));
+    row("serial", fmt::format("{}{} {}", kArchitecture.serial_console, i, config.serial[i].describe()));
   for (size_t i = 0; i < config.consoles.size(); ++i) {
     row("console", fmt::format("hvc{} {}", i, config.consoles[i].describe()));
   }
   if (config.debug_exit_port) row("debug exit", fmt::format("port {:#x}", *config.debug_exit_port));
 
-  Platform platform;
-  platform.ram = layout::memory_ranges(config.memory);
-  platform.ecam = {{layout::kEcamStart}, PciRoot::kEcamSize};
-  std::map<uint64_t, std::pair<uint64_t, std::string_view>> map;
-  for (const MemoryMapEntry& entry : memory_map(platform)) {
-    map[entry.start] = {entry.size, entry.type == MemoryMapEntry::kRam ? "RAM" : "reserved"};
-  }
-  map[layout::kPciWindowStart] = {layout::kPciWindowSize, "PCI window"};
   text += "memory map\n";
-  for (const auto& [start, part] : map) {
-    text += fmt::format("  {:#014x} - {:#014x}  {}\n", start, start + part.first - 1, part.second);
+  for (const MapRow& part : memory_map_of(config)) {
+    text += fmt::format("  {:#014x} - {:#014x}  {}\n", part.start, part.start + part.size - 1, part.what);
   }
   return text;
 }

@@ -2,6 +2,7 @@
 #include "vmm/control/command_line.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -17,9 +18,11 @@
 #include <utility>
 
 #include "devices/backends/option_list.h"
+#include "firmware/kernel_format.h"
 #include "vmm/control/foreign_flags.h"
 #include "vmm/core/error.h"
-#include "vmm/kvm/x86_64/cpu_model.h"
+#include "vmm/kvm/host_cpu.h"
+#include "vmm/machine/architecture.h"
 
 namespace vmm {
 
@@ -34,11 +37,11 @@ constexpr std::string_view kHelp =
   vmm list | console|why|dmesg|stats|pause|resume|reset|nmi|kill NAME | sysrq KEY NAME | dump NAME F
 
 What boots
-  --kernel F           bzImage, vmlinux (PVH) or Multiboot kernel; found by content [./bzImage]
+  --kernel F           @KERNELS@; found by content [./@KERNEL@]
   --initrd F|auto|none initial RAM disk; auto: the kernel's modules, found in --modules DIR [as needed]
   --append S           add to the kernel's command line (repeat); --cmdline-only S replaces it
 The machine
-  --cpus N, --mem SIZE 1 to 254 virtual CPUs [1]; memory: 512M, 1G, ... [1G]
+  --cpus N, --mem SIZE 1 to @CPUS@ virtual CPUs [1]; memory: 512M, 1G, ... [1G]
   --balloon SIZE       takes SIZE from it, and what it frees; ,deflate-on-oom=off ,reporting=off [none]
   --cpu MODEL          host or baseline (x86-64-v1), then ,+feature ,-feature [host]
   --disk F[,OPTIONS]   a disk (repeat): ro ephemeral direct serial=S queues=N block-size=N sparse=off
@@ -101,10 +104,12 @@ T parse_choice(std::string_view flag, const std::string& text,
 
 // What makes a kernel tree a place where plain `vmm` works.
 std::string find_kernel() {
-  for (const char* place : {"bzImage", "arch/x86/boot/bzImage"}) {
-    if (::access(place, R_OK) == 0) return place;
+  const auto places = usual_kernels();
+  for (const std::string_view place : places) {
+    if (::access(std::string(place).c_str(), R_OK) == 0) return std::string(place);
   }
-  throw Error("no kernel given, and no ./bzImage or arch/x86/boot/bzImage here", "vmm --kernel bzImage");
+  throw Error(fmt::format("no kernel given, and no ./{} here", fmt::join(places, " or ")),
+              fmt::format("vmm --kernel {}", places.front()));
 }
 
 CharConfig parse_console(std::string_view text) {
@@ -248,7 +253,7 @@ void add_run_flags(CLI::App& app, CommandLine& line) {
   flag("--cpus", [&](const std::string& value) { machine.cpus = parse_number<unsigned>("--cpus", value, "2"); });
   flag("--mem", [&](const std::string& value) { machine.memory = parse_size("--mem", value); });
   flag("--cpu", [&](const std::string& value) {
-    CpuModel::parse(value);
+    check_cpu_model(value);
     machine.cpu = value;
   });
   flag("--disk", [&](const std::string& value) { machine.disks.push_back(DiskConfig::parse(value)); });
@@ -332,6 +337,17 @@ void add_run_flags(CLI::App& app, CommandLine& line) {
   app.add_flag_callback("-v,--verbose", [&] { line.verbose = true; });
 }
 
+// What is refused where the guest's registers and kernel are not understood yet.
+void require_understood(const CommandLine& line) {
+  const auto refuse = [](std::string_view what) {
+    throw Error(fmt::format("{} is not there for {} guests yet", what, kArchitecture.name), "leave it out");
+  };
+  if (!kArchitecture.has_gdb && line.debug.listen) refuse("--gdb");
+  if (!kArchitecture.has_gdb && line.debug.on_panic) refuse("--on-panic gdb");
+  if (!kArchitecture.has_black_box && !line.vmcore.empty()) refuse("--vmcore");
+  if (!kArchitecture.has_black_box && !line.trace.empty()) refuse("--trace");
+}
+
 void parse_run(CommandLine& line, std::vector<std::string> arguments) {
   line.report.words = arguments;
   const auto separator = std::ranges::find(arguments, "--");
@@ -351,6 +367,7 @@ void parse_run(CommandLine& line, std::vector<std::string> arguments) {
   const std::vector<std::string> unknown = app.remaining();
   if (!unknown.empty())
     throw unknown.front().starts_with('-') ? refuse_flag(unknown.front()) : refuse_verb(unknown.front());
+  require_understood(line);
   if (line.machine.kernel.empty()) line.machine.kernel = find_kernel();
   take_command(line, has_command, std::move(command));
   // Where nobody reads the console but the judge of the log, what is less than a warning would take half of the boot's
@@ -407,7 +424,16 @@ std::optional<bool> run_flag_takes_value(std::string_view name) {
   return found == flags.end() ? std::nullopt : std::optional(found->second);
 }
 
-std::string_view help_text() { return kHelp; }
+std::string help_text() {
+  std::string text(kHelp);
+  const auto fill_in = [&text](std::string_view mark, std::string_view words) {
+    text.replace(text.find(mark), mark.size(), words);
+  };
+  fill_in("@KERNELS@", kArchitecture.kernels);
+  fill_in("@KERNEL@", usual_kernels().front());
+  fill_in("@CPUS@", std::to_string(kArchitecture.max_cpus));
+  return text;
+}
 
 CommandLine parse_command_line(std::vector<std::string> arguments) {
   CommandLine line;

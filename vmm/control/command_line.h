@@ -55,6 +55,6 @@ std::optional<bool> run_flag_takes_value(std::string_view name);
 uint64_t parse_size(std::string_view flag, const std::string& text);
 
 // What `vmm --help` prints.
-std::string_view help_text();
+std::string help_text();
 
 }  // namespace vmm

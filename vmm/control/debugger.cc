@@ -1,17 +1,21 @@
-// See debugger.h.
+// gdb at a machine; see debugger.h.
 #include "vmm/control/debugger.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <array>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "vmm/blackbox/black_box.h"
 #include "vmm/blackbox/vmcoreinfo.h"
+#include "vmm/control/gdb_machine.h"
+#include "vmm/control/gdb_server.h"
 #include "vmm/control/result.h"
+#include "vmm/control/symbol_file.h"
 #include "vmm/core/error.h"
 #include "vmm/core/log.h"
 
@@ -30,10 +34,41 @@ std::string symbol_file(const DebugConfig& config, const std::string& kernel) {
   return ::access(beside.c_str(), R_OK) == 0 ? beside : std::string();
 }
 
-}  // namespace
+class GdbDebugger final : public Debugger {
+ public:
+  GdbDebugger(EventLoop& loop, const DebugConfig& config, const MachineConfig& machine, Controls& controls,
+              Hooks hooks);
 
-Debugger::Debugger(EventLoop& loop, const DebugConfig& config, const MachineConfig& machine, Controls& controls,
-                   Hooks hooks)
+  bool begin(Machine& machine) override;
+  void stop_and_wait() override;
+  bool take_panic(std::string_view reason) override;
+  void end(int exit_code) override;
+  bool attached() const override { return server_ && server_->stub().attached(); }
+  bool holds_machine() const override { return attached() && !server_->stub().running(); }
+
+ private:
+  void open();
+  void on_event();
+  void on_change(GdbMachine::Change change);
+  std::string gdb_command() const;
+  void compare_symbols();
+
+  EventLoop& loop_;
+  const DebugConfig& config_;
+  const MachineConfig& machine_config_;
+  Hooks hooks_;
+  GdbAddress address_;
+  std::optional<SymbolFile> symbols_;  // of --vmlinux
+  bool symbols_compared_ = false;      // with the kernel of this boot
+  GdbMachine target_;
+  std::optional<GdbServer> server_;
+  Machine* machine_ = nullptr;
+  bool panicked_ = false;
+  bool kernel_awaited_ = false;  // by nobody but us
+};
+
+GdbDebugger::GdbDebugger(EventLoop& loop, const DebugConfig& config, const MachineConfig& machine, Controls& controls,
+                         Hooks hooks)
     : loop_(loop),
       config_(config),
       machine_config_(machine),
@@ -43,7 +78,7 @@ Debugger::Debugger(EventLoop& loop, const DebugConfig& config, const MachineConf
   if (!config.vmlinux.empty()) symbols_.emplace(config.vmlinux);
 }
 
-bool Debugger::begin(Machine& machine) {
+bool GdbDebugger::begin(Machine& machine) {
   machine_ = &machine;
   panicked_ = false;
   symbols_compared_ = false;
@@ -60,9 +95,9 @@ bool Debugger::begin(Machine& machine) {
   return false;
 }
 
-void Debugger::open() { server_.emplace(loop_, address_, target_); }
+void GdbDebugger::open() { server_.emplace(loop_, address_, target_); }
 
-std::string Debugger::gdb_command() const {
+std::string GdbDebugger::gdb_command() const {
   std::vector<std::string> words{"gdb"};
   if (const std::string symbols = symbol_file(config_, machine_config_.kernel); !symbols.empty()) {
     words.push_back(symbols);
@@ -71,7 +106,7 @@ std::string Debugger::gdb_command() const {
   return shell_line(words);
 }
 
-void Debugger::stop_and_wait() {
+void GdbDebugger::stop_and_wait() {
   if (attached()) return server_->stub().interrupt();
   try {
     if (!server_) open();
@@ -84,7 +119,7 @@ void Debugger::stop_and_wait() {
   log_info("stopped; {}", gdb_command());
 }
 
-bool Debugger::take_panic(std::string_view reason) {
+bool GdbDebugger::take_panic(std::string_view reason) {
   if (!attached() && (!config_.on_panic || panicked_)) return false;
   panicked_ = true;
   log_info("kernel panic: {}", reason);
@@ -92,7 +127,7 @@ bool Debugger::take_panic(std::string_view reason) {
   return true;
 }
 
-void Debugger::on_event() {
+void GdbDebugger::on_event() {
   if (!server_) return target_.leave();
   if (std::exchange(kernel_awaited_, false) && !attached()) {
     target_.take_events();
@@ -106,7 +141,7 @@ void Debugger::on_event() {
 }
 
 // A kernel that has not booted does not tell. Memory is searched for what it tells, so that is done once.
-void Debugger::compare_symbols() {
+void GdbDebugger::compare_symbols() {
   if (!symbols_ || symbols_->build_id().empty() || std::exchange(symbols_compared_, true)) return;
   std::string running;
   machine_->look_inside([&running](const GuestMemory& memory, std::span<const CpuState> cpus) {
@@ -119,14 +154,21 @@ void Debugger::compare_symbols() {
   log_warn("  fix: pass the vmlinux that was built together with '{}'", machine_config_.kernel);
 }
 
-void Debugger::on_change(GdbMachine::Change change) {
+void GdbDebugger::on_change(GdbMachine::Change change) {
   if (change == GdbMachine::Change::kStopped) compare_symbols();
   hooks_.on_stop(change == GdbMachine::Change::kStopped);
   if (change == GdbMachine::Change::kLeft) hooks_.on_leave();
 }
 
-void Debugger::end(int exit_code) {
+void GdbDebugger::end(int exit_code) {
   if (server_) server_->end(exit_code);
+}
+
+}  // namespace
+
+std::unique_ptr<Debugger> Debugger::make(EventLoop& loop, const DebugConfig& config, const MachineConfig& machine,
+                                         Controls& controls, Hooks hooks) {
+  return std::make_unique<GdbDebugger>(loop, config, machine, controls, std::move(hooks));
 }
 
 }  // namespace vmm

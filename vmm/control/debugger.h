@@ -13,15 +13,11 @@
 #pragma once
 
 #include <functional>
-#include <optional>
-#include <string>
+#include <memory>
 #include <string_view>
 
 #include "vmm/control/control_verbs.h"
 #include "vmm/control/gdb_address.h"
-#include "vmm/control/gdb_machine.h"
-#include "vmm/control/gdb_server.h"
-#include "vmm/control/symbol_file.h"
 #include "vmm/core/event_loop.h"
 #include "vmm/machine/config.h"
 #include "vmm/machine/machine.h"
@@ -35,40 +31,23 @@ class Debugger {
     std::function<void()> on_leave;
   };
 
-  // All outlive it. Throws Error when --vmlinux has no symbols.
-  Debugger(EventLoop& loop, const DebugConfig& config, const MachineConfig& machine, Controls& controls, Hooks hooks);
+  // That of this architecture: gdb's, or one that is never there. All arguments outlive it. Throws Error when --vmlinux
+  // has no symbols.
+  static std::unique_ptr<Debugger> make(EventLoop& loop, const DebugConfig& config, const MachineConfig& machine,
+                                        Controls& controls, Hooks hooks);
+  virtual ~Debugger() = default;
 
-  // The machine of this boot, before it runs. False when it is to stay where it is, for gdb. Throws Error when the port
-  // cannot be opened.
-  bool begin(Machine& machine);
+  // The machine of this boot, before it runs. False when it is to stay where it is. Throws Error when the port cannot
+  // be opened.
+  virtual bool begin(Machine& machine) = 0;
   // Opens the port, stops the machine, and tells how gdb is started. What is wrong is logged.
-  void stop_and_wait();
+  virtual void stop_and_wait() = 0;
   // True when a panic is gdb's affair.
-  bool take_panic(std::string_view reason);
-  void end(int exit_code);
+  virtual bool take_panic(std::string_view reason) = 0;
+  virtual void end(int exit_code) = 0;
 
-  bool attached() const { return server_ && server_->stub().attached(); }
-  bool holds_machine() const { return attached() && !server_->stub().running(); }
-
- private:
-  void open();
-  void on_event();
-  void on_change(GdbMachine::Change change);
-  std::string gdb_command() const;
-  void compare_symbols();
-
-  EventLoop& loop_;
-  const DebugConfig& config_;
-  const MachineConfig& machine_config_;
-  Hooks hooks_;
-  GdbAddress address_;
-  std::optional<SymbolFile> symbols_;  // of --vmlinux
-  bool symbols_compared_ = false;      // with the kernel of this boot
-  GdbMachine target_;
-  std::optional<GdbServer> server_;
-  Machine* machine_ = nullptr;
-  bool panicked_ = false;
-  bool kernel_awaited_ = false;  // by nobody but us
+  virtual bool attached() const = 0;
+  virtual bool holds_machine() const = 0;
 };
 
 }  // namespace vmm

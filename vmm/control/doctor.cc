@@ -13,7 +13,9 @@
 #include "devices/backends/io_engine.h"
 #include "vmm/core/error.h"
 #include "vmm/core/event_loop.h"
+#include "vmm/kvm/host_cpu.h"
 #include "vmm/kvm/kvm.h"
+#include "vmm/machine/architecture.h"
 #include "vmm/machine/config.h"
 #include "vmm/machine/outcome.h"
 
@@ -38,15 +40,17 @@ void look_at_kernel() {
 bool look_at_kvm() {
   try {
     const Kvm kvm;
-    ok(fmt::format("/dev/kvm opens, with all that is needed; up to {} vCPUs", std::min(kvm.max_vcpus(), kMaxCpus)));
+    ok(fmt::format("/dev/kvm opens, with all that is needed; up to {} vCPUs",
+                   std::min(kvm.max_vcpus(), kArchitecture.max_cpus)));
   } catch (const Error& error) {
     bad(error.what(), error.fix());
     return false;
   }
   if (!Kvm::emulates_kernel_code()) {
-    ok("hardware virtualization (svm or vmx in /proc/cpuinfo)");
+    ok(fmt::format("hardware virtualization ({})", virtualization_mark()));
   } else {
-    note("no svm or vmx in /proc/cpuinfo: this KVM only emulates kernel code; small payloads run, stock kernels do not",
+    note(fmt::format("no {}: this KVM only emulates kernel code; small payloads run, stock kernels do not",
+                     virtualization_mark()),
          "run in the lab: tools/lab -- vmm ... (or enable nested virtualization in the machine around this one)");
   }
   return true;

@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "vmm/core/guest_memory.h"
-#include "vmm/kvm/x86_64/guest_debug.h"
+#include "vmm/kvm/guest_debug.h"
 
 namespace vmm {
 

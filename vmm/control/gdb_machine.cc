@@ -9,6 +9,7 @@
 #include "vmm/blackbox/address_space.h"
 #include "vmm/blackbox/black_box.h"
 #include "vmm/core/error.h"
+#include "vmm/kvm/x86_64/registers.h"
 
 namespace vmm {
 
@@ -59,7 +60,7 @@ bool GdbMachine::set_registers(unsigned cpu, const CpuRegisters& before, const C
 }
 
 std::optional<GuestAddress> GdbMachine::translate(unsigned cpu, uint64_t address) const {
-  return machine_->vcpus()[cpu]->vcpu().translate(address);
+  return vmm::translate(machine_->vcpus()[cpu]->vcpu(), address);
 }
 
 std::string_view GdbMachine::activity(unsigned cpu) const {

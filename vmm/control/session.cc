@@ -13,6 +13,7 @@
 #include "vmm/control/banner.h"
 #include "vmm/core/error.h"
 #include "vmm/core/log.h"
+#include "vmm/machine/architecture.h"
 
 namespace vmm {
 
@@ -60,8 +61,9 @@ Session::Session(EventLoop& loop, const CommandLine& line, Backends& backends, E
       hang_look_(loop, [this] { look_for_hang(); }),
       started_(Clock::now()),
       hangs_(config_.hang_timeout),
-      debugger_(loop, line.debug, config_, *this,
-                {.on_stop = [this](bool stopped) { hold_limits(stopped); }, .on_leave = [this] { gdb_left(); }}) {
+      debugger_(Debugger::make(
+          loop, line.debug, config_, *this,
+          {.on_stop = [this](bool stopped) { hold_limits(stopped); }, .on_leave = [this] { gdb_left(); }})) {
   for (CharStream* stream : backends_.streams()) visitors_.emplace_back(loop_, *stream);
   for (const std::string& words : line.fail_on) judge_.fail_on(words);
   for (const std::string& path : line.allow_files) judge_.allow_file(path);
@@ -90,7 +92,7 @@ Outcome Session::run() {
   lasted_ = elapsed();
   dump_the_dead();
   announce("ended: " + verdict_name(*outcome_));
-  debugger_.end(line_.report.exit_code(*outcome_));
+  debugger_->end(line_.report.exit_code(*outcome_));
   report(*outcome_);
   if (!vmcore_.empty()) print_lines("  core: " + how_to_open(vmcore_));
   return *outcome_;
@@ -110,7 +112,7 @@ void Session::boot() {
   tell_window_size();
   connect_split_gdb();
   machine_->start();
-  if (debugger_.begin(*machine_)) machine_->resume();
+  if (debugger_->begin(*machine_)) machine_->resume();
   if (config_.boot_timeout.count() > 0) boot_timeout_.start(config_.boot_timeout);
   hangs_.forget();
   if (config_.hang_timeout.count() > 0) hang_look_.start(hangs_.interval());
@@ -202,7 +204,7 @@ void Session::guest_ended(const Outcome& outcome) {
 
 void Session::on_panic(const WatchedConsole& console) {
   const auto& reason = console.watch.reason();
-  if (!reason || outcome_ || debugger_.take_panic(*reason) || wait_with_panic(*reason)) return;
+  if (!reason || outcome_ || debugger_->take_panic(*reason) || wait_with_panic(*reason)) return;
   finish({Outcome::Kind::kPanic, panic_exit_code(*reason), {}});
 }
 
@@ -220,7 +222,7 @@ bool Session::wait_with_panic(const std::string& reason) {
 
 void Session::look_for_hang() {
   if (outcome_ || machine_->ended()) return;
-  if (machine_->paused() || debugger_.attached()) {
+  if (machine_->paused() || debugger_->attached()) {
     hangs_.forget();
   } else if (const auto stuck = hangs_.look(machine_->sample_vcpus(), Clock::now())) {
     const double seconds = std::chrono::duration<double>(config_.hang_timeout).count();
@@ -297,6 +299,10 @@ void Session::stuck() {
 
 Findings Session::look_inside() {
   Findings findings;
+  if (!kArchitecture.has_black_box) {
+    findings.troubles.push_back(fmt::format("the memory of {} guests is not understood yet", kArchitecture.name));
+    return findings;
+  }
   machine_->look_inside([&findings](const GuestMemory& memory, std::span<const CpuState> cpus) {
     findings = Findings::of(memory, cpus);
   });

@@ -160,7 +160,7 @@ class Session : public Controls {
   std::list<WatchedConsole> consoles_;
   std::list<CharVisitors> visitors_;  // of backends_.streams(), in their order
   HangWatch hangs_;
-  Debugger debugger_;
+  std::unique_ptr<Debugger> debugger_;
   std::optional<Machine> machine_;
   std::optional<CoreDump> dump_;  // while one is written
   Done dump_done_;

@@ -39,7 +39,7 @@ void Session::resume() {
   require_alive();
   if (dump_) throw Error("its vmcore is being written", "wait for that");
   if (!machine_->paused()) return;
-  if (debugger_.holds_machine()) throw Error("gdb has the machine stopped", "continue, or detach, in gdb");
+  if (debugger_->holds_machine()) throw Error("gdb has the machine stopped", "continue, or detach, in gdb");
   machine_->resume();
   announce("resumed");
 }
@@ -53,7 +53,7 @@ void Session::reset() {
 
 void Session::send_nmi() {
   require_alive();
-  machine_->send_nmi();
+  if (!machine_->send_nmi()) throw Error("this machine's CPUs have no NMI", "vmm sysrq KEY NAME");
 }
 
 void Session::send_sysrq(char key) {
@@ -116,7 +116,7 @@ void Session::obey(EscapeKeys::Command command) {
         log_info("the guest has ended and cannot go on; {0} r resets it, {0} x quits", keys_.name());
         return;
       }
-      if (debugger_.holds_machine()) return log_info("gdb has the machine stopped: continue there");
+      if (debugger_->holds_machine()) return log_info("gdb has the machine stopped: continue there");
       if (dump_) return log_info("it goes on when its vmcore is written");
       machine_->paused() ? resume() : pause();
       log_info("{}", machine_->paused() ? fmt::format("paused; {} p goes on", keys_.name()) : "running");
@@ -125,9 +125,10 @@ void Session::obey(EscapeKeys::Command command) {
       if (!outcome_) reset();
       return;
     case EscapeKeys::Command::kNmi:
-      return machine_->send_nmi();
+      if (!machine_->send_nmi()) log_info("this machine's CPUs have no NMI");
+      return;
     case EscapeKeys::Command::kGdb:
-      if (!outcome_ && !machine_->ended()) debugger_.stop_and_wait();
+      if (!outcome_ && !machine_->ended()) debugger_->stop_and_wait();
       return;
   }
 }

@@ -6,6 +6,7 @@
 #include "vmm/control/session.h"
 #include "vmm/core/error.h"
 #include "vmm/core/log.h"
+#include "vmm/machine/architecture.h"
 
 namespace vmm {
 
@@ -19,8 +20,12 @@ void complain(const Error& error) {
 }  // namespace
 
 void Session::dump(const std::string& path, Done done) {
+  if (!kArchitecture.has_black_box) {
+    throw Error(fmt::format("vmcores of {} guests cannot be written yet", kArchitecture.name),
+                "let the guest do it, with kdump");
+  }
   if (outcome_) throw Error("the machine is ending");
-  if (debugger_.attached())
+  if (debugger_->attached())
     throw Error("gdb has the machine, and may have breakpoints in its memory", "detach gdb first");
   if (dump_) throw Error(fmt::format("vmcore '{}' is being written already", dump_->path()), "wait for that");
   start_dump(path, std::move(done));
@@ -45,7 +50,7 @@ void Session::start_dump(const std::string& path, Done done) {
 
 void Session::end_dump(const std::optional<Error>& trouble) {
   dump_.reset();
-  if (std::exchange(runs_after_dump_, false) && !debugger_.holds_machine()) {
+  if (std::exchange(runs_after_dump_, false) && !debugger_->holds_machine()) {
     machine_->resume();
     note_output();
   }

@@ -8,10 +8,10 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <fstream>
 #include <string>
 
 #include "vmm/core/error.h"
+#include "vmm/kvm/host_cpu.h"
 
 namespace vmm {
 
@@ -29,23 +29,10 @@ int kvm_ioctl(int fd, unsigned long request, const void* argument) {
 
 namespace {
 
-bool cpu_has_virtualization() {
-  std::ifstream cpuinfo("/proc/cpuinfo");
-  for (std::string line; std::getline(cpuinfo, line);) {
-    if (!line.starts_with("flags")) continue;
-    return (line + ' ').find(" svm ") != std::string::npos || (line + ' ').find(" vmx ") != std::string::npos;
-  }
-  return false;
-}
-
 [[noreturn]] void refuse(int error) {
   switch (error) {
     case ENOENT:
-      if (!cpu_has_virtualization()) {
-        throw Error("no /dev/kvm: this CPU or virtual machine has no virtualization (no svm or vmx in /proc/cpuinfo)",
-                    "enable it in the firmware, or nested virtualization in the machine around this one");
-      }
-      throw Error("no /dev/kvm: the kvm module is not loaded", "sudo modprobe kvm_amd || sudo modprobe kvm_intel");
+      throw no_kvm();
     case EACCES:
     case EPERM: {
       struct stat info {};
@@ -87,20 +74,6 @@ int Kvm::capability(int number) const {
 unsigned Kvm::max_vcpus() const { return static_cast<unsigned>(capability(KVM_CAP_MAX_VCPUS)); }
 
 size_t Kvm::run_size() const { return static_cast<size_t>(kvm_ioctl(fd_.get(), KVM_GET_VCPU_MMAP_SIZE)); }
-
-std::vector<kvm_cpuid_entry2> Kvm::supported_cpuid() const {
-  // The count is not known beforehand: the kernel says E2BIG until there is room.
-  for (uint32_t room = 128; room <= 4096; room *= 2) {
-    std::vector<uint64_t> buffer((sizeof(kvm_cpuid2) + room * sizeof(kvm_cpuid_entry2)) / sizeof(uint64_t) + 1);
-    auto* list = reinterpret_cast<kvm_cpuid2*>(buffer.data());
-    list->nent = room;
-    const int result = kvm_ioctl(fd_.get(), KVM_GET_SUPPORTED_CPUID, list);
-    if (result == -E2BIG) continue;
-    if (result < 0) throw Error("cannot read the CPU features that KVM supports: " + errno_text(-result));
-    return {list->entries, list->entries + list->nent};
-  }
-  throw Error("KVM supports more CPUID entries than this program expects");
-}
 
 bool Kvm::emulates_kernel_code() { return !cpu_has_virtualization(); }
 

@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "vmm/core/fd.h"
 #include "vmm/kvm/kvm_header.h"
@@ -24,7 +23,6 @@ class Kvm {
   int capability(int number) const;
   unsigned max_vcpus() const;
   size_t run_size() const;  // bytes to map of a vCPU
-  std::vector<kvm_cpuid_entry2> supported_cpuid() const;
   // True on a host whose KVM interprets guest kernels rather than running them (no hardware virtualization), where
   // stock kernels meet instructions that are not emulated.
   static bool emulates_kernel_code();

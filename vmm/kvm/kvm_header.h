@@ -13,4 +13,4 @@
 #include <linux/kvm.h>
 #pragma GCC diagnostic pop
 
-static_assert(sizeof(kvm_cpuid2) == 8 && sizeof(kvm_msrs) == 8);
+static_assert(sizeof(kvm_irq_routing) == 8 && sizeof(kvm_reg_list) == 8);

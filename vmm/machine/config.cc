@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "vmm/core/error.h"
+#include "vmm/machine/architecture.h"
 
 namespace vmm {
 
@@ -53,9 +54,9 @@ void require_different_tags(const MachineConfig& config) {
 }  // namespace
 
 void validate(const MachineConfig& config) {
-  if (config.cpus < 1 || config.cpus > kMaxCpus) {
-    throw Error(fmt::format("{} vCPUs are not possible: this machine has 1 to {}", config.cpus, kMaxCpus),
-                fmt::format("--cpus {}", config.cpus < 1 ? 1 : kMaxCpus));
+  if (config.cpus < 1 || config.cpus > kArchitecture.max_cpus) {
+    throw Error(fmt::format("{} vCPUs are not possible: this machine has 1 to {}", config.cpus, kArchitecture.max_cpus),
+                fmt::format("--cpus {}", config.cpus < 1 ? 1 : kArchitecture.max_cpus));
   }
   if (config.memory < kMinMemory || config.memory > kMaxMemory) {
     throw Error(fmt::format("{} of memory is not possible: this machine has 32 MiB to 4 TiB", size_text(config.memory)),
@@ -65,9 +66,14 @@ void validate(const MachineConfig& config) {
     throw Error(fmt::format("{} bytes of memory are no whole number of 4 KiB pages", config.memory), "--mem 1G");
   }
   if (config.balloon) require_balloon_fits(config.balloon->size, config.memory);
-  if (config.serial.size() > 4) {
-    throw Error(fmt::format("{} serial ports are too many: a PC has four", config.serial.size()),
+  if (config.serial.size() > kArchitecture.max_serial) {
+    throw Error(fmt::format("{} serial ports are too many: this machine has {}", config.serial.size(),
+                            kArchitecture.max_serial),
                 "use --console for further ones");
+  }
+  if (config.debug_exit_port && !kArchitecture.has_ports) {
+    throw Error(fmt::format("--debug-exit: {} has no ports", kArchitecture.name),
+                "power off, or run a command: -- CMD");
   }
   require_one_stdio(config);
   require_none_alone(config);
@@ -79,7 +85,7 @@ std::string kernel_command_line(const MachineConfig& config, KernelKind kind) {
   std::vector<std::string> words;
   const bool linux = kind != KernelKind::kMultiboot;
   if (linux && !said(config, "console=")) {
-    if (!config.serial.empty()) words.emplace_back("console=ttyS0");
+    if (!config.serial.empty()) words.push_back(fmt::format("console={}0", kArchitecture.serial_console));
     if (!config.consoles.empty()) words.emplace_back("console=hvc0");
     // The last one becomes /dev/console, where init and its shell are: the one that a person sits at.
     const bool serial_is_stdio = !config.serial.empty() && config.serial.front().kind == CharConfig::Kind::kStdio;

@@ -41,12 +41,12 @@ struct MachineConfig {
   std::optional<std::string> command_line;  // replaces it altogether
   unsigned cpus = 1;
   uint64_t memory = uint64_t{1} << 30;  // bytes
-  std::string cpu = "host";             // kvm/x86_64/cpu_model.h
+  std::string cpu = "host";             // vmm/kvm/host_cpu.h
   std::vector<DiskConfig> disks;
   std::vector<NetConfig> nets;        // a network card each; one that is `none` stands alone
   std::optional<ShareConfig> rootfs;  // a directory that is the root file system
   std::vector<ShareConfig> shares;    // directories to be mounted by their tags
-  std::vector<CharConfig> serial;     // COM1..COM4
+  std::vector<CharConfig> serial;     // ttyS0.. or ttyAMA0..
   std::vector<CharConfig> consoles;   // virtio consoles: hvc0..
   IoEngine::Kind io_engine = IoEngine::Kind::kAuto;
   OnReset on_reset = OnReset::kExit;
@@ -68,7 +68,6 @@ struct MachineConfig {
 
 constexpr uint64_t kMinMemory = uint64_t{32} << 20;
 constexpr uint64_t kMaxMemory = uint64_t{4} << 40;
-constexpr unsigned kMaxCpus = 254;  // xAPIC identifiers are 8 bits, 255 means all
 
 // Throws Error when a value is out of bounds or values contradict each other.
 void validate(const MachineConfig& config);

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "devices/device.h"
+#include "vmm/kvm/host_cpu.h"
 
 namespace vmm {
 
@@ -51,7 +52,7 @@ class ExitTrace {
   // So many that all vCPUs' together have a bound.
   static size_t events_each(unsigned cpus);
 
-  static uint64_t now() { return __builtin_ia32_rdtsc(); }
+  static uint64_t now() { return cpu_ticks(); }
   // The vCPU is about to enter the guest for the first time.
   void begin() { begun_ = now(); }
   void record(const Key& key, uint64_t began, uint64_t ended);

@@ -20,7 +20,7 @@ class KvmDeviceHost : public DeviceHost {
   void signal_msi(const MsiMessage& message) override;
   std::unique_ptr<DoorbellRegistration> register_doorbell(GuestAddress address, const EventFd& event) override;
 
-  // A new source on an input of the interrupt controllers (0 to 15); the input is the OR of its sources.
+  // A new source on an input of the interrupt controllers (0 to 63); the input is the OR of its sources.
   std::unique_ptr<IrqLine> irq_line(uint8_t input);
 
  private:
@@ -30,7 +30,7 @@ class KvmDeviceHost : public DeviceHost {
   const Vm& vm_;
   LogLimit log_limit_;
   std::mutex inputs_mutex_;
-  std::array<unsigned, 16> inputs_high_{};  // sources that hold each input high
+  std::array<unsigned, 64> inputs_high_{};  // sources that hold each input high
 };
 
 }  // namespace vmm

@@ -5,19 +5,15 @@
 //   0x0000'e000'0000  PCI configuration space (ECAM), 1 MiB: bus 0
 //   0x0000'fec0'0000  IO-APIC          (in KVM)
 //   0x0000'fee0'0000  local APICs      (in KVM)
-//   0x0000'fffb'c000  four pages that KVM needs on Intel (vmm/kvm/vm.cc)
+//   0x0000'fffb'c000  four pages that KVM needs on Intel (vmm/kvm/x86_64/irqchip.cc)
 //   0x0001'0000'0000  RAM beyond the first 3 GiB
 //
 // Ports: 0x60 and 0x64 i8042, 0x70 RTC, 0x3f8.. serial, 0x510 fw_cfg, 0x600 ACPI, 0xcf8 PCI, 0xcf9 reset. The PIC, the
 // PIT and port 0x61 are in KVM.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstdint>
-#include <vector>
-
-#include "vmm/core/guest_memory.h"
 
 namespace vmm::layout {
 
@@ -45,12 +41,5 @@ struct SerialPort {
   uint8_t irq;
 };
 constexpr std::array<SerialPort, 4> kSerialPorts{{{0x3f8, 4}, {0x2f8, 3}, {0x3e8, 4}, {0x2e8, 3}}};
-
-// Where `bytes` of RAM lie.
-inline std::vector<GuestMemory::Range> memory_ranges(uint64_t bytes) {
-  std::vector<GuestMemory::Range> ranges{{{0}, std::min(bytes, kLowMemoryEnd)}};
-  if (bytes > kLowMemoryEnd) ranges.push_back({{kHighMemoryStart}, bytes - kLowMemoryEnd});
-  return ranges;
-}
 
 }  // namespace vmm::layout

@@ -1,4 +1,4 @@
-// Machine: one virtual PC from power-on to its end: memory, vCPUs, buses, devices and the firmware's tables.
+// Machine: one virtual machine from power-on to its end: memory, vCPUs, buses, a board and virtio devices.
 //
 // It is built from a MachineConfig over Backends, and lives for one boot: a reset is a new Machine. The constructor
 // leaves the guest one step before its first instruction. Everything but the vCPUs' register accesses happens on the
@@ -15,16 +15,7 @@
 #include <vector>
 
 #include "devices/bus.h"
-#include "devices/legacy/acpi_pm.h"
-#include "devices/legacy/debug_exit.h"
-#include "devices/legacy/fw_cfg.h"
-#include "devices/legacy/i8042.h"
-#include "devices/legacy/reset_port.h"
-#include "devices/legacy/rtc_cmos.h"
-#include "devices/legacy/serial.h"
-#include "devices/pci/pci_root.h"
 #include "devices/virtio/virtio_pci.h"
-#include "firmware/platform.h"
 #include "vmm/blackbox/cpu_state.h"
 #include "vmm/core/event_loop.h"
 #include "vmm/core/guest_memory.h"
@@ -32,6 +23,7 @@
 #include "vmm/kvm/stats.h"
 #include "vmm/kvm/vm.h"
 #include "vmm/machine/backends.h"
+#include "vmm/machine/board.h"
 #include "vmm/machine/config.h"
 #include "vmm/machine/hang_watch.h"
 #include "vmm/machine/kvm_device_host.h"
@@ -56,12 +48,14 @@ class Machine {
   bool paused() const { return paused_; }
   bool ended() const { return ended_; }  // by itself, or by stop()
 
-  void press_power_button() { power_.press_power_button(); }
-  void send_nmi() { vm_.send_nmi(); }
+  void press_power_button() { board_->press_power_button(); }
+  bool send_nmi() { return board_->send_nmi(); }  // false where the architecture has none
   // A BREAK, and perhaps a key, on the serial line that talks to `console`; false when no serial line does.
-  bool send_break(const CharBackend& console, std::optional<uint8_t> key = {});
+  bool send_break(const CharBackend& console, std::optional<uint8_t> key = {}) {
+    return board_->send_break(&console, key);
+  }
   // A BREAK and a key on the first serial line, which Linux takes for a magic SysRq; false when there is none.
-  bool send_sysrq(char key);
+  bool send_sysrq(char key) { return board_->send_break(nullptr, static_cast<uint8_t>(key)); }
   void set_window_size(uint16_t columns, uint16_t rows);
   // Looks whether disks have another size now, and tells the guest.
   void refresh_disks();
@@ -106,26 +100,14 @@ class Machine {
   std::string describe_memory() const;
 
  private:
-  struct SerialPort {
-    const CharBackend& console;
-    std::unique_ptr<IrqLine> irq;
-    Serial serial;
-    SerialPort(std::unique_ptr<IrqLine> wire, CharBackend& backend)
-        : console(backend), irq(std::move(wire)), serial(*irq, backend) {}
-  };
-
-  void plug_legacy_devices();
   void plug_virtio_devices();
   void create_vcpus();
-  void load_firmware_and_kernel();
-  Platform describe() const;
   std::string describe_slot(size_t index) const;
   template <typename Kind>
   std::vector<Kind*> devices_of() const;
 
   void end(Outcome outcome);  // any thread
-  void end_by_reset(const char* by_what);
-  void stop_for_debugger();  // any thread
+  void stop_for_debugger();   // any thread
   const std::vector<KvmStats>& kvm_stats();
   void while_at_rest(const std::function<void()>& look);
   Task<void> flush_disks(std::function<void(bool)> done);
@@ -141,17 +123,8 @@ class Machine {
   KvmDeviceHost host_;
   Bus ports_;
   Bus memory_bus_;
-  std::unique_ptr<IrqLine> power_irq_;
-  std::unique_ptr<IrqLine> clock_irq_;
-  PciRoot pci_;
-  AcpiPm power_;
-  RtcCmos clock_;
-  I8042 keyboard_controller_;
-  ResetPort reset_port_;
-  FwCfg fw_cfg_;
-  std::optional<DebugExit> debug_exit_;
-  std::vector<std::unique_ptr<SerialPort>> serial_;
-  std::vector<VirtioPci*> virtio_;  // owned by pci_
+  std::unique_ptr<Board> board_;
+  std::vector<VirtioPci*> virtio_;  // owned by the board's PCI bus
   std::vector<std::unique_ptr<VcpuThread>> vcpus_;
   std::vector<KvmStats> kvm_stats_;  // of each vCPU, once somebody has asked
   std::function<void()> on_debug_event_;

@@ -14,14 +14,15 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 
 #include "devices/bus.h"
 #include "vmm/blackbox/cpu_state.h"
 #include "vmm/core/guest_memory.h"
 #include "vmm/core/log.h"
+#include "vmm/kvm/guest_debug.h"
 #include "vmm/kvm/vcpu.h"
-#include "vmm/kvm/x86_64/guest_debug.h"
 #include "vmm/machine/exit_trace.h"
 #include "vmm/machine/hang_watch.h"
 #include "vmm/machine/outcome.h"
@@ -82,16 +83,25 @@ class VcpuThread {
   bool wait_for_command();
   bool handle_exit();  // false: this vCPU is done
   bool answer_exit();  // the same, untraced
-  void port_access();
   void memory_access();
-  void look_at_debug_event();
-  void report(const DebugEvent& event);
   bool fail(Outcome outcome);
-  Outcome triple_fault() const;
-  Outcome internal_error();
+  Outcome unknown_exit() const;
   std::string last_exits() const;
   std::chrono::nanoseconds cpu_time() const;
+  static constexpr std::string_view verb(bool write) { return write ? "writes" : "reads"; }
+
+  // In vcpu_ARCH.cc, as are cpu_state() and sample().
+  bool answer_own_exit();  // one that only this architecture has
+  void share_registers(const Kvm& kvm);
+  uint64_t shared_pc() const;  // after an exit, once they are shared; 0: not known
+  void port_access();          // of x86, like the next three
+  Outcome triple_fault() const;
+  Outcome internal_error();
   std::string instruction_bytes() const;
+
+  // In vcpu_debug.cc, as is all that a debugger wants.
+  void look_at_debug_event();
+  void report(const DebugEvent& event);
 
   World world_;
   Vcpu vcpu_;

@@ -13,7 +13,10 @@ using Catch::Contains;
 
 namespace {
 
-Error refuse(const std::string& content) { return refuse_foreign_file(MemorySource(as_file(content))); }
+Error refuse(const std::string& content) {
+  return refuse_foreign_file(MemorySource(as_file(content)),
+                             {.missing = "no 'HdrS' at 0x202, not ELF", .pass = "pass an x86-64 bzImage or vmlinux"});
+}
 
 std::string file_with(size_t offset, std::string_view magic) {
   std::string content(0x9000, '.');
@@ -36,6 +39,7 @@ TEST_CASE("foreign file: a compressed vmlinux is to be decompressed (K8)", "[fir
 
 TEST_CASE("foreign file: kernels of other processors are named", "[firmware][foreign]") {
   CHECK_THAT(refuse(file_with(56, "ARM\x64")).what(), Contains("64-bit ARM kernel Image"));
+  CHECK_THAT(refuse(file_with(0x202, "HdrS")).what(), Contains("x86 bzImage"));
   CHECK_THAT(refuse(file_with(48, std::string("RISCV\0\0\0", 8))).what(), Contains("RISC-V kernel Image"));
 }
 

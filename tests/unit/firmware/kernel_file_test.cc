@@ -18,7 +18,7 @@ using Catch::Contains;
 namespace {
 
 std::string row(const KernelFile& kernel, const std::string& label) {
-  const auto rows = describe(kernel);
+  const auto rows = kernel.describe();
   const auto found = std::find_if(rows.begin(), rows.end(), [&](const auto& each) { return each.first == label; });
   return found == rows.end() ? "missing" : found->second;
 }
@@ -68,9 +68,9 @@ TEST_CASE("kernel file: it can be loaded again after its name is gone", "[firmwa
   const KernelFile kernel = KernelFile::open(path);
   REQUIRE(::unlink(path.c_str()) == 0);
   const Boot boot;
-  const CpuEntry first = kernel.load(boot.memory, boot.platform, nullptr);
+  const auto first = std::get<CpuEntry>(kernel.load(boot.memory, boot.platform, nullptr));
   boot.memory.slice({kBzImagePreferred}, 64)->fill(std::byte{0});
-  CHECK(kernel.load(boot.memory, boot.platform, nullptr).rip == first.rip);
+  CHECK(std::get<CpuEntry>(kernel.load(boot.memory, boot.platform, nullptr)).rip == first.rip);
   CHECK(boot.bytes(kBzImagePreferred, 4) == "KKKK");
 }
 

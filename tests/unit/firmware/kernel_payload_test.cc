@@ -28,7 +28,7 @@ KernelFacts facts_in(const std::string& file) { return facts_of_vmlinux(MemorySo
 std::string needs(const std::string& content) { return needs_initrd(facts_in(vmlinux(content))); }
 
 std::string row(const std::string& file, const std::string& label) {
-  const auto rows = describe(KernelFile::from_bytes(as_file(file), "kernel"));
+  const auto rows = KernelFile::from_bytes(as_file(file), "kernel").describe();
   const auto found = std::find_if(rows.begin(), rows.end(), [&](const auto& each) { return each.first == label; });
   return found == rows.end() ? "missing" : found->second;
 }

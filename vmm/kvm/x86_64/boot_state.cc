@@ -5,6 +5,8 @@
 
 #include <cstring>
 
+#include "vmm/kvm/x86_64/registers.h"
+
 namespace vmm {
 
 namespace {
@@ -42,7 +44,7 @@ kvm_segment flat_segment(uint16_t selector, bool code, bool long_mode) {
 }  // namespace
 
 void set_boot_state(const Vcpu& vcpu, const BootState& state) {
-  kvm_sregs sregs = vcpu.sregs();
+  kvm_sregs sregs = get_sregs(vcpu);
   sregs.cs = flat_segment(kCodeSelector, true, state.long_mode);
   sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = flat_segment(kDataSelector, false, state.long_mode);
   sregs.tr = {};
@@ -59,7 +61,7 @@ void set_boot_state(const Vcpu& vcpu, const BootState& state) {
     sregs.cr4 = X86_CR4_PAE;
     sregs.efer = kEferLme | kEferLma;
   }
-  vcpu.set_sregs(sregs);
+  set_sregs(vcpu, sregs);
 
   kvm_regs regs{};
   regs.rip = state.rip;
@@ -68,12 +70,12 @@ void set_boot_state(const Vcpu& vcpu, const BootState& state) {
   regs.rsi = state.rsi;
   regs.rsp = state.rsp;
   regs.rflags = kRflagsReserved;  // interrupts off
-  vcpu.set_regs(regs);
+  set_regs(vcpu, regs);
 }
 
 void set_firmware_state(const Vcpu& vcpu) {
-  vcpu.set_msr(kMsrMiscEnable, kMiscEnableFastStrings);
-  vcpu.set_msr(kMsrMtrrDefaultType, kMtrrEnabledWriteBack);
+  set_msr(vcpu, kMsrMiscEnable, kMiscEnableFastStrings);
+  set_msr(vcpu, kMsrMtrrDefaultType, kMtrrEnabledWriteBack);
   if (vcpu.id() != 0) return;
   kvm_lapic_state apic{};
   if (kvm_ioctl(vcpu.fd(), KVM_GET_LAPIC, &apic) < 0) return;

@@ -131,6 +131,20 @@ void reduce_to_baseline(std::vector<Leaf>& leaves) {
   }
 }
 
+std::vector<Leaf> supported_cpuid(const Kvm& kvm) {
+  // The count is not known beforehand: the kernel says E2BIG until there is room.
+  for (uint32_t room = 128; room <= 4096; room *= 2) {
+    std::vector<uint64_t> buffer((sizeof(kvm_cpuid2) + room * sizeof(kvm_cpuid_entry2)) / sizeof(uint64_t) + 1);
+    auto* list = reinterpret_cast<kvm_cpuid2*>(buffer.data());
+    list->nent = room;
+    const int result = kvm_ioctl(kvm.fd(), KVM_GET_SUPPORTED_CPUID, list);
+    if (result == -E2BIG) continue;
+    if (result < 0) throw Error("cannot read the CPU features that KVM supports: " + errno_text(-result));
+    return {list->entries, list->entries + list->nent};
+  }
+  throw Error("KVM supports more CPUID entries than this program expects");
+}
+
 }  // namespace
 
 CpuModel CpuModel::parse(std::string_view text) {
@@ -157,7 +171,7 @@ CpuModel CpuModel::parse(std::string_view text) {
 }
 
 std::vector<kvm_cpuid_entry2> CpuModel::leaves(const Kvm& kvm) const {
-  std::vector<Leaf> supported = kvm.supported_cpuid();
+  std::vector<Leaf> supported = supported_cpuid(kvm);
   if (Leaf* features = find_leaf(supported, 1, 0)) {
     features->ecx |= 1u << 31;  // a hypervisor is present
     // These two are done by KVM's local APIC, which does not list them.
@@ -236,6 +250,17 @@ std::vector<kvm_cpuid_entry2> with_topology(std::vector<kvm_cpuid_entry2> leaves
   leaves.push_back(cores);
   if (Leaf* basic = find_leaf(leaves, 0, 0)) basic->eax = std::max(basic->eax, 0xbu);
   return leaves;
+}
+
+void set_cpuid(const Vcpu& vcpu, const std::vector<kvm_cpuid_entry2>& leaves) {
+  std::vector<uint64_t> buffer((sizeof(kvm_cpuid2) + leaves.size() * sizeof(kvm_cpuid_entry2)) / sizeof(uint64_t) + 1);
+  auto* list = reinterpret_cast<kvm_cpuid2*>(buffer.data());
+  list->nent = static_cast<uint32_t>(leaves.size());
+  std::ranges::copy(leaves, list->entries);
+  if (const int result = kvm_ioctl(vcpu.fd(), KVM_SET_CPUID2, list); result < 0) {
+    throw Error(fmt::format("KVM refuses the CPU features of vCPU {}: {}", vcpu.id(), errno_text(-result)),
+                "try --cpu baseline");
+  }
 }
 
 }  // namespace vmm

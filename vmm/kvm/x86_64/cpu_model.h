@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "vmm/kvm/kvm.h"
+#include "vmm/kvm/vcpu.h"
 
 namespace vmm {
 
@@ -32,5 +33,8 @@ class CpuModel {
 
 // The same leaves for vCPU `id` of `count`: who it is, and who is beside it.
 std::vector<kvm_cpuid_entry2> with_topology(std::vector<kvm_cpuid_entry2> leaves, unsigned id, unsigned count);
+
+// Throws Error when KVM refuses.
+void set_cpuid(const Vcpu& vcpu, const std::vector<kvm_cpuid_entry2>& leaves);
 
 }  // namespace vmm

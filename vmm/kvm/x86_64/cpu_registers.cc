@@ -7,6 +7,9 @@
 #include <cstring>
 #include <optional>
 #include <span>
+#include <vector>
+
+#include "vmm/kvm/x86_64/registers.h"
 
 namespace vmm {
 
@@ -20,15 +23,6 @@ constexpr size_t kXsaveHeader = 512;          // XSTATE_BV, then others
 constexpr uint64_t kLegacyComponents = 0b11;  // x87 and SSE
 
 bool same(const auto& one, const auto& other) { return std::memcmp(&one, &other, sizeof one) == 0; }
-
-std::optional<uint64_t> read_msr(const Vcpu& vcpu, uint32_t index) {
-  alignas(kvm_msrs) std::byte buffer[sizeof(kvm_msrs) + sizeof(kvm_msr_entry)]{};
-  auto* list = reinterpret_cast<kvm_msrs*>(buffer);
-  list->nmsrs = 1;
-  list->entries[0] = {.index = index, .reserved = 0, .data = 0};
-  if (kvm_ioctl(vcpu.fd(), KVM_GET_MSRS, list) != 1) return std::nullopt;
-  return list->entries[0].data;
-}
 
 // Where the guest's XSAVE area has the upper halves of YMM, or nowhere. The layout is the host CPU's.
 std::optional<size_t> ymm_offset(const Vcpu& vcpu) {
@@ -56,9 +50,9 @@ bool has_avx(const Vcpu& vcpu) {
 
 CpuRegisters read_registers(const Vcpu& vcpu) {
   CpuRegisters registers;
-  registers.general = vcpu.regs();
-  registers.system = vcpu.sregs();
-  registers.kernel_gs_base = read_msr(vcpu, kMsrKernelGsBase).value_or(0);
+  registers.general = get_regs(vcpu);
+  registers.system = get_sregs(vcpu);
+  registers.kernel_gs_base = get_msr(vcpu, kMsrKernelGsBase).value_or(0);
   kvm_xsave area{};
   if (kvm_ioctl(vcpu.fd(), KVM_GET_XSAVE, &area) < 0) return registers;
   std::memcpy(&registers.fpu, bytes_of(area), sizeof registers.fpu);
@@ -81,7 +75,7 @@ bool write_registers(const Vcpu& vcpu, const CpuRegisters& before, const CpuRegi
     taken = kvm_ioctl(vcpu.fd(), KVM_SET_SREGS, &wanted.system) >= 0 && taken;
   }
   if (before.kernel_gs_base != wanted.kernel_gs_base) {
-    taken = vcpu.set_msr(kMsrKernelGsBase, wanted.kernel_gs_base) && taken;
+    taken = set_msr(vcpu, kMsrKernelGsBase, wanted.kernel_gs_base) && taken;
   }
   if (same(before.fpu, wanted.fpu) && before.ymm_high == wanted.ymm_high) return taken;
   kvm_xsave area{};

@@ -1,5 +1,7 @@
-// See guest_debug.h.
-#include "vmm/kvm/x86_64/guest_debug.h"
+// Debug registers and single steps of x86; see vmm/kvm/guest_debug.h.
+#include "vmm/kvm/guest_debug.h"
+
+#include "vmm/kvm/x86_64/registers.h"
 
 namespace vmm {
 
@@ -109,8 +111,8 @@ bool watch_for_kernel(const Vm& vm, bool on) {
 bool write_watched_msr(const Vcpu& vcpu) {
   constexpr uint64_t kUpperHalf = uint64_t{1} << 63;
   auto& access = vcpu.state().msr;
-  access.error = vcpu.set_msr(access.index, access.data) ? 0 : 1;
-  return (vcpu.regs().rip & kUpperHalf) != 0;
+  access.error = set_msr(vcpu, access.index, access.data) ? 0 : 1;
+  return (get_regs(vcpu).rip & kUpperHalf) != 0;
 }
 
 void excuse_pause(const Vcpu& vcpu) { kvm_ioctl(vcpu.fd(), KVM_KVMCLOCK_CTRL); }

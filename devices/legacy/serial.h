@@ -1,4 +1,5 @@
-// Serial: a 16550A on eight ports, its interrupt wire, and the console that it talks to.
+// SerialLine: a UART at its place on a bus, its interrupt wire, and the console that it talks to. The chip is a 16550A
+// (Serial), at eight ports, or a PL011 (ArmSerial).
 //
 // vCPU threads access the registers; the loop brings input and the news that output may go on. One mutex guards the
 // chip, and is held while a level goes out to the wire and a byte to the backend, because both must arrive in the order
@@ -17,19 +18,21 @@
 #include "devices/backends/char_backend.h"
 #include "devices/device.h"
 #include "devices/irq.h"
+#include "devices/legacy/pl011.h"
 #include "devices/legacy/uart16550.h"
 
 namespace vmm {
 
-class Serial : public Device {
+template <typename Chip>
+class SerialLine : public Device {
  public:
-  static constexpr uint64_t kPorts = Uart16550::kRegisters;
+  static constexpr uint64_t kPorts = Chip::kRegisters;
 
   // Takes over the backend's input and on_writable, on the loop's thread; gives them back when destroyed.
-  Serial(IrqLine& irq, CharBackend& backend);
-  Serial(const Serial&) = delete;
-  Serial& operator=(const Serial&) = delete;
-  ~Serial() override;
+  SerialLine(IrqLine& irq, CharBackend& backend);
+  SerialLine(const SerialLine&) = delete;
+  SerialLine& operator=(const SerialLine&) = delete;
+  ~SerialLine() override;
 
   void read(uint64_t offset, std::span<std::byte> data) override;
   void write(uint64_t offset, std::span<const std::byte> data) override;
@@ -47,11 +50,14 @@ class Serial : public Device {
   IrqLine& irq_;
   CharBackend& backend_;
   std::mutex mutex_;
-  Uart16550 chip_;
+  Chip chip_;
   bool level_ = false;          // of the wire
   bool break_waits_ = false;    // for room in the receive FIFO
   std::optional<uint8_t> key_;  // the same, behind the BREAK
   bool input_refused_ = false;  // the backend has more than we took
 };
+
+using Serial = SerialLine<Uart16550>;
+using ArmSerial = SerialLine<Pl011>;
 
 }  // namespace vmm

@@ -34,6 +34,25 @@ struct Platform {
   uint8_t sleep_type_s5 = 5;
   GuestAddress vm_generation_id;  // 16 bytes in reserved memory; zero: there is none
 
+  // Of the aarch64 machine, which has none of the PC's above from pci_irqs on. Interrupts are numbers of SPIs, from 0.
+  struct Arm {
+    struct Chip {
+      GuestMemory::Range place;
+      uint32_t irq = 0;
+    };
+    std::vector<uint64_t> affinities;  // of the CPUs
+    bool gic_v2 = false;               // else a GICv3
+    GuestMemory::Range distributor;
+    GuestMemory::Range cpu_part;     // the redistributors of a GICv3, the CPU interfaces of a GICv2
+    GuestMemory::Range messages;     // its ITS, or its MSI frame
+    std::vector<Chip> serial;        // PL011
+    Chip clock;                      // PL031
+    Chip gpio;                       // PL061
+    unsigned power_button = 0;       // its line there
+    std::array<uint8_t, 64> seed{};  // for the kernel's random numbers and KASLR; fresh at each boot
+  };
+  Arm arm;
+
   std::string product = "vmm";
   std::string serial_number;
   std::array<uint8_t, 16> uuid{};  // in the order in which it is written as text (RFC 4122)

@@ -49,6 +49,7 @@ std::unique_ptr<IrqLine> KvmDeviceHost::irq_line(uint8_t input) {
 
 void KvmDeviceHost::signal_msi(const MsiMessage& message) {
   if (vm_.signal_msi(message.address, message.data, message.requester)) return;
+  if (message_frame_ && message_frame_(message)) return;
   guest_warn(log_limit_, "an interrupt message to {:#x} (data {:#x}) reaches no interrupt controller; dropped",
              message.address, message.data);
 }

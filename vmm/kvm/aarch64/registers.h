@@ -1,0 +1,34 @@
+// The registers of an ARM vCPU, by KVM_GET_ONE_REG and KVM_SET_ONE_REG, and its first state.
+// Documentation/virt/kvm/api.rst, 4.68 and 4.82.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "vmm/kvm/kvm.h"
+#include "vmm/kvm/vcpu.h"
+#include "vmm/kvm/vm.h"
+
+namespace vmm {
+
+struct CoreRegisters {
+  std::array<uint64_t, 31> x{};
+  uint64_t sp = 0;  // of EL1
+  uint64_t pc = 0;
+  uint64_t pstate = 0;
+};
+
+// PSTATE.I of the SPSR format: interrupts are masked.
+constexpr uint64_t kPstateIrqMasked = 1 << 7;
+
+// Makes it a CPU like the host's, with PSCI 0.2 or later by HVC; one that is not the first is off until the guest turns
+// it on. Once, before any other call. Throws Error.
+void init_vcpu(const Vm& vm, const Vcpu& vcpu);
+// Where the first CPU starts, at EL1 with interrupts masked, as init_vcpu() leaves it. Throws Error.
+void set_entry(const Vcpu& vcpu, uint64_t pc, uint64_t x0);
+// Its affinity, by which interrupt controllers, PSCI and device trees know it (MPIDR_EL1, but for the flags).
+uint64_t affinity(const Vcpu& vcpu);
+// At rest.
+CoreRegisters core_registers(const Vcpu& vcpu);
+
+}  // namespace vmm

@@ -8,7 +8,7 @@ build() {
 
 build_debian_kernel() { # leaves the unpacked package in ./package as well
   need cpio cpio; need depmod kmod
-  fetch "$(resolve linux-image-cloud-amd64)" package
+  fetch "$(resolve "$(of_guest "linux-image-cloud-$arch")")" package
   cp package/boot/vmlinuz-* "$out/vmlinuz"
   /sbin/depmod -b package "$(ls package/lib/modules)"
   cp -r package/lib "$out/lib"  # its modules, for `vmm --modules`

@@ -24,12 +24,6 @@ bool nothing_wakes(std::span<const HangWatch::Sample> samples) {
          });
 }
 
-uint64_t wakeups_of(std::span<const HangWatch::Sample> samples) {
-  uint64_t sum = 0;
-  for (const HangWatch::Sample& sample : samples) sum += sample.counts ? sample.counts->wakeups : 0;
-  return sum;
-}
-
 const char* activity_name(Activity activity) {
   switch (activity) {
     case Activity::kHalted:
@@ -62,10 +56,7 @@ std::optional<std::string> HangWatch::look(std::span<const Sample> samples, Cloc
   circles_.resize(samples.size());
   remember(samples, now);
   suspicious_ = nothing_wakes(samples);
-  const uint64_t wakeups = wakeups_of(samples);
-  // An NMI wakes even those.
-  if (!suspicious_ || wakeups != wakeups_) dead_since_.reset();
-  wakeups_ = wakeups;
+  if (!suspicious_) dead_since_.reset();
   if (suspicious_ && now - dead_since_.emplace(dead_since_.value_or(now)) >= limit_) {
     return samples.size() > 1 ? "all vCPUs are halted with interrupts off: nothing wakes them"
                               : "its vCPU is halted with interrupts off: nothing wakes it";

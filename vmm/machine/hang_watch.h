@@ -7,8 +7,8 @@
 // interrupts) is not hung, and so is none that spins with interrupts on: its own kernel notices that.
 //
 // Where KVM counts for us (kvm/stats.h), what it answers by itself is progress as well: an access that rings an
-// ioeventfd, a hypercall, an interrupt that was taken, a halt that came to an end. All exits together are no sign of
-// it: most are the host's own interrupts, and a loop of PAUSE makes many.
+// ioeventfd, a hypercall, an interrupt that was taken. All exits together are no sign of it: most are the host's own
+// interrupts, and a loop of PAUSE makes many. Nor are wake-ups of a halted vCPU: a look is one.
 #pragma once
 
 #include <algorithm>
@@ -89,7 +89,6 @@ class HangWatch {
   bool suspicious_ = false;
   std::vector<Circle> circles_;
   std::optional<Clock::time_point> dead_since_;  // all halted for good
-  uint64_t wakeups_ = 0;                         // of all, then
 };
 
 }  // namespace vmm

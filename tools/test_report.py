@@ -85,27 +85,24 @@ class Report:
         self.add(name, since, passed=1)
         return True
 
-    def catch2(self, name, program, limit, elsewhere=(), **environment):
-        """The test cases of a Catch2 program. Its report goes to our pipe, what its tests print elsewhere.
-
-        `elsewhere` leads to a lab of another architecture, where there is no shell; a lab that fails is tried once more.
-        """
+    def catch2(self, name, program, limit, **environment):
+        """The test cases of a Catch2 program. Its report goes to our pipe, what its tests print elsewhere."""
         since = time.monotonic()
-        cases = self.run_catch2([], program, limit, [], environment, elsewhere)
-        if cases.lab_failed:
-            print(f"again {name}: {cases.broken}", flush=True)
-            cases = self.run_catch2([], program, limit, [], environment, elsewhere)
+        cases = self.run_catch2([], program, limit, [], environment)
         failures = [f"{case}\n{why}" for case, why in cases.failures.items()] + ([cases.broken] if cases.broken else [])
         self.add(name, since, len(cases.passed), failures, cases.skips)
 
-    def catch2_in_labs(self, name, program, limit, lab, more_labs, **environment):
+    def catch2_in_labs(self, name, program, limit, lab, more_labs, shell=True, **environment):
         """The same, in emulated machines of one core each: one, and as many as there are cores once more_labs is set.
+        Where they have no shell that runs there, what tests print gets into the report.
 
         Nested emulation is not perfect: a lab may go down, or its clock stand still. So a test that failed, or whose lab
         did, is run a second time, which is said; failing twice is a failure.
         """
         since = time.monotonic()
-        names = list_catch2(program)
+        names = list_catch2(program, [] if shell else lab)
+        if not names:
+            return self.add(name, since, failures=[f"{program} names no tests"])
         parts = max(1, len(names) // TESTS_OF_A_LAB)
         todo = [names[first::parts] for first in range(parts)]  # neighbours are alike, so each lab gets some of them
         passed, failures, skips, second_time, lock = 0, [], [], set(), threading.Lock()
@@ -138,7 +135,7 @@ class Report:
                     if not todo:
                         return more_labs.set()
                     chosen = todo.pop(0)
-                cases = self.run_catch2(lab, program, limit, chosen, environment)
+                cases = self.run_catch2(lab, program, limit, chosen, environment, shell)
                 with lock:
                     settle(chosen, cases)
 
@@ -151,18 +148,18 @@ class Report:
                 lane.result()
         self.add(name, since, passed, failures, skips)
 
-    def run_catch2(self, prefix, program, limit, names, environment, elsewhere=()):
-        """Runs these of its test cases (all when there are none), by way of prefix, or elsewhere."""
+    def run_catch2(self, prefix, program, limit, names, environment, shell=True):
+        """Runs these of its test cases (all when there are none), by way of prefix."""
         with tempfile.NamedTemporaryFile("w", prefix="vmm-tests-") as chosen:
             # In such a file a comma, even in a name, is a separator.
             chosen.write("\n".join(name.replace("\\", "\\\\").replace(",", "\\,") for name in names))
             chosen.flush()
-            apart = [] if elsewhere else ["sh", "-c", 'exec 3>&1 1>&2 && exec "$0" "$@" -o /dev/fd/3']
+            apart = ["sh", "-c", 'exec 3>&1 1>&2 && exec "$0" "$@" -o /dev/fd/3'] if shell else []
             status, output, errors = run(
-                [*prefix, *elsewhere, *apart, program, "-d", "yes", "-r", "xml",
-                 *(["-f", chosen.name] if names else [])], limit, self.background, env={**os.environ, **environment})
+                [*prefix, *apart, program, "-d", "yes", "-r", "xml", *(["-f", chosen.name] if names else [])],
+                limit, self.background, env={**os.environ, **environment})
         cases = read_catch2(output)
-        cases.lab_failed = bool((prefix or elsewhere) and status == 125 and "tools/lab: the lab" in errors and cases.running)
+        cases.lab_failed = bool(prefix and status == 125 and "tools/lab: the lab" in errors and cases.running)
         if status == 77:  # the whole program: what meson and automake understand by it
             cases.skips.append(errors.strip() or "it does not say why")
         elif (status and not cases.failures) or not cases.complete:
@@ -208,10 +205,11 @@ class Cases:
         self.broken, self.lab_failed = "", False  # why the program as a whole did not do; whether its lab is to blame
 
 
-def list_catch2(program):
+def list_catch2(program, prefix=()):
     """The names of its test cases, in the order they run in."""
     # Catch2 v2 returns the number of tests here.
-    listing = subprocess.run([program, "--list-test-names-only"], cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout
+    listing = subprocess.run([*prefix, program, "--list-test-names-only"], cwd=ROOT, stdin=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE, text=True).stdout
     return [line.strip() for line in listing.splitlines() if line.strip()]
 
 

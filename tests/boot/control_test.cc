@@ -19,7 +19,8 @@ std::string say(const Words& words) {
 
 TEST_CASE("control: why and dmesg read a quiet kernel's memory, sysrq reaches it, its panic waits", "[boot][control]") {
   const TempDirectory folder;
-  TestVm vm(small_kernel() + tiny_initramfs() + Words{"--append", "sysrq_always_enabled", "--ctl", folder("s"), "--on-panic", "pause"});
+  TestVm vm(small_kernel() + tiny_initramfs() +
+            Words{"--append", "sysrq_always_enabled", "--ctl", folder("s"), "--on-panic", "pause"});
   vm.wait_for("tiny: ready");
   vm.settle(std::chrono::seconds(2));
   CHECK_THAT(say({"why", folder("s")}), Contains("Linux 6.1") && Contains("vCPU 0: halted in "));

@@ -78,7 +78,7 @@ TEST_CASE("hang watch: what KVM answers by itself is getting on as well, but not
   const auto found = [](const std::function<void(HangWatch::Counts&, uint64_t)>& count) {
     return watch([&](auto now) {
              Sample sample = spinning(now);
-             sample.counts.emplace();
+             sample.counts = HangWatch::Counts{};
              count(*sample.counts, static_cast<uint64_t>(now / 3s));
              return std::vector{sample};
            })

@@ -64,7 +64,10 @@ void Machine::create_vcpus() {
                                 .end = [this](Outcome outcome) { end(std::move(outcome)); },
                                 .debugged = [this] { stop_for_debugger(); },
                                 .traced_events = config_.trace ? ExitTrace::events_each(config_.cpus) : 0};
-  for (unsigned id = 0; id < config_.cpus; ++id) vcpus_.push_back(std::make_unique<VcpuThread>(kvm_, vm_, id, world));
+  for (unsigned id = 0; id < config_.cpus; ++id) {
+    vcpus_.push_back(std::make_unique<VcpuThread>(kvm_, vm_, id, world));
+    kvm_stats_.emplace_back(kvm_, vcpus_.back()->vcpu().fd());
+  }
 }
 
 void Machine::start() {
@@ -200,7 +203,7 @@ std::vector<HangWatch::Sample> Machine::sample_vcpus() {
     for (const auto& vcpu : vcpus_) samples.push_back(vcpu->sample());
   });
   for (size_t i = 0; i < samples.size(); ++i) {
-    const KvmStats& stats = kvm_stats()[i];
+    const KvmStats& stats = kvm_stats_[i];
     if (!stats.there()) continue;
     samples[i].counts = {.exits = stats.sum({"exits"}),
                          .accesses = stats.sum({"io_exits", "mmio_exits", "hypercalls"}),
@@ -210,16 +213,9 @@ std::vector<HangWatch::Sample> Machine::sample_vcpus() {
   return samples;
 }
 
-const std::vector<KvmStats>& Machine::kvm_stats() {
-  if (kvm_stats_.empty()) {
-    for (const auto& vcpu : vcpus_) kvm_stats_.emplace_back(kvm_, vcpu->vcpu().fd());
-  }
-  return kvm_stats_;
-}
-
 std::vector<KvmStats::Value> Machine::kvm_counts() {
   std::vector<KvmStats::Value> sums;
-  for (const KvmStats& stats : kvm_stats()) {
+  for (const KvmStats& stats : kvm_stats_) {
     for (KvmStats::Value& value : stats.counts()) {
       const auto known = std::ranges::find(sums, value.name, &KvmStats::Value::name);
       if (known == sums.end()) {

@@ -108,7 +108,6 @@ class Machine {
 
   void end(Outcome outcome);  // any thread
   void stop_for_debugger();   // any thread
-  const std::vector<KvmStats>& kvm_stats();
   void while_at_rest(const std::function<void()>& look);
   Task<void> flush_disks(std::function<void(bool)> done);
 
@@ -126,7 +125,7 @@ class Machine {
   std::unique_ptr<Board> board_;
   std::vector<VirtioPci*> virtio_;  // owned by the board's PCI bus
   std::vector<std::unique_ptr<VcpuThread>> vcpus_;
-  std::vector<KvmStats> kvm_stats_;  // of each vCPU, once somebody has asked
+  std::vector<KvmStats> kvm_stats_;  // of each vCPU; opened now, as KVM has who asks later wait until the vCPU stops
   std::function<void()> on_debug_event_;
 
   bool paused_ = true;

@@ -19,6 +19,7 @@
 #include "vmm/machine/architecture.h"
 #include "vmm/machine/board.h"
 #include "vmm/machine/layout_aarch64.h"
+#include "vmm/machine/serial_lines.h"
 
 namespace vmm {
 
@@ -26,14 +27,6 @@ namespace {
 
 constexpr unsigned kPowerButton = 3;     // its line of the PL061
 constexpr unsigned kMaxCpusOfGicV2 = 8;  // it has 8 CPU interfaces
-
-struct SerialPort {
-  const CharBackend& console;
-  std::unique_ptr<IrqLine> irq;
-  ArmSerial serial;
-  SerialPort(std::unique_ptr<IrqLine> wire, CharBackend& backend)
-      : console(backend), irq(std::move(wire)), serial(*irq, backend) {}
-};
 
 uint64_t serial_address(size_t index) { return layout::kSerial + index * layout::kChipSize; }
 
@@ -52,7 +45,9 @@ class ArmBoard final : public Board {
     gpio_.set_input(kPowerButton, false);
   }
   bool send_nmi() override { return false; }
-  bool send_break(const CharBackend* console, std::optional<uint8_t> key) override;
+  bool send_break(const CharBackend* console, std::optional<uint8_t> key) override {
+    return serial_.send_break(console, key);
+  }
   std::string describe_interrupts(Vcpus) override { return has_gic_v2() ? "GICv2\n" : "GICv3\n"; }
   std::string device_name(const Device* device) override;
 
@@ -69,7 +64,7 @@ class ArmBoard final : public Board {
   Pl031 clock_;
   Pl061 gpio_;
   GicV2m message_frame_;
-  std::vector<std::unique_ptr<SerialPort>> serial_;
+  SerialLines<ArmSerial> serial_;
   std::optional<Gic> gic_;
 };
 
@@ -95,8 +90,7 @@ ArmBoard::ArmBoard(const World& world)
   plug(layout::kEcamStart, PciRoot::kEcamSize, pci_.ecam());
   for (size_t i = 0; i < world.backends.serial.size(); ++i) {
     auto wire = world.host.irq_line(static_cast<uint8_t>(layout::kSerialIrq + i));
-    serial_.push_back(std::make_unique<SerialPort>(std::move(wire), *world.backends.serial[i]));
-    plug(serial_address(i), ArmSerial::kPorts, serial_.back()->serial);
+    plug(serial_address(i), ArmSerial::kPorts, serial_.add(std::move(wire), *world.backends.serial[i]));
   }
   if (has_gic_v2()) plug_message_frame();
 }
@@ -151,17 +145,8 @@ Platform ArmBoard::describe(Vcpus vcpus) const {
   return platform;
 }
 
-bool ArmBoard::send_break(const CharBackend* console, std::optional<uint8_t> key) {
-  const auto port = std::ranges::find_if(
-      serial_, [&](const auto& candidate) { return console == nullptr || &candidate->console == console; });
-  if (port != serial_.end()) (*port)->serial.send_break(key);
-  return port != serial_.end();
-}
-
 std::string ArmBoard::device_name(const Device* device) {
-  for (size_t i = 0; i < serial_.size(); ++i) {
-    if (device == &serial_[i]->serial) return fmt::format("serial ttyAMA{}", i);
-  }
+  if (std::string line = serial_.name_of(device); !line.empty()) return line;
   if (device == &pci_.ecam()) return "PCI configuration (memory)";
   if (device == &clock_) return "PL031 clock";
   if (device == &message_frame_) return "GICv2 message frame";

@@ -28,6 +28,7 @@
 #include "vmm/machine/architecture.h"
 #include "vmm/machine/board.h"
 #include "vmm/machine/layout_x86_64.h"
+#include "vmm/machine/serial_lines.h"
 
 namespace vmm {
 
@@ -61,14 +62,6 @@ BootState boot_state(const CpuEntry& entry) {
           .gdt_limit = entry.gdt_limit};
 }
 
-struct SerialPort {
-  const CharBackend& console;
-  std::unique_ptr<IrqLine> irq;
-  Serial serial;
-  SerialPort(std::unique_ptr<IrqLine> wire, CharBackend& backend)
-      : console(backend), irq(std::move(wire)), serial(*irq, backend) {}
-};
-
 class PcBoard final : public Board {
  public:
   explicit PcBoard(const World& world);
@@ -84,7 +77,9 @@ class PcBoard final : public Board {
     vmm::send_nmi(world_.vm);
     return true;
   }
-  bool send_break(const CharBackend* console, std::optional<uint8_t> key) override;
+  bool send_break(const CharBackend* console, std::optional<uint8_t> key) override {
+    return serial_.send_break(console, key);
+  }
   std::string describe_interrupts(Vcpus vcpus) override;
   std::string device_name(const Device* device) override;
 
@@ -106,7 +101,7 @@ class PcBoard final : public Board {
   ResetPort reset_port_;
   FwCfg fw_cfg_;
   std::optional<DebugExit> debug_exit_;
-  std::vector<std::unique_ptr<SerialPort>> serial_;
+  SerialLines<Serial> serial_;
 };
 
 PcBoard::PcBoard(const World& world)
@@ -138,8 +133,7 @@ void PcBoard::plug_devices() {
   CHECK(world_.memory_bus.add(layout::kEcamStart, PciRoot::kEcamSize, pci_.ecam()));
   for (size_t i = 0; i < world_.backends.serial.size(); ++i) {
     const auto& place = layout::kSerialPorts[i];
-    serial_.push_back(std::make_unique<SerialPort>(world_.host.irq_line(place.irq), *world_.backends.serial[i]));
-    plug(place.port, Serial::kPorts, serial_.back()->serial);
+    plug(place.port, Serial::kPorts, serial_.add(world_.host.irq_line(place.irq), *world_.backends.serial[i]));
   }
   if (world_.config.debug_exit_port) plug_debug_exit(*world_.config.debug_exit_port);
 }
@@ -194,13 +188,6 @@ Platform PcBoard::describe() const {
   return platform;
 }
 
-bool PcBoard::send_break(const CharBackend* console, std::optional<uint8_t> key) {
-  const auto port = std::ranges::find_if(
-      serial_, [&](const auto& candidate) { return console == nullptr || &candidate->console == console; });
-  if (port != serial_.end()) (*port)->serial.send_break(key);
-  return port != serial_.end();
-}
-
 std::string PcBoard::describe_interrupts(Vcpus vcpus) {
   std::string text = describe_interrupt_controllers(world_.vm);
   for (const auto& thread : vcpus) text += describe_local_apic(thread->vcpu());
@@ -208,9 +195,7 @@ std::string PcBoard::describe_interrupts(Vcpus vcpus) {
 }
 
 std::string PcBoard::device_name(const Device* device) {
-  for (size_t i = 0; i < serial_.size(); ++i) {
-    if (device == &serial_[i]->serial) return fmt::format("serial ttyS{}", i);
-  }
+  if (std::string line = serial_.name_of(device); !line.empty()) return line;
   if (device == &pci_.ecam()) return "PCI configuration (memory)";
   if (device == &reset_port_) return "PCI configuration (ports)";
   if (device == &power_) return "ACPI power management";

@@ -49,7 +49,11 @@ TEST_CASE("aarch64: a command runs in it, and its status is the run's", "[boot]"
 }
 
 TEST_CASE("aarch64: what is not there for it yet is refused", "[boot]") {
-  for (const auto& [flag, value] : {std::pair{"--vmcore", "core"}, {"--trace", "trace"}, {"--on-panic", "gdb"}}) {
+  for (const auto& [flag, value] : {std::pair{"--vmcore", "core"},
+                                    {"--trace", "trace"},
+                                    {"--on-panic", "gdb"},
+                                    {"--gdb=unix:g", "--paused"},
+                                    {"--vmlinux", "vmlinux"}}) {
     TestVm vm({"--kernel", image("DEBIAN_KERNEL", "vmlinuz"), flag, value});
     CHECK(vm.wait_exit() == 125);
     CHECK_THAT(vm.messages(), Contains("is not there for aarch64 guests yet"));

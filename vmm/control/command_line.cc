@@ -344,6 +344,7 @@ void require_understood(const CommandLine& line) {
   };
   if (!kArchitecture.has_gdb && line.debug.listen) refuse("--gdb");
   if (!kArchitecture.has_gdb && line.debug.on_panic) refuse("--on-panic gdb");
+  if (!kArchitecture.has_gdb && !line.debug.vmlinux.empty()) refuse("--vmlinux");
   if (!kArchitecture.has_black_box && !line.vmcore.empty()) refuse("--vmcore");
   if (!kArchitecture.has_black_box && !line.trace.empty()) refuse("--trace");
 }

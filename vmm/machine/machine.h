@@ -125,7 +125,7 @@ class Machine {
   std::unique_ptr<Board> board_;
   std::vector<VirtioPci*> virtio_;  // owned by the board's PCI bus
   std::vector<std::unique_ptr<VcpuThread>> vcpus_;
-  std::vector<KvmStats> kvm_stats_;  // of each vCPU; opened now, as KVM has who asks later wait until the vCPU stops
+  std::vector<KvmStats> kvm_stats_;  // of each vCPU; opened before it runs, or KVM would have us wait for it
   std::function<void()> on_debug_event_;
 
   bool paused_ = true;

@@ -257,7 +257,7 @@ class VhostUserPeer {
 
   void take_requests(uint32_t index, Ring& ring) {
     uint64_t ignored = 0;
-    if (!ring.kick || !ring.enabled || at(ring.place.available) == nullptr) return;
+    if (!ring.kick || !ring.enabled || ring.size == 0 || at(ring.place.available) == nullptr) return;
     if (behaviour_.network && index == 0) return;  // its buffers wait for frames
     if (::read(ring.kick.get(), &ignored, sizeof ignored) < 0) return;
     bool returned = false;

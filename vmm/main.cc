@@ -22,6 +22,7 @@
 #include "vmm/control/control_server.h"
 #include "vmm/control/doctor.h"
 #include "vmm/control/escape_keys.h"
+#include "vmm/control/help.h"
 #include "vmm/control/session.h"
 #include "vmm/control/test_command.h"
 #include "vmm/core/error.h"

@@ -48,13 +48,4 @@ struct CommandLine {
 // Throws Error. `arguments` without the program's name.
 CommandLine parse_command_line(std::vector<std::string> arguments);
 
-// Does this flag of a run, named without its dashes, take a value? Nothing: there is no such flag.
-std::optional<bool> run_flag_takes_value(std::string_view name);
-
-// "1G", "512M", "1.5G", "65536K"; a plain number is MiB, as everywhere in this field. Throws Error, which names `flag`.
-uint64_t parse_size(std::string_view flag, const std::string& text);
-
-// What `vmm --help` prints.
-std::string help_text();
-
 }  // namespace vmm

@@ -13,9 +13,9 @@
 #include <limits>
 #include <utility>
 
-#include "vmm/control/command_line.h"
 #include "vmm/control/foreign_flags.h"
 #include "vmm/control/result.h"
+#include "vmm/control/run_flags.h"
 #include "vmm/control/test_report.h"
 #include "vmm/control/test_runner.h"
 #include "vmm/core/error.h"

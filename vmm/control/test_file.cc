@@ -13,7 +13,7 @@
 #include <limits>
 #include <utility>
 
-#include "vmm/control/command_line.h"
+#include "vmm/control/run_flags.h"
 #include "vmm/core/error.h"
 #include "vmm/core/fd.h"
 

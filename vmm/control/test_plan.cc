@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "vmm/control/command_line.h"
+#include "vmm/control/run_flags.h"
 #include "vmm/core/error.h"
 #include "vmm/machine/config.h"
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "vmm/control/help.h"
 #include "vmm/core/error.h"
 
 using namespace vmm;

@@ -1,0 +1,27 @@
+// The flags of a run, as values in a CommandLine. What several of them mean together, and what is there when one was
+// left out, is for the caller (command_line.h).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "vmm/control/command_line.h"
+
+namespace CLI {
+class App;
+}
+
+namespace vmm {
+
+// CLI11 calls back in the order in which they were typed; what is refused throws Error. `line` outlives the parsing.
+void add_run_flags(CLI::App& app, CommandLine& line);
+
+// Does this flag of a run, named without its dashes, take a value? Nothing: there is no such flag.
+std::optional<bool> run_flag_takes_value(std::string_view name);
+
+// "1G", "512M", "1.5G", "65536K"; a plain number is MiB, as everywhere in this field. Throws Error, which names `flag`.
+uint64_t parse_size(std::string_view flag, const std::string& text);
+
+}  // namespace vmm

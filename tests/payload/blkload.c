@@ -27,7 +27,7 @@ static struct virtio disk;
 
 static uint32_t type, size, sectors, blocks;
 static uint32_t next_block, kicks;
-static bool in_order, event_index;
+static bool in_order;
 
 void boot(void) {}
 
@@ -56,17 +56,6 @@ static void submit(unsigned n) {
   virtio_publish(&disk, (uint16_t)(3 * n));
 }
 
-// Virtio 1.2 §2.7.10: told unless the device does not want it, which is looked at after publishing.
-static void tell(uint16_t before) {
-  full_fence();
-  const uint16_t avail_event = (uint16_t)disk.ring->used.ring[disk.size].id;
-  const bool wanted = event_index ? (uint16_t)(disk.available - avail_event - 1) < (uint16_t)(disk.available - before)
-                                  : !(disk.ring->used.flags & VRING_USED_F_NO_NOTIFY);
-  if (!wanted) return;
-  kicks++;
-  virtio_kick(&disk);
-}
-
 int main(void) {
   const uint32_t depth = argument("depth", 1), count = argument("count", 10000);
   type = argument_is("op", "write")   ? VIRTIO_BLK_T_OUT
@@ -81,7 +70,6 @@ int main(void) {
   }
   const uint32_t features = VIRTIO_BLK_F_FLUSH | (argument("event_idx", 1) ? VIRTIO_RING_F_EVENT_IDX : 0u);
   virtio_start(&disk, &ring, kMaxQueue, features);
-  event_index = disk.features & VIRTIO_RING_F_EVENT_IDX;
   sectors = size / kSector;
   blocks = *at32(disk.config) / sectors;  // of what lies below 2 TiB
   next_block = in_order ? blocks - 1 : 2463534242u;
@@ -95,7 +83,7 @@ int main(void) {
   print("blkload: start\n");
   const uint64_t start = ticks();
   for (; submitted < depth && submitted < count; submitted++) submit(submitted);
-  tell(0);
+  kicks += virtio_kick_if_wanted(&disk, 0);
   while (done < count) {
     const uint16_t ended = disk.ring->used.idx, before = disk.available;
     if (ended == disk.used) {
@@ -108,9 +96,8 @@ int main(void) {
       if (n >= depth || requests[n].status != 0) failures++;
       if (n < depth && submitted < count) submit(n), submitted++;
     }
-    // An index just passed: no interrupt before the counter has gone all the way round.
-    if (event_index) disk.ring->available.ring[disk.size] = (uint16_t)(disk.used - 1);
-    if (disk.available != before) tell(before);
+    virtio_put_off_interrupt(&disk);
+    if (disk.available != before) kicks += virtio_kick_if_wanted(&disk, before);
   }
   const uint64_t took = ticks() - start;
   print("blkload: %u requests, %u bytes each, depth %u, %u failed, %u ticks, %u kicks\n", done, size, depth, failures,

@@ -1,4 +1,4 @@
-// Finding a device, bringing it up, and its queue 0; see virtio.h.
+// Finding a device, bringing it up, and its queues; see virtio.h.
 #include "virtio.h"
 
 static uint32_t bar(unsigned slot, unsigned index) {
@@ -73,7 +73,7 @@ static void write64(uint32_t address, const volatile void* value) {
 
 void virtio_set_queue(struct virtio* device, volatile struct vring* ring, uint16_t size) {
   const uint32_t common = device->common;
-  *at16(common + COMMON_Q_SELECT) = 0;
+  *at16(common + COMMON_Q_SELECT) = device->queue;
   const uint16_t offered = *at16(common + COMMON_Q_SIZE);
   device->size = size < offered ? size : offered;
   device->ring = ring;
@@ -89,7 +89,10 @@ void virtio_set_queue(struct virtio* device, volatile struct vring* ring, uint16
   device->doorbell = device->notify + device->notify_multiplier * *at16(common + COMMON_Q_NOFF);
 }
 
-void virtio_enable_queue(struct virtio* device) { *at16(device->common + COMMON_Q_ENABLE) = 1; }
+void virtio_enable_queue(struct virtio* device) {
+  *at16(device->common + COMMON_Q_SELECT) = device->queue;
+  *at16(device->common + COMMON_Q_ENABLE) = 1;
+}
 
 void virtio_driver_ok(struct virtio* device) {
   *at8(device->common + COMMON_STATUS) = virtio_status(device) | STATUS_DRIVER_OK;
@@ -109,7 +112,22 @@ void virtio_publish(struct virtio* device, uint16_t head) {
   ring->available.idx = ++device->available;
 }
 
-void virtio_kick(struct virtio* device) { *at16(device->doorbell) = 0; }
+void virtio_kick(struct virtio* device) { *at16(device->doorbell) = device->queue; }
+
+bool virtio_kick_if_wanted(struct virtio* device, uint16_t before) {
+  full_fence();
+  const uint16_t avail_event = (uint16_t)device->ring->used.ring[device->size].id;
+  const bool wanted = device->features & VIRTIO_RING_F_EVENT_IDX
+                          ? (uint16_t)(device->available - avail_event - 1) < (uint16_t)(device->available - before)
+                          : !(device->ring->used.flags & VRING_USED_F_NO_NOTIFY);
+  if (wanted) virtio_kick(device);
+  return wanted;
+}
+
+void virtio_put_off_interrupt(struct virtio* device) {
+  if (device->features & VIRTIO_RING_F_EVENT_IDX)
+    device->ring->available.ring[device->size] = (uint16_t)(device->used - 1);
+}
 
 bool virtio_wait_used(struct virtio* device, struct vring_used_elem* element, uint64_t span) {
   const uint64_t start = ticks();

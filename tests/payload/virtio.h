@@ -1,10 +1,11 @@
-// The driver's side of a modern virtio PCI device (Virtio 1.2 §4.1), polled: one queue, no interrupts. Everything in it
-// is open, so that a payload can build what no honest driver would.
+// The driver's side of a modern virtio PCI device (Virtio 1.2 §4.1), polled: one queue, no interrupts. A driver of
+// several has as many copies of `struct virtio`. Everything in it is open, so that a payload can build what no honest
+// driver would.
 #pragma once
 
 #include "pci.h"
 
-enum { kVirtioBlock = 2, kVirtioRng = 4 };
+enum { kVirtioNet = 1, kVirtioBlock = 2, kVirtioRng = 4 };
 enum { VRING_DESC_F_NEXT = 1, VRING_DESC_F_WRITE = 2, VRING_DESC_F_INDIRECT = 4 };
 enum { VRING_AVAIL_F_NO_INTERRUPT = 1, VRING_USED_F_NO_NOTIFY = 1 };
 enum { VIRTIO_RING_F_INDIRECT_DESC = 1u << 28, VIRTIO_RING_F_EVENT_IDX = 1u << 29 };  // of the low 32 bits
@@ -61,7 +62,8 @@ struct virtio {
   uint32_t common, notify, config;  // addresses
   uint32_t notify_multiplier;
   uint32_t features;  // accepted, low 32 bits
-  uint16_t size;      // of queue 0
+  uint16_t queue;     // which
+  uint16_t size;      // of the queue
   volatile uint32_t doorbell;
   volatile struct vring* ring;
   uint16_t available;  // free-running, as published
@@ -84,6 +86,11 @@ void virtio_start(struct virtio* device, volatile struct vring* ring, uint16_t s
 // Makes a head available without telling; tells.
 void virtio_publish(struct virtio* device, uint16_t head);
 void virtio_kick(struct virtio* device);
+// Tells if the device wants to hear of what was published since the index was `before` (§2.7.10). True when it was
+// told.
+bool virtio_kick_if_wanted(struct virtio* device, uint16_t before);
+// Puts off interrupts once more, where an event index is in use: none before its counter has gone all the way round.
+void virtio_put_off_interrupt(struct virtio* device);
 // The next used element within the time, else false.
 bool virtio_wait_used(struct virtio* device, struct vring_used_elem* element, uint64_t span);
 bool virtio_wait_needs_reset(const struct virtio* device, uint64_t span);

@@ -21,6 +21,9 @@ inline std::vector<std::string> payload(const std::string& words, const std::vec
 inline std::vector<std::string> blkload(const std::string& words, const std::vector<std::string>& more = {}) {
   return run_kernel("blkload.elf", words, more);
 }
+inline std::vector<std::string> netload(const std::string& words, const std::vector<std::string>& more) {
+  return run_kernel("netload.elf", words, more);
+}
 
 // What vmm makes of a status that the guest wrote to the debug-exit port.
 constexpr int debug_status(int value) { return value << 1 | 1; }

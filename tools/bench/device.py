@@ -40,13 +40,13 @@ def image():
 
 
 class Load:
-    """One run of blkload: requests per second, and seconds of CPU of the device model per request.
+    """One run of blkload or netload: requests or frames per second, and seconds of CPU of the device model for each.
 
     The payload's end is the monitor's, so threads are looked at while it runs, and their rate over that time counts.
     """
 
-    def __init__(self, command, requests):
-        run = Run(command, {"start": r"blkload: start", "done": r"blkload: \d+ requests.* 0 failed"})
+    def __init__(self, payload, command, requests):
+        run = Run(command, {"start": rf"{payload}: start", "done": rf"{payload}: \d+ .* 0 (failed|lost)"})
         if not run.watch(LIMIT, "start"):
             run.fail("the payload did not start")
         samples, threads = [], {}  # a worker that ends keeps what it took
@@ -62,7 +62,7 @@ class Load:
 
 
 def measure(rounds):
-    payload, disk = payloads.blkload(), image()
+    payload, disk = payloads.load("blkload"), image()
 
     def command(monitor, what):
         arguments, requests = LOADS[what]
@@ -76,7 +76,7 @@ def measure(rounds):
         for turn in turns(rounds, SECONDS):
             for what, (_, requests) in LOADS.items():
                 for monitor, done in loads[what].items():
-                    done.append(Load(command(monitor, what), requests // SLOWER))
+                    done.append(Load("blkload", command(monitor, what), requests // SLOWER))
                 say(f"device, round {turn + 1}: {what}: vmm {loads[what]['vmm'][-1].rate:.0f}/s, "
                     f"QEMU {loads[what]['QEMU'][-1].rate:.0f}/s")
             yield results(loads)

@@ -40,10 +40,10 @@ def exits(count):
                  ["gcc", "-m32", f"-DCOUNT={count}", *LINK, "-T", script, "-o", path, source])
 
 
-def blkload():
-    """The path of tests/payload/blkload.c built for 64 bits, in the 32-bit ELF that Multiboot wants."""
-    path, script = f"{OUT}/blkload64.elf", f"{TESTS}/payload.ld"
-    code = [f"{SOURCE}/start64.S", *(f"{TESTS}/{name}.c" for name in ("runtime", "acpi", "virtio", "blkload"))]
+def load(name):
+    """The path of tests/payload/NAME.c, blkload or netload, built for 64 bits, in the 32-bit ELF that Multiboot wants."""
+    path, script = f"{OUT}/{name}64.elf", f"{TESTS}/payload.ld"
+    code = [f"{SOURCE}/start64.S", *(f"{TESTS}/{part}.c" for part in ("runtime", "acpi", "virtio", name))]
     return build(path, [*code, script, *glob.glob(f"{TESTS}/*.h")],
                  ["gcc", "-m64", *FREESTANDING, *LINK, "-T", script, "-o", path, *code])
 
@@ -52,4 +52,5 @@ def build_all():
     """Before a lab is entered, where a compiler takes long."""
     for hold in (False, True):
         first("elf", hold), first("rom", hold)
-    blkload()
+    for name in ("blkload", "netload"):
+        load(name)

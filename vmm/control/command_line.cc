@@ -5,7 +5,6 @@
 #include <fmt/ranges.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
 #include <cstdlib>
@@ -134,17 +133,7 @@ void parse_run(CommandLine& line, std::vector<std::string> arguments) {
   const bool has_command = separator != arguments.end();
   std::vector<std::string> command(has_command ? separator + 1 : separator, arguments.end());
   arguments.erase(separator, arguments.end());
-  CLI::App app;
-  app.set_help_flag();
-  app.allow_extras();
-  add_run_flags(app, line);
-  std::ranges::reverse(arguments);  // as CLI11 wants them
-  try {
-    app.parse(std::move(arguments));
-  } catch (const CLI::ParseError& error) {
-    throw Error(error.what(), "vmm --help lists all options");
-  }
-  const std::vector<std::string> unknown = app.remaining();
+  const std::vector<std::string> unknown = take_run_flags(std::move(arguments), line);
   if (!unknown.empty())
     throw unknown.front().starts_with('-') ? refuse_flag(unknown.front()) : refuse_verb(unknown.front());
   require_understood(line);

@@ -87,8 +87,7 @@ std::string variable(const std::string& text) {
   throw Error(fmt::format("--env: there is no variable '{}' here", text), "--env NAME=VALUE");
 }
 
-}  // namespace
-
+// CLI11 calls back in the order in which they were typed.
 void add_run_flags(CLI::App& app, CommandLine& line) {
   MachineConfig& machine = line.machine;
   const auto flag = [&app](const std::string& name, std::function<void(const std::string&)> take) {
@@ -195,6 +194,22 @@ void add_run_flags(CLI::App& app, CommandLine& line) {
   app.add_flag_callback("--paused", [&] { machine.paused = true; });
   app.add_flag_callback("--dry-run", [&] { line.dry_run = true; });
   app.add_flag_callback("-v,--verbose", [&] { line.verbose = true; });
+}
+
+}  // namespace
+
+std::vector<std::string> take_run_flags(std::vector<std::string> arguments, CommandLine& line) {
+  CLI::App app;
+  app.set_help_flag();
+  app.allow_extras();
+  add_run_flags(app, line);
+  std::ranges::reverse(arguments);  // as CLI11 wants them
+  try {
+    app.parse(std::move(arguments));
+  } catch (const CLI::ParseError& error) {
+    throw Error(error.what(), "vmm --help lists all options");
+  }
+  return app.remaining();
 }
 
 uint64_t parse_size(std::string_view flag, const std::string& text) {

@@ -6,17 +6,15 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "vmm/control/command_line.h"
 
-namespace CLI {
-class App;
-}
-
 namespace vmm {
 
-// CLI11 calls back in the order in which they were typed; what is refused throws Error. `line` outlives the parsing.
-void add_run_flags(CLI::App& app, CommandLine& line);
+// Takes them into `line`, in the order in which they were typed, and returns the words that are none of them. What is
+// refused throws Error.
+std::vector<std::string> take_run_flags(std::vector<std::string> arguments, CommandLine& line);
 
 // Does this flag of a run, named without its dashes, take a value? Nothing: there is no such flag.
 std::optional<bool> run_flag_takes_value(std::string_view name);

@@ -1,5 +1,4 @@
-// What virtio-blk can be told to be: its cache, its configuration, the parts of its storage that are not needed. Row
-// numbers: reliability.md.
+// What virtio-blk can be told to be: its cache, its configuration, the parts of its storage that are not needed.
 #include <catch2/catch.hpp>
 #include <cstddef>
 #include <memory>

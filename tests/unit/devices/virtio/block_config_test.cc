@@ -1,9 +1,10 @@
 // What virtio-blk can be told to be: its cache, its configuration, the parts of its storage that are not needed.
+#include "devices/virtio/block.h"
+
 #include <catch2/catch.hpp>
 #include <cstddef>
 #include <memory>
 
-#include "devices/virtio/block.h"
 #include "tests/support/block_fixture.h"
 #include "vmm/core/error.h"
 

@@ -1,5 +1,6 @@
 // The text of a disk flag.
 #include "devices/backends/disk.h"
+
 #include "tests/fuzz/fuzz_input.h"
 #include "vmm/core/error.h"
 

@@ -62,10 +62,10 @@ void fuzz(FuzzInput& input) {
   if (input.take_bool()) linux.add_tasks();
   linux.write();
   CpuState cpu = linux.cpu(input.take_below(0x6000), LinuxMemory::kStackEnd - input.take_below(128));
-  if (input.take_bool()) cpu.rsp = input.take<uint64_t>();
-  cpu.rbp = LinuxMemory::kImage + LinuxMemory::kStackEnd - input.take_below(128);
-  cpu.r10 = input.take<uint64_t>();
-  cpu.gs.base = input.take_bool() ? LinuxMemory::kImage + LinuxMemory::kPerCpu : input.take<uint64_t>();
+  if (input.take_bool()) cpu.x86()->rsp = input.take<uint64_t>();
+  cpu.x86()->rbp = LinuxMemory::kImage + LinuxMemory::kStackEnd - input.take_below(128);
+  cpu.x86()->r10 = input.take<uint64_t>();
+  cpu.x86()->gs.base = input.take_bool() ? LinuxMemory::kImage + LinuxMemory::kPerCpu : input.take<uint64_t>();
   const bool with_cpu = input.take_bool();
   damage(input, linux);
 

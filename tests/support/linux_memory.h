@@ -180,17 +180,17 @@ class LinuxMemory {
     return text;
   }
   VmcoreInfo vmcoreinfo() const { return VmcoreInfo::parse(info_text()).value(); }
-  AddressSpace kernel() const { return {memory, {kPhysical + kTables}, 4}; }
+  AddressSpace kernel() const { return {memory, {kPhysical + kTables}, PagingFormat::x86(4)}; }
   // A CPU in the kernel, at a place of its code, with a stack pointer.
   CpuState cpu(uint64_t place, uint64_t sp = kStackEnd) const {
-    CpuState state;
-    state.cr0 = 0x80000001;
-    state.cr3 = kPhysical + kTables;
-    state.cr4 = 0x20;  // PAE
-    state.efer = 0x500;
-    state.rip = kImage + kCode + place;
-    state.rsp = kImage + sp;
-    return state;
+    X86Registers registers;
+    registers.cr0 = 0x80000001;
+    registers.cr3 = kPhysical + kTables;
+    registers.cr4 = 0x20;  // PAE
+    registers.efer = 0x500;
+    registers.rip = kImage + kCode + place;
+    registers.rsp = kImage + sp;
+    return {.registers = registers};
   }
 
   // Into the image.

@@ -1,8 +1,9 @@
 // AddressSpace: a guest's virtual addresses, read as its own CPU would read them.
 //
-// It walks page tables in guest memory: four levels, or five where LA57 is on, with large pages. Rights are not looked
-// at, only where a page is. Tables are the guest's, so every step is checked and nothing is trusted: what does not lead
-// to RAM is not there. See the Intel SDM, volume 3A, 4.5.
+// It walks page tables in guest memory, with large pages. Rights are not looked at, only where a page is. Tables are
+// the guest's, so every step is checked and nothing is trusted: what does not lead to RAM is not there.
+//
+//   x86-64   four levels, or five where LA57 is on: Intel SDM, volume 3A, 4.5
 #pragma once
 
 #include <cstddef>
@@ -17,12 +18,27 @@
 
 namespace vmm {
 
+// How a CPU takes an address apart, and what it reads in an entry. A table fills a page.
+struct PagingFormat {
+  unsigned page_bits = 0;     // of an address, that are the place in a page
+  unsigned address_bits = 0;  // that are translated; those above are as the highest of them
+
+  static PagingFormat x86(unsigned levels);
+
+  unsigned index_bits() const { return page_bits - 3; }
+  unsigned levels() const { return (address_bits - page_bits + index_bits() - 1) / index_bits(); }
+};
+
 class AddressSpace {
  public:
-  AddressSpace(const PhysicalMemory& memory, GuestAddress root, unsigned levels)
-      : memory_(&memory), root_(root), levels_(levels) {}
+  AddressSpace(const PhysicalMemory& memory, GuestAddress root, const PagingFormat& format)
+      : memory_(&memory), root_(root), format_(format) {}
   // That of a CPU; empty when it is not in 64-bit mode with paging.
+  static std::optional<AddressSpace> of(const PhysicalMemory& memory, const X86Registers& cpu);
   static std::optional<AddressSpace> of(const PhysicalMemory& memory, const CpuState& cpu);
+
+  GuestAddress root() const { return root_; }
+  const PagingFormat& format() const { return format_; }
 
   std::optional<GuestAddress> translate(uint64_t address) const;
   // False when part of it is not there.
@@ -41,7 +57,7 @@ class AddressSpace {
  private:
   const PhysicalMemory* memory_;
   GuestAddress root_;
-  unsigned levels_;
+  PagingFormat format_;
 };
 
 }  // namespace vmm

@@ -5,7 +5,7 @@
 //
 // Everything read is the guest's to forge, so all of it is copied once and checked, every loop has a bound, and text is
 // made fit for a terminal. What is not found or not understood is said in words, never guessed, but for stack frames
-// that were found by looking: those are marked. Knows x86-64 Linux from 5.10 (log), 6.0 (symbols).
+// that were found by looking: those are marked. Knows Linux from 5.10 (log), 6.0 (symbols), on x86-64.
 #pragma once
 
 #include <cstdint>
@@ -15,9 +15,9 @@
 #include <string_view>
 #include <vector>
 
-#include "vmm/blackbox/address_space.h"
 #include "vmm/blackbox/cpu_state.h"
 #include "vmm/blackbox/kallsyms.h"
+#include "vmm/blackbox/kernel_map.h"
 #include "vmm/blackbox/orc.h"
 #include "vmm/blackbox/printk_ring.h"
 #include "vmm/blackbox/tasks.h"
@@ -67,7 +67,9 @@ class BlackBox {
 
  private:
   bool accept(const PhysicalMemory& memory, std::span<const CpuState> cpus, const VmcoreInfo& info);
-  Frame frame(const Orc::State& state, bool sure) const;
+  // `exact`: the instruction to come, no return address.
+  Frame frame(uint64_t address, bool exact, bool sure) const;
+  std::vector<Frame> stack(const X86Registers& registers) const;
   bool follows_call(uint64_t address) const;
   // The next word of the stack that may be a return address.
   bool scan(Orc::State& state) const;
@@ -76,7 +78,7 @@ class BlackBox {
   std::string release_;
   std::string vmcoreinfo_;
   std::optional<uint64_t> kaslr_offset_;
-  std::optional<AddressSpace> kernel_;
+  std::optional<KernelMap> kernel_;
   KernelLog log_;
   Kallsyms symbols_;
   std::optional<Orc> orc_;

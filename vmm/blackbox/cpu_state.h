@@ -1,12 +1,13 @@
-// CpuState: the registers of a vCPU when it stopped, as far as they are in a vmcore, and whether it was running at all.
+// CpuState: the registers of a vCPU when it stopped, as far as they are in a vmcore, and whether
+// it was running at all. The architecture is told at run time: a vmcore need not be of the host's.
 #pragma once
 
 #include <cstdint>
+#include <variant>
 
 namespace vmm {
 
-struct CpuState {
-  enum class Activity { kRunning, kHalted, kNotStarted };
+struct X86Registers {
   // A segment register with what the CPU keeps of its descriptor.
   struct Segment {
     uint16_t selector = 0;
@@ -15,8 +16,6 @@ struct CpuState {
     uint64_t base = 0;
   };
 
-  unsigned id = 0;
-  Activity activity = Activity::kRunning;
   unsigned privilege = 0;  // CPL: 3 is user space
   uint64_t rip = 0;
   uint64_t rflags = 0;
@@ -28,6 +27,21 @@ struct CpuState {
   uint64_t efer = 0;
 
   bool in_real_mode() const { return (cr0 & 1) == 0 && rip <= 0xffff; }  // CR0.PE; where IP has 16 bits
+};
+
+struct CpuState {
+  enum class Activity { kRunning, kHalted, kNotStarted };
+
+  unsigned id = 0;
+  Activity activity = Activity::kRunning;
+  std::variant<X86Registers> registers;
+
+  // Null when the CPU is of another kind.
+  const X86Registers* x86() const { return std::get_if<X86Registers>(&registers); }
+  X86Registers* x86() { return std::get_if<X86Registers>(&registers); }
+
+  uint64_t pc() const { return x86()->rip; }
+  bool in_user_space() const { return x86()->privilege == 3; }
 };
 
 }  // namespace vmm

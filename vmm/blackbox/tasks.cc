@@ -15,6 +15,14 @@ constexpr uint64_t kUpperHalf = 0xffff800000000000;  // where a kernel has its m
 // From real_parent.
 constexpr uint64_t kChildren = 2 * kWord, kSibling = 4 * kWord, kGroupLeader = 6 * kWord;
 
+// Where the CPU may have its own variables, the likelier place first. The kernel has its own GS base exchanged with the
+// user's one when it is left, and a moment after it was entered; what is in the other register is the user's to choose.
+std::array<uint64_t, 2> own_variables(const CpuState& cpu) {
+  const X86Registers& x86 = *cpu.x86();
+  if (cpu.in_user_space()) return {x86.kernel_gs_base, x86.gs.base};
+  return {x86.gs.base, x86.kernel_gs_base};
+}
+
 }  // namespace
 
 Tasks::Tasks(const AddressSpace& kernel, const Kallsyms& symbols)
@@ -45,13 +53,8 @@ std::optional<uint64_t> Tasks::find_pid() const {
   return std::nullopt;
 }
 
-// The kernel has its own GS base exchanged with the user's one when it is left, and a moment after it was entered. What
-// is in the other register is the user's to choose, so the likelier one comes first.
 std::optional<uint64_t> Tasks::task_on(const CpuState& cpu) const {
-  const bool in_user_space = cpu.privilege == 3;
-  const std::array bases = {in_user_space ? cpu.kernel_gs_base : cpu.gs.base,
-                            in_user_space ? cpu.gs.base : cpu.kernel_gs_base};
-  for (const uint64_t base : bases) {
+  for (const uint64_t base : own_variables(cpu)) {
     // Since Linux 6.15 it is the distance from a variable's own address to that of the CPU's, which may be anything.
     const uint64_t address = base + *current_;
     if (base == 0 || address < kUpperHalf) continue;

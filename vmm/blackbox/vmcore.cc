@@ -121,7 +121,7 @@ void Vmcore::find_halted_cpus() {
   constexpr uint8_t kHlt = 0xf4;
   for (CpuState& cpu : cpus_) {
     const auto space = AddressSpace::of(*this, cpu);
-    if (space && space->read<uint8_t>(cpu.rip - 1) == kHlt) cpu.activity = CpuState::Activity::kHalted;
+    if (space && space->read<uint8_t>(cpu.pc() - 1) == kHlt) cpu.activity = CpuState::Activity::kHalted;
   }
 }
 

@@ -45,45 +45,45 @@ static_assert(offsetof(PrStatus, pr_pid) == 32 && offsetof(PrStatus, pr_reg) == 
 
 // Where each register is in the two forms; pr_reg of PrStatus is a UserRegisters.
 struct Register {
-  uint64_t CpuState::*register_;
+  uint64_t X86Registers::*register_;
   size_t in_qemu;
   size_t in_user_regs;
 };
 constexpr auto kRegisters = std::to_array<Register>({
-    {&CpuState::rax, offsetof(QemuCpuState, rax), offsetof(UserRegisters, rax)},
-    {&CpuState::rbx, offsetof(QemuCpuState, rbx), offsetof(UserRegisters, rbx)},
-    {&CpuState::rcx, offsetof(QemuCpuState, rcx), offsetof(UserRegisters, rcx)},
-    {&CpuState::rdx, offsetof(QemuCpuState, rdx), offsetof(UserRegisters, rdx)},
-    {&CpuState::rsi, offsetof(QemuCpuState, rsi), offsetof(UserRegisters, rsi)},
-    {&CpuState::rdi, offsetof(QemuCpuState, rdi), offsetof(UserRegisters, rdi)},
-    {&CpuState::rbp, offsetof(QemuCpuState, rbp), offsetof(UserRegisters, rbp)},
-    {&CpuState::rsp, offsetof(QemuCpuState, rsp), offsetof(UserRegisters, rsp)},
-    {&CpuState::r8, offsetof(QemuCpuState, r8), offsetof(UserRegisters, r8)},
-    {&CpuState::r9, offsetof(QemuCpuState, r9), offsetof(UserRegisters, r9)},
-    {&CpuState::r10, offsetof(QemuCpuState, r10), offsetof(UserRegisters, r10)},
-    {&CpuState::r11, offsetof(QemuCpuState, r11), offsetof(UserRegisters, r11)},
-    {&CpuState::r12, offsetof(QemuCpuState, r12), offsetof(UserRegisters, r12)},
-    {&CpuState::r13, offsetof(QemuCpuState, r13), offsetof(UserRegisters, r13)},
-    {&CpuState::r14, offsetof(QemuCpuState, r14), offsetof(UserRegisters, r14)},
-    {&CpuState::r15, offsetof(QemuCpuState, r15), offsetof(UserRegisters, r15)},
-    {&CpuState::rip, offsetof(QemuCpuState, rip), offsetof(UserRegisters, rip)},
-    {&CpuState::rflags, offsetof(QemuCpuState, rflags), offsetof(UserRegisters, eflags)},
+    {&X86Registers::rax, offsetof(QemuCpuState, rax), offsetof(UserRegisters, rax)},
+    {&X86Registers::rbx, offsetof(QemuCpuState, rbx), offsetof(UserRegisters, rbx)},
+    {&X86Registers::rcx, offsetof(QemuCpuState, rcx), offsetof(UserRegisters, rcx)},
+    {&X86Registers::rdx, offsetof(QemuCpuState, rdx), offsetof(UserRegisters, rdx)},
+    {&X86Registers::rsi, offsetof(QemuCpuState, rsi), offsetof(UserRegisters, rsi)},
+    {&X86Registers::rdi, offsetof(QemuCpuState, rdi), offsetof(UserRegisters, rdi)},
+    {&X86Registers::rbp, offsetof(QemuCpuState, rbp), offsetof(UserRegisters, rbp)},
+    {&X86Registers::rsp, offsetof(QemuCpuState, rsp), offsetof(UserRegisters, rsp)},
+    {&X86Registers::r8, offsetof(QemuCpuState, r8), offsetof(UserRegisters, r8)},
+    {&X86Registers::r9, offsetof(QemuCpuState, r9), offsetof(UserRegisters, r9)},
+    {&X86Registers::r10, offsetof(QemuCpuState, r10), offsetof(UserRegisters, r10)},
+    {&X86Registers::r11, offsetof(QemuCpuState, r11), offsetof(UserRegisters, r11)},
+    {&X86Registers::r12, offsetof(QemuCpuState, r12), offsetof(UserRegisters, r12)},
+    {&X86Registers::r13, offsetof(QemuCpuState, r13), offsetof(UserRegisters, r13)},
+    {&X86Registers::r14, offsetof(QemuCpuState, r14), offsetof(UserRegisters, r14)},
+    {&X86Registers::r15, offsetof(QemuCpuState, r15), offsetof(UserRegisters, r15)},
+    {&X86Registers::rip, offsetof(QemuCpuState, rip), offsetof(UserRegisters, rip)},
+    {&X86Registers::rflags, offsetof(QemuCpuState, rflags), offsetof(UserRegisters, eflags)},
 });
 struct SegmentRegister {
-  CpuState::Segment CpuState::*segment;
+  X86Registers::Segment X86Registers::*segment;
   size_t in_qemu;
 };
 constexpr auto kSegments = std::to_array<SegmentRegister>({
-    {&CpuState::cs, offsetof(QemuCpuState, cs)},
-    {&CpuState::ds, offsetof(QemuCpuState, ds)},
-    {&CpuState::es, offsetof(QemuCpuState, es)},
-    {&CpuState::fs, offsetof(QemuCpuState, fs)},
-    {&CpuState::gs, offsetof(QemuCpuState, gs)},
-    {&CpuState::ss, offsetof(QemuCpuState, ss)},
-    {&CpuState::ldt, offsetof(QemuCpuState, ldt)},
-    {&CpuState::tr, offsetof(QemuCpuState, tr)},
-    {&CpuState::gdt, offsetof(QemuCpuState, gdt)},
-    {&CpuState::idt, offsetof(QemuCpuState, idt)},
+    {&X86Registers::cs, offsetof(QemuCpuState, cs)},
+    {&X86Registers::ds, offsetof(QemuCpuState, ds)},
+    {&X86Registers::es, offsetof(QemuCpuState, es)},
+    {&X86Registers::fs, offsetof(QemuCpuState, fs)},
+    {&X86Registers::gs, offsetof(QemuCpuState, gs)},
+    {&X86Registers::ss, offsetof(QemuCpuState, ss)},
+    {&X86Registers::ldt, offsetof(QemuCpuState, ldt)},
+    {&X86Registers::tr, offsetof(QemuCpuState, tr)},
+    {&X86Registers::gdt, offsetof(QemuCpuState, gdt)},
+    {&X86Registers::idt, offsetof(QemuCpuState, idt)},
 });
 
 template <typename T>
@@ -111,7 +111,7 @@ T member(const Object& object, size_t offset) {
 
 size_t padded(size_t size) { return (size + kAlignment - 1) / kAlignment * kAlignment; }
 
-PrStatus to_prstatus(const CpuState& cpu, std::optional<uint32_t> pid) {
+PrStatus to_prstatus(const X86Registers& cpu, uint32_t pid) {
   UserRegisters regs{};
   for (const Register& entry : kRegisters) set_member(regs, entry.in_user_regs, cpu.*entry.register_);
   regs.cs = cpu.cs.selector;
@@ -123,16 +123,16 @@ PrStatus to_prstatus(const CpuState& cpu, std::optional<uint32_t> pid) {
   regs.fs_base = cpu.fs.base;
   regs.gs_base = cpu.gs.base;
   PrStatus status{};
-  status.pr_pid = pid.value_or(cpu.id + 1);
+  status.pr_pid = pid;
   status.pr_reg = regs;
   return status;
 }
 
-QemuCpuState to_qemu(const CpuState& cpu) {
+QemuCpuState to_qemu(const X86Registers& cpu) {
   QemuCpuState state{.version = kQemuVersion, .size = sizeof(QemuCpuState)};
   for (const Register& entry : kRegisters) set_member(state, entry.in_qemu, cpu.*entry.register_);
   for (const SegmentRegister& entry : kSegments) {
-    const CpuState::Segment& segment = cpu.*entry.segment;
+    const X86Registers::Segment& segment = cpu.*entry.segment;
     set_member(state, entry.in_qemu, QemuSegment{segment.selector, segment.limit, segment.flags, 0, segment.base});
   }
   state.cr0 = cpu.cr0;
@@ -163,9 +163,9 @@ void append_registers(std::vector<std::byte>& notes, std::span<const CpuState> c
                       std::span<const std::optional<uint32_t>> pids) {
   for (size_t i = 0; i < cpus.size(); ++i) {
     const auto pid = i < pids.size() ? pids[i] : std::nullopt;
-    append_note(notes, {kCore, NT_PRSTATUS, bytes_of(to_prstatus(cpus[i], pid))});
+    append_note(notes, {kCore, NT_PRSTATUS, bytes_of(to_prstatus(*cpus[i].x86(), pid.value_or(cpus[i].id + 1)))});
   }
-  for (const CpuState& cpu : cpus) append_note(notes, {kQemu, 0, bytes_of(to_qemu(cpu))});
+  for (const CpuState& cpu : cpus) append_note(notes, {kQemu, 0, bytes_of(to_qemu(*cpu.x86()))});
 }
 
 void for_each_note(std::span<const std::byte> notes, const std::function<void(const Note&)>& visit) {
@@ -184,17 +184,17 @@ void for_each_note(std::span<const std::byte> notes, const std::function<void(co
 std::optional<CpuState> general_registers(const Note& note) {
   const auto regs = value_at<UserRegisters>(note.bytes, offsetof(PrStatus, pr_reg));
   if (!note.is(kCore, NT_PRSTATUS) || !regs) return std::nullopt;
-  CpuState cpu;
+  X86Registers cpu;
   for (const Register& entry : kRegisters) cpu.*entry.register_ = member<uint64_t>(*regs, entry.in_user_regs);
   cpu.cs.selector = static_cast<uint16_t>(regs->cs);
   cpu.privilege = regs->cs & 3;
-  return cpu;
+  return CpuState{.registers = cpu};
 }
 
 std::optional<CpuState> all_registers(const Note& note) {
   const auto state = value_at<QemuCpuState>(note.bytes);
   if (!note.is(kQemu, 0) || !state || state->version != kQemuVersion) return std::nullopt;
-  CpuState cpu;
+  X86Registers cpu;
   for (const Register& entry : kRegisters) cpu.*entry.register_ = member<uint64_t>(*state, entry.in_qemu);
   for (const SegmentRegister& entry : kSegments) {
     const auto segment = member<QemuSegment>(*state, entry.in_qemu);
@@ -209,7 +209,7 @@ std::optional<CpuState> all_registers(const Note& note) {
   // EFER is not there. Of kernels that use PAE, those that we know are 64-bit ones.
   constexpr uint64_t kPae = 1 << 5, kLongModeActive = 1 << 10;
   if ((cpu.cr4 & kPae) != 0) cpu.efer = kLongModeActive;
-  return cpu;
+  return CpuState{.registers = cpu};
 }
 
 }  // namespace vmm

@@ -4,8 +4,8 @@
 //                        kdump's, that of the task it was running: `drgn` takes the registers for those of a task only
 //                        if it has this PID. Where that is not known it is the vCPU's number, from 1.
 //   "QEMU" 0             all of its registers: QEMUCPUState of target/i386/arch_dump.c in QEMU. With it `crash`
-//   believes
-//                        that a CPU was where its registers say, rather than to look for the frame of kdump's NMI
+//                        believes that a CPU was where its registers say, rather than to look for the frame of kdump's
+//                        NMI
 //   "VMCOREINFO" 0       the kernel's own text, for `crash`, `drgn` and makedumpfile
 //
 // There is one of each of the first two for every vCPU, in the order of their IDs.

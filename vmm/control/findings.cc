@@ -32,8 +32,9 @@ std::string stack_text(std::span<const Frame> frames) {
 
 // Without a kernel's symbols.
 std::string place_text(const CpuState& cpu) {
-  if (cpu.in_real_mode()) return fmt::format("{:04x}:{:04x} in real mode (there is no BIOS)", cpu.cs.selector, cpu.rip);
-  return fmt::format("RIP {:#x}", cpu.rip);
+  const X86Registers& x86 = *cpu.x86();
+  if (!x86.in_real_mode()) return fmt::format("RIP {:#x}", x86.rip);
+  return fmt::format("{:04x}:{:04x} in real mode (there is no BIOS)", x86.cs.selector, x86.rip);
 }
 
 Findings::Cpu describe(const BlackBox& box, const CpuState& cpu) {
@@ -55,8 +56,8 @@ Findings::Cpu describe(const BlackBox& box, const CpuState& cpu) {
   const bool halted = cpu.activity == CpuState::Activity::kHalted;
   if (cpu.activity == CpuState::Activity::kNotStarted) {
     found.doing = "not started";
-  } else if (cpu.privilege == 3) {
-    found.doing = fmt::format("in user space at {:#x}", cpu.rip);
+  } else if (cpu.in_user_space()) {
+    found.doing = fmt::format("in user space at {:#x}", cpu.pc());
   } else if (frames.empty()) {
     found.doing = (halted ? "halted at " : "at ") + place_text(cpu);
   } else {

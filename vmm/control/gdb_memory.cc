@@ -25,7 +25,7 @@ std::optional<GuestAddress> GdbMemory::seen_by(unsigned cpu, uint64_t address) c
   constexpr uint64_t kUserTables = 1 << 12;  // with page-table isolation, the kernel's are in the page before
   const kvm_sregs system = target_.registers(cpu).system;
   if ((system.cr0 & kPaging) == 0) return GuestAddress{address};
-  CpuState state{.cr0 = system.cr0, .cr3 = system.cr3, .cr4 = system.cr4, .efer = system.efer};
+  X86Registers state{.cr0 = system.cr0, .cr3 = system.cr3, .cr4 = system.cr4, .efer = system.efer};
   const auto space = AddressSpace::of(target_.memory(), state);
   if (!space) return target_.translate(cpu, address);
   if (const auto found = space->translate(address)) return found;

@@ -41,11 +41,9 @@ bool VcpuThread::answer_own_exit() {
 
 // The rest of its registers has no place in a CpuState yet.
 CpuState VcpuThread::cpu_state() const {
-  CpuState state;
-  state.id = vcpu_.id();
-  state.activity = activity_of(vcpu_.mp_state());
-  state.rip = core_registers(vcpu_).pc;
-  return state;
+  return {.id = vcpu_.id(),
+          .activity = activity_of(vcpu_.mp_state()),
+          .registers = X86Registers{.rip = core_registers(vcpu_).pc}};
 }
 
 HangWatch::Sample VcpuThread::sample() const {

@@ -41,7 +41,7 @@ CpuState::Activity activity_of(uint32_t mp_state) {
   }
 }
 
-CpuState::Segment segment_of(const kvm_segment& segment) {
+X86Registers::Segment segment_of(const kvm_segment& segment) {
   const auto bit = [](unsigned value, unsigned place) { return static_cast<uint32_t>(value) << place; };
   return {.selector = segment.selector,
           .limit = segment.limit,
@@ -107,9 +107,7 @@ CpuState VcpuThread::cpu_state() const {
   constexpr uint32_t kKernelGsBase = 0xc0000102;  // MSR_KERNEL_GS_BASE
   const kvm_regs regs = get_regs(vcpu_);
   const kvm_sregs sregs = get_sregs(vcpu_);
-  CpuState state;
-  state.id = vcpu_.id();
-  state.activity = activity_of(vcpu_.mp_state());
+  X86Registers state;
   state.privilege = sregs.ss.dpl;
   state.rip = regs.rip;
   state.rflags = regs.rflags;
@@ -145,7 +143,7 @@ CpuState VcpuThread::cpu_state() const {
   state.cr3 = sregs.cr3;
   state.cr4 = sregs.cr4;
   state.efer = sregs.efer;
-  return state;
+  return {.id = vcpu_.id(), .activity = activity_of(vcpu_.mp_state()), .registers = state};
 }
 
 HangWatch::Sample VcpuThread::sample() const {

@@ -24,11 +24,13 @@ struct Tables {
     set(0x3000, 3, 0x4000 | kPresent);
   }
   static constexpr uint64_t kStart = uint64_t{1} << 39 | uint64_t{2} << 30 | uint64_t{3} << 21;
-  AddressSpace space(unsigned levels = 4) const { return {memory, {levels == 4 ? 0x1000u : 0x5000u}, levels}; }
+  AddressSpace space(unsigned levels = 4) const {
+    return {memory, {levels == 4 ? 0x1000u : 0x5000u}, PagingFormat::x86(levels)};
+  }
 };
 
-CpuState long_mode(uint64_t cr3) {
-  CpuState cpu;
+X86Registers long_mode(uint64_t cr3) {
+  X86Registers cpu;
   cpu.cr0 = 0x80000001;
   cpu.efer = 0x500;
   cpu.cr3 = cr3;
@@ -86,7 +88,7 @@ TEST_CASE("address space: a CPU has one in 64-bit mode with paging", "[blackbox]
   Tables tables;
   tables.set(0x5000, 9, 0x1000 | kPresent);
   tables.set(0x4000, 4, 0x7000 | kPresent);
-  CpuState cpu = long_mode(0x1000 | 0xfff);  // with a PCID
+  X86Registers cpu = long_mode(0x1000 | 0xfff);  // with a PCID
   REQUIRE(AddressSpace::of(tables.memory, cpu));
   CHECK(AddressSpace::of(tables.memory, cpu)->translate(Tables::kStart + 0x4000) == GuestAddress{0x7000});
   cpu = long_mode(0x5000);

@@ -73,7 +73,7 @@ TEST_CASE("black box: from a module's code the search leads back to what is sure
   linux.write_orc();
   linux.write();
   CpuState cpu = linux.cpu(0, LinuxMemory::kStackEnd - 40);
-  cpu.rip = 0xffffffffc0123456;
+  cpu.x86()->rip = 0xffffffffc0123456;
   const BlackBox box(linux.memory, std::array{cpu});
   CHECK(text(box.stack(cpu)) == "+0x0 ?sysrq_handle_crash+0x20 ?vfs_write+0x30");
 }
@@ -96,13 +96,13 @@ TEST_CASE("black box: a CPU in user space, or never started, has no stack", "[bl
   CpuState cpu = linux.cpu(0x1010);
   const BlackBox box(linux.memory, std::array{cpu});
   CHECK_FALSE(box.stack(cpu).empty());
-  cpu.privilege = 3;
+  cpu.x86()->privilege = 3;
   CHECK(box.stack(cpu).empty());
-  cpu.privilege = 0;
+  cpu.x86()->privilege = 0;
   cpu.activity = CpuState::Activity::kNotStarted;
   CHECK(box.stack(cpu).empty());
   cpu.activity = CpuState::Activity::kRunning;
-  cpu.rip = 0xfff0;
+  cpu.x86()->rip = 0xfff0;
   CHECK(box.stack(cpu).empty());
 }
 
@@ -120,7 +120,7 @@ TEST_CASE("black box: CPUs that were reset leave the log and their absence", "[b
   Crashed linux;
   linux.write();
   CpuState cpu;
-  cpu.rip = 0xfff0;
+  cpu.x86()->rip = 0xfff0;
   const BlackBox box(linux.memory, std::array{cpu});
   CHECK(box.log().size() == 1);
   CHECK(box.stack(cpu).empty());
@@ -135,8 +135,8 @@ TEST_CASE("black box: with the page tables of user space the kernel is found all
     const auto entry = linux.memory.read<uint64_t>(GuestAddress{LinuxMemory::kPhysical + LinuxMemory::kTables + at});
     linux.memory.write_value(GuestAddress{0x200000 + at}, entry.value());
   }
-  cpu.cr3 = 0x201000;
-  cpu.privilege = 3;
+  cpu.x86()->cr3 = 0x201000;
+  cpu.x86()->privilege = 3;
   CHECK_FALSE(BlackBox(linux.memory, std::array{cpu}).release().empty());
 }
 

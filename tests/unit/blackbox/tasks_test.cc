@@ -28,7 +28,7 @@ struct Fixture : LinuxMemory {
   }
   CpuState kernel_cpu() const {
     CpuState state = cpu(0);
-    state.gs.base = kImage + kPerCpu;
+    state.x86()->gs.base = kImage + kPerCpu;
     return state;
   }
   static constexpr uint64_t kAnotherTask = 0x5c000;
@@ -57,10 +57,10 @@ TEST_CASE("tasks: in user space the kernel's GS base is the other one", "[blackb
   linux.add_tasks();
   CHECK(linux.find(77) == 77);
   CpuState cpu = linux.kernel_cpu();
-  std::swap(cpu.gs.base, cpu.kernel_gs_base);
-  cpu.privilege = 3;
+  std::swap(cpu.x86()->gs.base, cpu.x86()->kernel_gs_base);
+  cpu.x86()->privilege = 3;
   CHECK(linux.found_by(cpu) == 77);
-  cpu.privilege = 0;  // not yet exchanged
+  cpu.x86()->privilege = 0;  // not yet exchanged
   CHECK(linux.found_by(cpu) == 77);
 }
 
@@ -72,7 +72,7 @@ TEST_CASE("tasks: what is not understood is not guessed", "[blackbox]") {
   linux.put(LinuxMemory::kFirstTask + LinuxMemory::kPid, uint64_t{0x200000002});
   CHECK_FALSE(linux.find(77));
   CpuState cpu = linux.kernel_cpu();
-  cpu.gs.base = 0x7f0000000000;
+  cpu.x86()->gs.base = 0x7f0000000000;
   CHECK_FALSE(linux.found_by(cpu));
   cpu = linux.kernel_cpu();
   cpu.activity = CpuState::Activity::kNotStarted;

@@ -14,8 +14,7 @@ using namespace vmm;
 namespace {
 
 CpuState some_cpu() {
-  CpuState cpu;
-  cpu.id = 3;
+  X86Registers cpu;
   cpu.rip = 0xffffffff81001234;
   cpu.rflags = 0x246;
   cpu.rax = 1;
@@ -30,7 +29,7 @@ CpuState some_cpu() {
   cpu.cr2 = 0xdead;
   cpu.cr3 = 0x1234000;
   cpu.cr4 = 0x6f0;
-  return cpu;
+  return {.id = 3, .registers = cpu};
 }
 
 std::vector<Note> all(std::span<const std::byte> notes) {
@@ -94,17 +93,19 @@ TEST_CASE("vmcore notes: registers come back, those of control from QEMU's note 
   append_registers(notes, std::array{some_cpu(), CpuState()}, {});
   const auto found = all(notes);
   REQUIRE(found.size() == 4);
-  const auto general = general_registers(found[0]);
-  REQUIRE(general);
-  CHECK(general->rip == some_cpu().rip);
+  const auto general_state = general_registers(found[0]);
+  REQUIRE(general_state);
+  const X86Registers* general = general_state->x86();
+  CHECK(general->rip == some_cpu().pc());
   CHECK(general->r15 == 15);
   CHECK(general->privilege == 0);
   CHECK(general->cr3 == 0);
   CHECK_FALSE(all_registers(found[0]));
-  const auto whole = all_registers(found[2]);
-  REQUIRE(whole);
+  const auto whole_state = all_registers(found[2]);
+  REQUIRE(whole_state);
+  const X86Registers* whole = whole_state->x86();
   CHECK_FALSE(general_registers(found[2]));
-  CHECK(whole->rip == some_cpu().rip);
+  CHECK(whole->rip == some_cpu().pc());
   CHECK(whole->rflags == 0x246);
   CHECK(whole->cs.flags == 0xaf9b00);
   CHECK(whole->idt.base == 0xfffffe0000000000);
@@ -114,17 +115,17 @@ TEST_CASE("vmcore notes: registers come back, those of control from QEMU's note 
   CHECK(whole->cr4 == 0x6f0);
   CHECK(whole->kernel_gs_base == 7);
   CHECK(whole->efer != 0);
-  CHECK(all_registers(found[3])->efer == 0);
+  CHECK(all_registers(found[3])->x86()->efer == 0);
 }
 
 TEST_CASE("vmcore notes: user space is told by its segments", "[vmcore]") {
   CpuState cpu = some_cpu();
-  cpu.cs.selector = 0x33;
-  cpu.ss.flags = 0xcff300;
+  cpu.x86()->cs.selector = 0x33;
+  cpu.x86()->ss.flags = 0xcff300;
   std::vector<std::byte> notes;
   append_registers(notes, std::array{cpu}, {});
-  CHECK(general_registers(all(notes)[0])->privilege == 3);
-  CHECK(all_registers(all(notes)[1])->privilege == 3);
+  CHECK(general_registers(all(notes)[0])->in_user_space());
+  CHECK(all_registers(all(notes)[1])->in_user_space());
 }
 
 TEST_CASE("vmcore notes: what is cut short or of a foreign size is passed over", "[vmcore]") {

@@ -102,7 +102,7 @@ TEST_CASE("vmcore: memory, registers and the kernel's text come back", "[vmcore]
   CHECK(core.vmcoreinfo() == linux.info_text());
   REQUIRE(core.cpus().size() == 2);
   CHECK(core.cpus()[1].id == 1);
-  CHECK(core.cpus()[1].rip == linux.cpus[1].rip);
+  CHECK(core.cpus()[1].pc() == linux.cpus[1].pc());
   CHECK(core.cpus()[0].activity == CpuState::Activity::kHalted);
   CHECK(core.cpus()[1].activity == CpuState::Activity::kRunning);
   std::vector<std::byte> memory(LinuxMemory::kRam), again(LinuxMemory::kRam);

@@ -38,12 +38,13 @@ struct Fixture {
 
 TEST_CASE("core dump: its end is told on the loop, when the file is there", "[vmcore]") {
   Fixture f;
-  const CoreDump dump(f.loop, f.folder("core"), f.memory, std::array{CpuState{.rip = 5}}, f.on_end());
+  const CoreDump dump(f.loop, f.folder("core"), f.memory, std::array{CpuState{.registers = X86Registers{.rip = 5}}},
+                      f.on_end());
   CHECK(f.ends == 0);
   REQUIRE(wait_until(f.loop, [&] { return f.ends > 0; }));
   CHECK_FALSE(f.trouble);
   const Vmcore core(f.folder("core"));
-  CHECK(core.cpus().at(0).rip == 5);
+  CHECK(core.cpus().at(0).pc() == 5);
   CHECK(core.read<uint64_t>(GuestAddress{kSize - 4096}) == kSize - 4095);
 }
 

@@ -46,10 +46,10 @@ TEST_CASE("findings: who called panic, and what the others do", "[findings]") {
   cpus[1] = linux.cpu(0x4004, LinuxMemory::kStack + 0x100);
   cpus[1].id = 1;
   cpus[1].activity = CpuState::Activity::kHalted;
-  cpus[2].privilege = 3;
-  cpus[2].rip = 0x7f0012345678;
+  cpus[2].x86()->privilege = 3;
+  cpus[2].x86()->rip = 0x7f0012345678;
   cpus[3].activity = CpuState::Activity::kNotStarted;
-  cpus[4].rip = 0x101234;
+  cpus[4].x86()->rip = 0x101234;
 
   const Findings findings = Findings::of(linux.memory, cpus);
   CHECK(findings.kernel == "Linux 6.1.0-1-test, KASLR offset 0x400000");
@@ -86,7 +86,7 @@ TEST_CASE("findings: frames that were only looked for are marked", "[findings]")
 TEST_CASE("findings: without a kernel the registers are what there is", "[findings]") {
   const GuestMemory memory(std::array{GuestMemory::Range{{0}, 0x100000}});
   CpuState cpu;
-  cpu.rip = 0x100010;
+  cpu.x86()->rip = 0x100010;
   cpu.activity = CpuState::Activity::kHalted;
   const Findings findings = Findings::of(memory, std::array{cpu});
   CHECK(findings.kernel.empty());
@@ -97,8 +97,8 @@ TEST_CASE("findings: without a kernel the registers are what there is", "[findin
 TEST_CASE("findings: a guest that went back to real mode is told there is no BIOS", "[findings]") {
   const GuestMemory memory(std::array{GuestMemory::Range{{0}, 0x100000}});
   CpuState cpu;
-  cpu.cs.selector = 0x7000;
-  cpu.rip = 0x4b61;
+  cpu.x86()->cs.selector = 0x7000;
+  cpu.x86()->rip = 0x4b61;
   CHECK_THAT(Findings::of(memory, std::array{cpu}).stacks(),
              Contains("  vCPU 0: at 7000:4b61 in real mode (there is no BIOS)\n"));
 }

@@ -1,0 +1,32 @@
+// KernelMap: where a Linux kernel is, as its VMCOREINFO says: its image and its page tables.
+//
+// The kernel's image is at a stretch in both kinds of addresses. How far apart they are is what __START_KERNEL_map and
+// phys_base make. See Documentation/admin-guide/kdump/vmcoreinfo.rst.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "vmm/blackbox/address_space.h"
+#include "vmm/blackbox/cpu_state.h"
+#include "vmm/blackbox/vmcoreinfo.h"
+#include "vmm/core/guest_memory.h"
+
+namespace vmm {
+
+struct KernelMap {
+  AddressSpace space;         // by the kernel's own page tables
+  uint64_t image_offset = 0;  // from physical addresses of the image to virtual ones
+
+  GuestAddress in_image(uint64_t address) const { return {address - image_offset}; }
+
+  // Empty when it is of a kernel that is not understood.
+  static std::optional<KernelMap> of(const PhysicalMemory& memory, const VmcoreInfo& info);
+
+  // Whether page tables have `text`, an address of the image, where it is to be: the kernel's own, and those of a CPU,
+  // which nobody but a kernel can set. (There may be no CPU that has any.)
+  bool is_proven(const PhysicalMemory& memory, std::span<const CpuState> cpus, uint64_t text) const;
+};
+
+}  // namespace vmm

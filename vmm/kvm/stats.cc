@@ -62,12 +62,12 @@ std::vector<KvmStats::Value> KvmStats::counts() const {
   return values;
 }
 
-uint64_t KvmStats::sum(std::initializer_list<std::string_view> names) const {
-  uint64_t sum = 0;
+std::optional<uint64_t> KvmStats::sum(std::initializer_list<std::string_view> names) const {
+  std::optional<uint64_t> sum;
   for (const Place& place : places_) {
     uint64_t value = 0;
     if (std::ranges::find(names, place.name) == names.end()) continue;
-    if (read_at(file_.get(), place.offset, std::as_writable_bytes(std::span(&value, 1)))) sum += value;
+    if (read_at(file_.get(), place.offset, std::as_writable_bytes(std::span(&value, 1)))) sum = sum.value_or(0) + value;
   }
   return sum;
 }

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,8 +30,8 @@ class KvmStats {
   bool there() const { return !places_.empty(); }
   // Those that only ever grow and are plain counts, neither times nor histograms. Any thread.
   std::vector<Value> counts() const;
-  // The sum of those by these names that there are.
-  uint64_t sum(std::initializer_list<std::string_view> names) const;
+  // The sum of those by these names that there are; empty when there is none.
+  std::optional<uint64_t> sum(std::initializer_list<std::string_view> names) const;
 
  private:
   struct Place {

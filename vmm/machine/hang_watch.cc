@@ -89,8 +89,11 @@ std::string HangWatch::activity() const {
     const Sample& now = last.samples[i];
     text += fmt::format("  vCPU {}: {}; ", now.id, activity_name(now.activity));
     if (then.counts && now.counts) {
-      text += fmt::format("{} exits to KVM, {} interrupts, {} wake-ups", now.counts->exits - then.counts->exits,
-                          now.counts->interrupts - then.counts->interrupts, now.counts->wakeups - then.counts->wakeups);
+      text += fmt::format("{} exits to KVM, ", now.counts->exits - then.counts->exits);
+      if (now.counts->interrupts) {
+        text += fmt::format("{} interrupts, ", *now.counts->interrupts - then.counts->interrupts.value_or(0));
+      }
+      text += fmt::format("{} wake-ups", now.counts->wakeups - then.counts->wakeups);
     } else {
       text += fmt::format("{} exits to vmm", now.exits - then.exits);
     }

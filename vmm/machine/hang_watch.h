@@ -30,10 +30,10 @@ class HangWatch {
 
   // What KVM has counted of a vCPU.
   struct Counts {
-    uint64_t exits = 0;       // from the guest to KVM
-    uint64_t accesses = 0;    // of ports and device memory, and hypercalls
-    uint64_t interrupts = 0;  // that it was given
-    uint64_t wakeups = 0;     // from a halt
+    uint64_t exits = 0;                  // from the guest to KVM
+    uint64_t accesses = 0;               // of ports and device memory, and hypercalls
+    std::optional<uint64_t> interrupts;  // that it was given, where KVM counts them
+    uint64_t wakeups = 0;                // from a halt
   };
   // One vCPU at one moment.
   struct Sample {
@@ -46,7 +46,7 @@ class HangWatch {
     std::optional<Counts> counts;          // where the host tells
 
     // What changes when it gets on.
-    uint64_t progress() const { return exits + (counts ? counts->accesses + counts->interrupts : 0); }
+    uint64_t progress() const { return exits + (counts ? counts->accesses + counts->interrupts.value_or(0) : 0); }
   };
 
   // `limit`: how long no progress is a hang.

@@ -205,10 +205,13 @@ std::vector<HangWatch::Sample> Machine::sample_vcpus() {
   for (size_t i = 0; i < samples.size(); ++i) {
     const KvmStats& stats = kvm_stats_[i];
     if (!stats.there()) continue;
-    samples[i].counts = {.exits = stats.sum({"exits"}),
-                         .accesses = stats.sum({"io_exits", "mmio_exits", "hypercalls"}),
+    // What KVM of x86 counts, and of ARM.
+    const auto accesses =
+        stats.sum({"io_exits", "mmio_exits", "hypercalls", "mmio_exit_user", "mmio_exit_kernel", "hvc_exit_stat"});
+    samples[i].counts = {.exits = stats.sum({"exits"}).value_or(0),
+                         .accesses = accesses.value_or(0),
                          .interrupts = stats.sum({"irq_injections"}),
-                         .wakeups = stats.sum({"halt_wakeup", "halt_successful_poll"})};
+                         .wakeups = stats.sum({"halt_wakeup", "halt_successful_poll"}).value_or(0)};
   }
   return samples;
 }

@@ -101,14 +101,17 @@ TEST_CASE("hang watch: it tells what each vCPU did in the time that counts", "[h
   HangWatch watch(kLimit);
   const HangWatch::Clock::time_point start{};
   for (uint64_t second = 0; second <= 30; second += 5) {
-    Sample halted = idle(), running{.id = 1, .exits = 100 + second};
+    Sample halted = idle(), running{.id = 1, .exits = 100 + second}, on_arm = idle();
     halted.counts = {.exits = 40 * second, .interrupts = 2 * second, .wakeups = second};
-    watch.look(std::vector{halted, running, not_started()}, start + std::chrono::seconds(second));
+    on_arm.id = 3;
+    on_arm.counts = {.exits = 3 * second, .wakeups = second};
+    watch.look(std::vector{halted, running, not_started(), on_arm}, start + std::chrono::seconds(second));
   }
   CHECK(watch.activity() ==
         "  vCPU 0: halted; 400 exits to KVM, 20 interrupts, 10 wake-ups in 10.0 s\n"
         "  vCPU 1: running; 10 exits to vmm in 10.0 s\n"
-        "  vCPU 2: not started; 0 exits to vmm in 10.0 s\n");
+        "  vCPU 2: not started; 0 exits to vmm in 10.0 s\n"
+        "  vCPU 3: halted; 30 exits to KVM, 10 wake-ups in 10.0 s\n");
   watch.forget();
   CHECK(watch.activity().empty());
 }

@@ -1,5 +1,6 @@
-// The black box, with a small kernel's memory in which the guest overwrote what it liked, VMCOREINFO's lines among it,
-// and with registers of its choice. However it goes, there is an end, and only plain text comes out.
+// The black box, with a small kernel's memory, of either architecture, in which the guest overwrote what it liked,
+// VMCOREINFO's lines among it, and with registers of its choice. However it goes, there is an end, and only plain text
+// comes out.
 #include <algorithm>
 
 #include "tests/fuzz/fuzz_input.h"
@@ -54,18 +55,44 @@ void damage(FuzzInput& input, const LinuxMemory& linux) {
   }
 }
 
+void choose_registers(FuzzInput& input, X86Registers& cpu) {
+  if (input.take_bool()) cpu.rsp = input.take<uint64_t>();
+  cpu.rbp = LinuxMemory::kImage + LinuxMemory::kStackEnd - input.take_below(128);
+  cpu.r10 = input.take<uint64_t>();
+  cpu.gs.base = input.take_bool() ? LinuxMemory::kImage + LinuxMemory::kPerCpu : input.take<uint64_t>();
+}
+
+void choose_registers(FuzzInput& input, Arm64Registers& cpu) {
+  cpu.x[29] = LinuxMemory::kImage + LinuxMemory::kStackEnd - input.take_below(128);
+  if (input.take_bool()) cpu.x[29] = input.take<uint64_t>();
+  cpu.x[30] = LinuxMemory::kImage + LinuxMemory::kCode + input.take_below(0x6000);
+  if (input.take_bool()) cpu.tcr_el1 = input.take<uint64_t>();
+  if (input.take_bool()) cpu.ttbr1_el1 = input.take<uint64_t>();
+  if (input.take_bool()) cpu.tpidr_el1 = input.take<uint64_t>();
+}
+
+// Records that lead to each other, and one where an exception struck.
+void write_records(FuzzInput& input, const LinuxMemory& linux) {
+  for (uint64_t place = LinuxMemory::kStackEnd - 128; place < LinuxMemory::kStackEnd; place += 16) {
+    const bool struck = input.take_below(8) == 0;
+    const uint64_t caller = LinuxMemory::kImage + LinuxMemory::kStackEnd - input.take_below(128);
+    linux.put(place, struck ? 0 : caller);
+    linux.put(place + 8, struck ? 0 : LinuxMemory::kImage + LinuxMemory::kCode + input.take_below(0x6000));
+    if (struck) linux.put(place + 16, uint64_t{2});
+  }
+}
+
 }  // namespace
 
 void fuzz(FuzzInput& input) {
-  LinuxMemory linux;
+  const bool is_arm64 = input.take_bool();
+  LinuxMemory linux(is_arm64 ? LinuxMemory::Machine::kArm64 : LinuxMemory::Machine::kX86);
   describe_kernel(input, linux);
-  if (input.take_bool()) linux.add_tasks();
+  if (input.take_bool()) linux.add_tasks(is_arm64 ? "__entry_task" : "current_task");
+  if (is_arm64) write_records(input, linux);
   linux.write();
   CpuState cpu = linux.cpu(input.take_below(0x6000), LinuxMemory::kStackEnd - input.take_below(128));
-  if (input.take_bool()) cpu.x86()->rsp = input.take<uint64_t>();
-  cpu.x86()->rbp = LinuxMemory::kImage + LinuxMemory::kStackEnd - input.take_below(128);
-  cpu.x86()->r10 = input.take<uint64_t>();
-  cpu.x86()->gs.base = input.take_bool() ? LinuxMemory::kImage + LinuxMemory::kPerCpu : input.take<uint64_t>();
+  is_arm64 ? choose_registers(input, *cpu.arm64()) : choose_registers(input, *cpu.x86());
   const bool with_cpu = input.take_bool();
   damage(input, linux);
 

@@ -1,5 +1,6 @@
 // LinuxMemory: guest memory as a Linux kernel leaves it, in small: page tables, VMCOREINFO, a log, symbols, unwind
-// tables and a stack. A test describes the kernel, calls write(), and may then spoil what it likes.
+// tables and a stack. A test describes the kernel, calls write(), and may then spoil what it likes. One of arm64 has
+// its image at the same addresses, and the map of all memory besides.
 //
 // The image is 2 MiB, at kImage in virtual and kPhysical in physical addresses; what is where in it is in Place.
 #pragma once
@@ -16,6 +17,7 @@
 
 #include "vmm/blackbox/address_space.h"
 #include "vmm/blackbox/cpu_state.h"
+#include "vmm/blackbox/kernel_map.h"
 #include "vmm/blackbox/vmcoreinfo.h"
 #include "vmm/core/guest_memory.h"
 
@@ -23,10 +25,13 @@ namespace vmm::test {
 
 class LinuxMemory {
  public:
+  enum class Machine { kX86, kArm64 };
   static constexpr uint64_t kMap = 0xffffffff80000000;
   static constexpr uint64_t kImage = kMap + 0x1400000;  // KASLR moved it by 4 MiB
   static constexpr uint64_t kPhysical = 0x600000;
   static constexpr uint64_t kRam = 0x1000000;
+  static constexpr uint64_t kArm64DirectMap = 0xffff000000000000;
+  static constexpr uint64_t kArm64Signature = 0xffff000000000000;  // with addresses of 48 bits
   enum Place : uint64_t {
     kTables = 0x1000,
     kInfo = 0x4000,
@@ -70,33 +75,29 @@ class LinuxMemory {
     uint16_t kinds;
   };
 
-  LinuxMemory() : memory(std::array{GuestMemory::Range{{0}, kRam}}) {
-    info = {
-        {"OSRELEASE", release},
-        {"PAGESIZE", "4096"},
-        {"OFFSET(uts_namespace.name)", "4"},
-        {"NUMBER(phys_base)", std::to_string(static_cast<int64_t>(kPhysical) - static_cast<int64_t>(kImage - kMap))},
-        {"NUMBER(pgtable_l5_enabled)", "0"},
-        {"KERNELOFFSET", "400000"},
-        {"OFFSET(printk_ringbuffer.desc_ring)", "0"},
-        {"OFFSET(printk_ringbuffer.text_data_ring)", "48"},
-        {"OFFSET(prb_desc_ring.count_bits)", "0"},
-        {"OFFSET(prb_desc_ring.descs)", "8"},
-        {"OFFSET(prb_desc_ring.infos)", "16"},
-        {"OFFSET(prb_desc_ring.head_id)", "24"},
-        {"OFFSET(prb_desc_ring.tail_id)", "32"},
-        {"SIZE(prb_desc)", "24"},
-        {"OFFSET(prb_desc.state_var)", "0"},
-        {"OFFSET(prb_desc.text_blk_lpos)", "8"},
-        {"OFFSET(prb_data_blk_lpos.begin)", "0"},
-        {"OFFSET(prb_data_blk_lpos.next)", "8"},
-        {"SIZE(printk_info)", "88"},
-        {"OFFSET(printk_info.ts_nsec)", "8"},
-        {"OFFSET(printk_info.text_len)", "16"},
-        {"OFFSET(prb_data_ring.size_bits)", "0"},
-        {"OFFSET(prb_data_ring.data)", "8"}};
+  explicit LinuxMemory(Machine of = Machine::kX86) : memory(std::array{GuestMemory::Range{{0}, kRam}}), machine(of) {
+    info = {{"OSRELEASE", release},
+            {"PAGESIZE", "4096"},
+            {"OFFSET(uts_namespace.name)", "4"},
+            {"KERNELOFFSET", "400000"},
+            {"OFFSET(printk_ringbuffer.desc_ring)", "0"},
+            {"OFFSET(printk_ringbuffer.text_data_ring)", "48"},
+            {"OFFSET(prb_desc_ring.count_bits)", "0"},
+            {"OFFSET(prb_desc_ring.descs)", "8"},
+            {"OFFSET(prb_desc_ring.infos)", "16"},
+            {"OFFSET(prb_desc_ring.head_id)", "24"},
+            {"OFFSET(prb_desc_ring.tail_id)", "32"},
+            {"SIZE(prb_desc)", "24"},
+            {"OFFSET(prb_desc.state_var)", "0"},
+            {"OFFSET(prb_desc.text_blk_lpos)", "8"},
+            {"OFFSET(prb_data_blk_lpos.begin)", "0"},
+            {"OFFSET(prb_data_blk_lpos.next)", "8"},
+            {"SIZE(printk_info)", "88"},
+            {"OFFSET(printk_info.ts_nsec)", "8"},
+            {"OFFSET(printk_info.text_len)", "16"},
+            {"OFFSET(prb_data_ring.size_bits)", "0"},
+            {"OFFSET(prb_data_ring.data)", "8"}};
     const std::pair<const char*, Place> kSymbols[] = {{"init_uts_ns", kNames},
-                                                      {"init_top_pgt", kTables},
                                                       {"_stext", kCode},
                                                       {"prb", kLogPointer},
                                                       {"kallsyms_names", kSymbolNames},
@@ -106,6 +107,19 @@ class LinuxMemory {
                                                       {"kallsyms_offsets", kOffsets},
                                                       {"kallsyms_relative_base", kBase}};
     for (const auto& [name, place] : kSymbols) set_symbol(name, place);
+    if (machine == Machine::kX86) {
+      set_symbol("init_top_pgt", kTables);
+      info["NUMBER(phys_base)"] = std::to_string(static_cast<int64_t>(kPhysical) - static_cast<int64_t>(kImage - kMap));
+      info["NUMBER(pgtable_l5_enabled)"] = "0";
+    } else {
+      set_symbol("swapper_pg_dir", kTables);
+      info["NUMBER(kimage_voffset)"] = fmt::format("{:#x}", kImage - kPhysical);
+      info["NUMBER(PHYS_OFFSET)"] = "0x0";
+      info["NUMBER(VA_BITS)"] = "48";
+      info["NUMBER(TCR_EL1_T1SZ)"] = "0x10";
+      info["NUMBER(KERNELPACMASK)"] = fmt::format("{:#x}", kArm64Signature);
+      absolute_percpu = false;
+    }
     symbols = {{'A', "per_cpu_start", 0},
                {'T', "_stext", kImage + kCode},
                {'T', "_text_alias", kImage + kCode},
@@ -124,7 +138,7 @@ class LinuxMemory {
   // init_task and its child, PID 1; with CONFIG_STACKPROTECTOR there is a canary in each.
   void add_tasks(const std::string& current = "current_task", bool canary = true) {
     symbols.push_back({'D', "init_task", kImage + kInitTask});
-    symbols.push_back({'D', current, kCurrent});
+    symbols.push_back({'D', current, machine == Machine::kX86 ? kCurrent : kImage + kCurrent});
     const uint64_t parent = kPid + (canary ? 16 : 8);
     for (const uint64_t task : {kInitTask, kFirstTask}) {
       const uint64_t id = task == kInitTask ? 0 : 0x100000001;  // PID and TGID
@@ -180,9 +194,10 @@ class LinuxMemory {
     return text;
   }
   VmcoreInfo vmcoreinfo() const { return VmcoreInfo::parse(info_text()).value(); }
-  AddressSpace kernel() const { return {memory, {kPhysical + kTables}, PagingFormat::x86(4)}; }
+  AddressSpace kernel() const { return KernelMap::of(memory, vmcoreinfo()).value().space; }
   // A CPU in the kernel, at a place of its code, with a stack pointer.
   CpuState cpu(uint64_t place, uint64_t sp = kStackEnd) const {
+    if (machine == Machine::kArm64) return {.registers = arm64_registers(place, sp)};
     X86Registers registers;
     registers.cr0 = 0x80000001;
     registers.cr3 = kPhysical + kTables;
@@ -203,6 +218,7 @@ class LinuxMemory {
   }
 
   GuestMemory memory;
+  const Machine machine;
   std::string release = "6.1.0-1-test";
   std::map<std::string, std::string> info;
   std::vector<Symbol> symbols;
@@ -211,12 +227,28 @@ class LinuxMemory {
   uint64_t tail_id = 0;  // 0: the oldest that is there
 
  private:
-  // The image by one large page; it is in the last gigabyte but one.
+  Arm64Registers arm64_registers(uint64_t place, uint64_t sp) const {
+    Arm64Registers registers;
+    registers.sctlr_el1 = 1;
+    registers.tcr_el1 = uint64_t{2} << 30 | 16 << 16;                 // pages of 4 KiB, addresses of 48 bits
+    registers.ttbr1_el1 = uint64_t{7} << 48 | (kPhysical + kTables);  // with an ASID
+    registers.tpidr_el1 = kPerCpu;
+    registers.pstate = 5;  // EL1h
+    registers.pc = kImage + kCode + place;
+    registers.sp = kImage + sp;
+    return registers;
+  }
+  // The image by one large page; it is in the last gigabyte but one. Both kinds of tables have 512 entries.
   void write_tables() const {
-    constexpr uint64_t kTable = 0x1000, kPointer = 0x3, kLargePage = 0x83;
+    constexpr uint64_t kTable = 0x1000, kPointer = 0x3;
+    const uint64_t large_page = machine == Machine::kX86 ? 0x83 : 0x401;
+    if (machine == Machine::kArm64) {
+      put(kTables, kPhysical + kTables + kTable + kPointer);
+      put(kTables + kTable, large_page);
+    }
     put(kTables + 511 * 8, kPhysical + kTables + kTable + kPointer);
     put(kTables + kTable + 510 * 8, kPhysical + kTables + 2 * kTable + kPointer);
-    put(kTables + 2 * kTable + (kImage - kMap) / 0x200000 * 8, kPhysical + kLargePage);
+    put(kTables + 2 * kTable + (kImage - kMap) / 0x200000 * 8, kPhysical + large_page);
   }
   void write_log() const {
     put(kLogPointer, kImage + kLog);
@@ -232,7 +264,7 @@ class LinuxMemory {
     const auto stop = std::ranges::find(symbols, std::string("__stop_orc_unwind_ip"), &Symbol::name);
     stop->address = kImage + kOrcAddresses + orc.size() * 4;
     std::ranges::stable_sort(symbols, {}, &Symbol::address);
-    if (!absolute_percpu) symbols.erase(symbols.begin());
+    if (!absolute_percpu) std::erase_if(symbols, [](const Symbol& symbol) { return symbol.address < kMap; });
     uint64_t base = kImage;
     put(kBase, base);
     put(kCount, static_cast<uint32_t>(symbols.size()));

@@ -2,29 +2,75 @@
 #include "vmm/blackbox/address_space.h"
 
 #include <algorithm>
+#include <array>
 #include <variant>
 
 namespace vmm {
 
 namespace {
 
-constexpr uint64_t kPageSize = PhysicalMemory::kPageSize;
-constexpr uint64_t kFrame = 0x000ffffffffff000;  // bits 51:12
-constexpr uint64_t kPresent = 1;
-constexpr uint64_t kLarge = 1 << 7;
+constexpr uint64_t kPageSize = PhysicalMemory::kPageSize;  // the least that any of them has
+constexpr uint64_t kX86Frame = 0x000ffffffffff000;         // bits 51:12
+constexpr uint64_t kArm64Frame = 0x0000fffffffff000;       // bits 47:12
 
 constexpr uint64_t low_bits(unsigned count) { return (uint64_t{1} << count) - 1; }
 
+// Where an entry leads: to a page, to the next table, or nowhere.
+struct Step {
+  bool is_page = false;
+  uint64_t address = 0;
+};
+std::optional<Step> follow(PagingFormat::Entries entries, uint64_t entry, unsigned level) {
+  constexpr uint64_t kPresent = 1;
+  constexpr uint64_t kX86Large = 1 << 7;
+  constexpr uint64_t kArm64TableOrPage = 1 << 1;  // clear: a block, which the last level has not
+  if ((entry & kPresent) == 0) return std::nullopt;
+  if (entries == PagingFormat::Entries::kX86) {
+    const bool is_large = (level == 2 || level == 3) && (entry & kX86Large) != 0;
+    return Step{level == 1 || is_large, entry & kX86Frame};
+  }
+  const bool is_block = (entry & kArm64TableOrPage) == 0;
+  if (is_block && level == 1) return std::nullopt;
+  return Step{level == 1 || is_block, entry & kArm64Frame};
+}
+
+// Whether the bits above those that are translated are as the CPU wants them: on x86 like the highest of those, in the
+// upper half of arm64 ones.
+bool is_canonical(uint64_t address, const PagingFormat& format) {
+  const int64_t above = static_cast<int64_t>(address) >> (format.address_bits - 1);
+  if (format.entries == PagingFormat::Entries::kX86) return above == 0 || above == -1;
+  return above >> 1 == -1;
+}
+
 }  // namespace
 
-PagingFormat PagingFormat::x86(unsigned levels) { return {12, 12 + 9 * levels}; }
+PagingFormat PagingFormat::x86(unsigned levels) { return {Entries::kX86, 12, 12 + 9 * levels}; }
+
+std::optional<PagingFormat> PagingFormat::arm64(uint64_t page_size, uint64_t address_bits) {
+  constexpr unsigned kFewest = 25, kMost = 52;
+  constexpr std::array<unsigned, 3> kPageBits{12, 14, 16};
+  const auto page_bits = std::ranges::find(kPageBits, page_size, [](unsigned bits) { return uint64_t{1} << bits; });
+  if (page_bits == kPageBits.end() || address_bits < kFewest || address_bits > kMost) return std::nullopt;
+  return PagingFormat{Entries::kArm64, *page_bits, static_cast<unsigned>(address_bits)};
+}
 
 std::optional<AddressSpace> AddressSpace::of(const PhysicalMemory& memory, const X86Registers& cpu) {
   constexpr uint64_t kPaging = uint64_t{1} << 31;          // CR0.PG
   constexpr uint64_t kLongModeActive = uint64_t{1} << 10;  // EFER.LMA
   constexpr uint64_t kFiveLevels = uint64_t{1} << 12;      // CR4.LA57
   if ((cpu.cr0 & kPaging) == 0 || (cpu.efer & kLongModeActive) == 0) return std::nullopt;
-  return AddressSpace(memory, {cpu.cr3 & kFrame}, PagingFormat::x86((cpu.cr4 & kFiveLevels) != 0 ? 5 : 4));
+  return AddressSpace(memory, {cpu.cr3 & kX86Frame}, PagingFormat::x86((cpu.cr4 & kFiveLevels) != 0 ? 5 : 4));
+}
+
+std::optional<AddressSpace> AddressSpace::of(const PhysicalMemory& memory, const Arm64Registers& cpu) {
+  constexpr uint64_t kPaging = 1;                                       // SCTLR_EL1.M
+  constexpr uint64_t kDisabled = uint64_t{1} << 23;                     // TCR_EL1.EPD1
+  constexpr std::array<uint64_t, 4> kPageSizes{0, 16384, 4096, 65536};  // by TCR_EL1.TG1
+  constexpr uint64_t kTable = 0x0000ffffffffffc0;                       // TTBR1_EL1.BADDR, aligned to 64 bytes at least
+  const uint64_t address_bits = 64 - (cpu.tcr_el1 >> 16 & 0x3f);        // T1SZ
+  const auto format = PagingFormat::arm64(kPageSizes[cpu.tcr_el1 >> 30 & 3], address_bits);
+  if ((cpu.sctlr_el1 & kPaging) == 0 || (cpu.tcr_el1 & kDisabled) != 0 || !format) return std::nullopt;
+  return AddressSpace(memory, {cpu.ttbr1_el1 & kTable}, *format);
 }
 
 std::optional<AddressSpace> AddressSpace::of(const PhysicalMemory& memory, const CpuState& cpu) {
@@ -32,19 +78,18 @@ std::optional<AddressSpace> AddressSpace::of(const PhysicalMemory& memory, const
 }
 
 std::optional<GuestAddress> AddressSpace::translate(uint64_t address) const {
-  const int64_t above = static_cast<int64_t>(address) >> (format_.address_bits - 1);
-  if (above != 0 && above != -1) return std::nullopt;
+  if (!is_canonical(address, format_)) return std::nullopt;
   const uint64_t translated = address & low_bits(format_.address_bits);
   uint64_t table = root_.value;
   for (unsigned level = format_.levels(); level > 0; --level) {
     const unsigned shift = format_.page_bits + format_.index_bits() * (level - 1);
     const uint64_t index = translated >> shift & low_bits(format_.index_bits());
     const auto entry = memory_->read<uint64_t>(GuestAddress{table + index * sizeof(uint64_t)});
-    if (!entry || (*entry & kPresent) == 0) return std::nullopt;
-    const bool is_page = level == 1 || ((level == 2 || level == 3) && (*entry & kLarge) != 0);
-    const uint64_t inside = low_bits(is_page ? shift : format_.page_bits);
-    table = *entry & kFrame & ~inside;
-    if (is_page) return GuestAddress{table | (address & inside)};
+    const auto step = entry ? follow(format_.entries, *entry, level) : std::nullopt;
+    if (!step) return std::nullopt;
+    const uint64_t inside = low_bits(step->is_page ? shift : format_.page_bits);
+    table = step->address & ~inside;
+    if (step->is_page) return GuestAddress{table | (address & inside)};
   }
   return std::nullopt;
 }

@@ -4,6 +4,8 @@
 // the guest's, so every step is checked and nothing is trusted: what does not lead to RAM is not there.
 //
 //   x86-64   four levels, or five where LA57 is on: Intel SDM, volume 3A, 4.5
+//   arm64    the kernel's half (TTBR1_EL1), pages of 4, 16 or 64 KiB, of any size that a CPU may have, and memory of
+//            up to 48 bits: Arm ARM, D8.3
 #pragma once
 
 #include <cstddef>
@@ -20,10 +22,14 @@ namespace vmm {
 
 // How a CPU takes an address apart, and what it reads in an entry. A table fills a page.
 struct PagingFormat {
+  enum class Entries { kX86, kArm64 };
+  Entries entries = Entries::kX86;
   unsigned page_bits = 0;     // of an address, that are the place in a page
-  unsigned address_bits = 0;  // that are translated; those above are as the highest of them
+  unsigned address_bits = 0;  // that are translated; those above are all alike
 
   static PagingFormat x86(unsigned levels);
+  // Empty when no CPU has that: it may be a guest that says so.
+  static std::optional<PagingFormat> arm64(uint64_t page_size, uint64_t address_bits);
 
   unsigned index_bits() const { return page_bits - 3; }
   unsigned levels() const { return (address_bits - page_bits + index_bits() - 1) / index_bits(); }
@@ -33,8 +39,9 @@ class AddressSpace {
  public:
   AddressSpace(const PhysicalMemory& memory, GuestAddress root, const PagingFormat& format)
       : memory_(&memory), root_(root), format_(format) {}
-  // That of a CPU; empty when it is not in 64-bit mode with paging.
+  // That of a CPU, on arm64 its upper half; empty when it is not in 64-bit mode with paging.
   static std::optional<AddressSpace> of(const PhysicalMemory& memory, const X86Registers& cpu);
+  static std::optional<AddressSpace> of(const PhysicalMemory& memory, const Arm64Registers& cpu);
   static std::optional<AddressSpace> of(const PhysicalMemory& memory, const CpuState& cpu);
 
   GuestAddress root() const { return root_; }

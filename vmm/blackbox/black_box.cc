@@ -60,22 +60,34 @@ bool BlackBox::accept(const PhysicalMemory& memory, std::span<const CpuState> cp
   return true;
 }
 
-// Documentation/arch/x86/x86_64/mm.rst: page_offset_base, or, where there is none, what it would be without KASLR. The
-// kernel's own page tables are in it.
+// On x86-64 (Documentation/arch/x86/x86_64/mm.rst) page_offset_base, or, where there is none, what it would be without
+// KASLR. The kernel's own page tables are in it.
 std::optional<uint64_t> BlackBox::direct_map() const {
   constexpr uint64_t kWithoutKaslr = 0xffff888000000000;
   if (!kernel_) return std::nullopt;
-  const auto variable = symbols_.address_of("page_offset_base");
-  const auto base = variable ? kernel_->space.read<uint64_t>(*variable) : kWithoutKaslr;
+  auto base = kernel_->direct_map;
+  if (!base) {
+    const auto variable = symbols_.address_of("page_offset_base");
+    base = variable ? kernel_->space.read<uint64_t>(*variable) : kWithoutKaslr;
+  }
   const GuestAddress tables = kernel_->space.root();
   return base && kernel_->space.translate(*base + tables.value) == tables ? base : std::nullopt;
 }
 
+// A kernel that does not name its ends (without CONFIG_KALLSYMS_ALL) has as much as its symbols in VMCOREINFO lie in.
 std::optional<Mapping> BlackBox::image() const {
-  const auto begin = symbols_.address_of("_text");
-  const auto end = symbols_.address_of("_end");
-  if (!kernel_ || !begin || !end || *end <= *begin) return std::nullopt;
-  return Mapping{*begin, kernel_->in_image(*begin), *end - *begin};
+  const auto info = VmcoreInfo::parse(vmcoreinfo_);
+  if (!kernel_ || !info) return std::nullopt;
+  uint64_t begin = ~uint64_t{0}, end = 0;
+  for (const uint64_t symbol : info->symbols()) {
+    if (kernel_->space.translate(symbol) != kernel_->in_image(symbol)) continue;  // some name other memory
+    begin = std::min(begin, symbol);
+    end = std::max(end, symbol + 1);
+  }
+  begin = symbols_.address_of("_text").value_or(begin);
+  end = symbols_.address_of("_end").value_or(end);
+  if (end <= begin) return std::nullopt;
+  return Mapping{begin, kernel_->in_image(begin), end - begin};
 }
 
 Frame BlackBox::frame(uint64_t address, bool exact, bool sure) const {
@@ -137,6 +149,28 @@ std::vector<Frame> BlackBox::stack(const X86Registers& registers) const {
     sure = false;
     if (!scan(state)) break;
   }
+  return frames;
+}
+
+// A function that calls no other stores no frame record, and none has stored one at its very start: its caller is in
+// LR alone. Else LR is what the last call left in it: a place in the function itself, but for tail calls.
+std::optional<uint64_t> BlackBox::caller_in_lr(const FrameRecords& records, const FrameRecords::State& state) const {
+  if (!state.lr) return std::nullopt;
+  const auto own = symbols_.find(state.pc);
+  const auto caller = symbols_.find(*state.lr - 1);
+  if (!caller || !caller->is_code || (own && own->address == caller->address)) return std::nullopt;
+  FrameRecords::State next = state;
+  return records.unwind(next) && next.pc == *state.lr ? std::nullopt : state.lr;
+}
+
+std::vector<Frame> BlackBox::stack(const Arm64Registers& registers) const {
+  std::vector<Frame> frames;
+  const FrameRecords records(kernel_->space, kernel_->signature);
+  FrameRecords::State state = records.top(registers);
+  do {
+    frames.push_back(frame(state.pc, state.lr.has_value(), true));
+    if (const auto caller = caller_in_lr(records, state)) frames.push_back(frame(*caller, false, false));
+  } while (frames.size() + 1 < kMaxFrames && records.unwind(state));
   return frames;
 }
 

@@ -5,7 +5,7 @@
 //
 // Everything read is the guest's to forge, so all of it is copied once and checked, every loop has a bound, and text is
 // made fit for a terminal. What is not found or not understood is said in words, never guessed, but for stack frames
-// that were found by looking: those are marked. Knows Linux from 5.10 (log), 6.0 (symbols), on x86-64.
+// that were found by looking: those are marked. Knows Linux from 5.10 (log), 6.0 (symbols), on x86-64 and arm64.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "vmm/blackbox/cpu_state.h"
+#include "vmm/blackbox/frame_records.h"
 #include "vmm/blackbox/kallsyms.h"
 #include "vmm/blackbox/kernel_map.h"
 #include "vmm/blackbox/orc.h"
@@ -37,7 +38,7 @@ struct Frame {
   uint64_t address = 0;
   std::string symbol;   // empty: none known, as in a module
   uint64_t offset = 0;  // from the symbol
-  bool sure = true;     // false: a return address that lies on the stack, perhaps an old one
+  bool sure = true;     // false: a return address on the stack, or in arm64's LR, that may be an old one
 };
 
 class BlackBox {
@@ -73,6 +74,8 @@ class BlackBox {
   bool follows_call(uint64_t address) const;
   // The next word of the stack that may be a return address.
   bool scan(Orc::State& state) const;
+  std::vector<Frame> stack(const Arm64Registers& registers) const;
+  std::optional<uint64_t> caller_in_lr(const FrameRecords& records, const FrameRecords::State& state) const;
 
   std::vector<std::string> troubles_;
   std::string release_;

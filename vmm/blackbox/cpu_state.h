@@ -1,7 +1,8 @@
-// CpuState: the registers of a vCPU when it stopped, as far as they are in a vmcore, and whether
+// CpuState: the registers of a vCPU when it stopped, as far as they are in a vmcore or lead to its kernel, and whether
 // it was running at all. The architecture is told at run time: a vmcore need not be of the host's.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <variant>
 
@@ -29,19 +30,33 @@ struct X86Registers {
   bool in_real_mode() const { return (cr0 & 1) == 0 && rip <= 0xffff; }  // CR0.PE; where IP has 16 bits
 };
 
+struct Arm64Registers {
+  std::array<uint64_t, 31> x{};
+  uint64_t sp = 0;  // the one in use
+  uint64_t pc = 0;
+  uint64_t pstate = 0;  // as SPSR_EL1 has it
+  // Not in a vmcore; zero there.
+  uint64_t sctlr_el1 = 0, tcr_el1 = 0, ttbr1_el1 = 0;
+  uint64_t tpidr_el1 = 0;
+
+  bool at_el0() const { return (pstate & 0xc) == 0; }  // M[3:2]
+};
+
 struct CpuState {
   enum class Activity { kRunning, kHalted, kNotStarted };
 
   unsigned id = 0;
   Activity activity = Activity::kRunning;
-  std::variant<X86Registers> registers;
+  std::variant<X86Registers, Arm64Registers> registers;
 
-  // Null when the CPU is of another kind.
+  // Null when the CPU is of the other kind.
   const X86Registers* x86() const { return std::get_if<X86Registers>(&registers); }
   X86Registers* x86() { return std::get_if<X86Registers>(&registers); }
+  const Arm64Registers* arm64() const { return std::get_if<Arm64Registers>(&registers); }
+  Arm64Registers* arm64() { return std::get_if<Arm64Registers>(&registers); }
 
-  uint64_t pc() const { return x86()->rip; }
-  bool in_user_space() const { return x86()->privilege == 3; }
+  uint64_t pc() const { return x86() != nullptr ? x86()->rip : arm64()->pc; }
+  bool in_user_space() const { return x86() != nullptr ? x86()->privilege == 3 : arm64()->at_el0(); }
 };
 
 }  // namespace vmm

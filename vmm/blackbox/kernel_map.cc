@@ -19,17 +19,44 @@ std::optional<KernelMap> x86_map(const PhysicalMemory& memory, const VmcoreInfo&
                    .image_offset = offset};
 }
 
-// With page-table isolation a CPU that is in user space has tables that leave the kernel out: the full ones are in the
-// page before.
+std::optional<KernelMap> arm64_map(const PhysicalMemory& memory, const VmcoreInfo& info, int64_t voffset) {
+  const auto tables = info.symbol("swapper_pg_dir");
+  const auto page_size = info.page_size();
+  const auto unused_bits = info.number("TCR_EL1_T1SZ");
+  const auto built_bits = info.number("VA_BITS");
+  const auto memory_start = info.number("PHYS_OFFSET");
+  if (!tables || !page_size || !unused_bits || !built_bits || !memory_start) return std::nullopt;
+  const auto of_cpu = PagingFormat::arm64(*page_size, 64 - static_cast<uint64_t>(*unused_bits));
+  const auto built = PagingFormat::arm64(*page_size, static_cast<uint64_t>(*built_bits));
+  if (!of_cpu || !built) return std::nullopt;
+  // A kernel for longer addresses than its CPU has may have its tables as if the CPU had them, and give it the end of
+  // the first one: that they have as many levels tells (arch/arm64/include/asm/assembler.h: offset_ttbr1).
+  const PagingFormat& format = of_cpu->levels() == built->levels() ? *built : *of_cpu;
+  const auto offset = static_cast<uint64_t>(voffset);
+  // arch/arm64/include/asm/memory.h: PAGE_OFFSET, __phys_to_virt().
+  const uint64_t page_offset = ~uint64_t{0} << built->address_bits;
+  return KernelMap{.space = {memory, {*tables - offset}, format},
+                   .image_offset = offset,
+                   .direct_map = page_offset - static_cast<uint64_t>(*memory_start),
+                   .signature = static_cast<uint64_t>(info.number("KERNELPACMASK").value_or(0))};
+}
+
+// With page-table isolation a CPU that is in user space has tables that leave the kernel out. The full ones are in the
+// page before, on arm64 two pages behind (TRAMP_SWAPPER_OFFSET).
 std::array<AddressSpace, 2> possible_spaces(const PhysicalMemory& memory, const AddressSpace& space) {
-  constexpr uint64_t kUserTables = 1 << 12;
-  return {space, AddressSpace(memory, {space.root().value & ~kUserTables}, space.format())};
+  constexpr uint64_t kX86UserTables = 1 << 12;
+  const PagingFormat& format = space.format();
+  const uint64_t full = format.entries == PagingFormat::Entries::kX86
+                            ? space.root().value & ~kX86UserTables
+                            : space.root().value + (uint64_t{2} << format.page_bits);
+  return {space, AddressSpace(memory, {full}, format)};
 }
 
 }  // namespace
 
 std::optional<KernelMap> KernelMap::of(const PhysicalMemory& memory, const VmcoreInfo& info) {
   if (const auto phys_base = info.number("phys_base")) return x86_map(memory, info, *phys_base);
+  if (const auto voffset = info.number("kimage_voffset")) return arm64_map(memory, info, *voffset);
   return std::nullopt;
 }
 

@@ -1,7 +1,7 @@
-// KernelMap: where a Linux kernel is, as its VMCOREINFO says: its image and its page tables.
+// KernelMap: where a Linux kernel is, as its VMCOREINFO says: its image, its page tables, all of memory.
 //
-// The kernel's image is at a stretch in both kinds of addresses. How far apart they are is what __START_KERNEL_map and
-// phys_base make. See Documentation/admin-guide/kdump/vmcoreinfo.rst.
+// The kernel's image is at a stretch in both kinds of addresses. How far apart they are is on arm64 kimage_voffset, on
+// x86-64 what __START_KERNEL_map and phys_base make. See Documentation/admin-guide/kdump/vmcoreinfo.rst.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +18,9 @@ namespace vmm {
 struct KernelMap {
   AddressSpace space;         // by the kernel's own page tables
   uint64_t image_offset = 0;  // from physical addresses of the image to virtual ones
+  // The virtual address of physical address 0, where all of memory is mapped; not yet proven.
+  std::optional<uint64_t> direct_map = {};
+  uint64_t signature = 0;  // bits of an address that pointer authentication takes, which else are ones
 
   GuestAddress in_image(uint64_t address) const { return {address - image_offset}; }
 

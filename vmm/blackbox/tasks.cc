@@ -4,20 +4,23 @@
 #include <array>
 #include <cstring>
 #include <span>
+#include <vector>
 
 namespace vmm {
 
 namespace {
 
 constexpr uint64_t kWord = sizeof(uint64_t);
-constexpr size_t kMostWords = 2048;                  // of a task that are looked at
-constexpr uint64_t kUpperHalf = 0xffff800000000000;  // where a kernel has its memory
+constexpr size_t kMostWords = 2048;                 // of a task that are looked at
+constexpr uint64_t kUpperHalf = uint64_t{1} << 63;  // where a kernel has its memory
 // From real_parent.
 constexpr uint64_t kChildren = 2 * kWord, kSibling = 4 * kWord, kGroupLeader = 6 * kWord;
 
-// Where the CPU may have its own variables, the likelier place first. The kernel has its own GS base exchanged with the
-// user's one when it is left, and a moment after it was entered; what is in the other register is the user's to choose.
-std::array<uint64_t, 2> own_variables(const CpuState& cpu) {
+// Where the CPU may have its own variables, the likelier place first. On x86 the kernel has its own GS base exchanged
+// with the user's one when it is left, and a moment after it was entered; what is in the other register is the user's
+// to choose.
+std::vector<uint64_t> own_variables(const CpuState& cpu) {
+  if (const auto* arm64 = cpu.arm64()) return {arm64->tpidr_el1};
   const X86Registers& x86 = *cpu.x86();
   if (cpu.in_user_space()) return {x86.kernel_gs_base, x86.gs.base};
   return {x86.gs.base, x86.kernel_gs_base};
@@ -26,8 +29,10 @@ std::array<uint64_t, 2> own_variables(const CpuState& cpu) {
 }  // namespace
 
 Tasks::Tasks(const AddressSpace& kernel, const Kallsyms& symbols)
-    : kernel_(kernel), init_task_(symbols.address_of("init_task")), current_(symbols.address_of("current_task")) {
-  if (!current_) current_ = symbols.address_of("pcpu_hot");
+    : kernel_(kernel), init_task_(symbols.address_of("init_task")) {
+  for (const char* name : {"current_task", "pcpu_hot", "__entry_task"}) {
+    if (!current_) current_ = symbols.address_of(name);
+  }
   if (init_task_ && current_) pid_offset_ = find_pid();
 }
 
@@ -55,7 +60,8 @@ std::optional<uint64_t> Tasks::find_pid() const {
 
 std::optional<uint64_t> Tasks::task_on(const CpuState& cpu) const {
   for (const uint64_t base : own_variables(cpu)) {
-    // Since Linux 6.15 it is the distance from a variable's own address to that of the CPU's, which may be anything.
+    // On arm64, and since Linux 6.15 on x86, it is the distance from a variable's own address to that of the CPU's,
+    // which may be anything.
     const uint64_t address = base + *current_;
     if (base == 0 || address < kUpperHalf) continue;
     const auto task = kernel_.read<uint64_t>(address);

@@ -1,8 +1,8 @@
 // Tasks: which task of a Linux guest each CPU is running, told without its debug information.
 //
-// A per-CPU variable points to the task: current_task, or the first member of pcpu_hot (Linux 6.2 to 6.14). Where its
-// PID is in struct task_struct is nowhere to be read, but next to it are members by which the place can be found, and
-// proved:
+// A per-CPU variable points to the task: current_task, or the first member of pcpu_hot (Linux 6.2 to 6.14), on arm64
+// __entry_task. Where its PID is in struct task_struct is nowhere to be read, but next to it are members by which the
+// place can be found, and proved:
 //
 //   pid, tgid, [stack_canary,] real_parent, parent, children, sibling, group_leader     (include/linux/sched.h)
 //
@@ -33,7 +33,7 @@ class Tasks {
 
   const AddressSpace& kernel_;
   std::optional<uint64_t> init_task_;
-  std::optional<uint64_t> current_;     // of the pointer, from a CPU's GS base
+  std::optional<uint64_t> current_;     // of the pointer, from where a CPU has its own variables
   std::optional<uint64_t> pid_offset_;  // in a task; empty as well while there is none but init_task
 };
 

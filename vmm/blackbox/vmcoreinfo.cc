@@ -60,10 +60,24 @@ std::optional<uint64_t> VmcoreInfo::symbol(std::string_view name) const { return
 std::optional<uint64_t> VmcoreInfo::size(std::string_view name) const { return value("SIZE", name, 10); }
 std::optional<uint64_t> VmcoreInfo::offset(std::string_view name) const { return value("OFFSET", name, 10); }
 
-std::optional<int64_t> VmcoreInfo::number(std::string_view name) const {
-  const auto found = lines_.find(fmt::format("NUMBER({})", name));
-  return found == lines_.end() ? std::nullopt : parse_number<int64_t>(found->second, 10);
+std::vector<uint64_t> VmcoreInfo::symbols() const {
+  constexpr std::string_view kKind = "SYMBOL(";
+  std::vector<uint64_t> symbols;
+  for (auto line = lines_.lower_bound(kKind); line != lines_.end() && line->first.starts_with(kKind); ++line) {
+    if (const auto address = parse_number<uint64_t>(line->second, 16)) symbols.push_back(*address);
+  }
+  return symbols;
 }
+
+std::optional<int64_t> VmcoreInfo::number(std::string_view name) const {
+  constexpr std::string_view kHexadecimal = "0x";
+  const std::string found = line(fmt::format("NUMBER({})", name));
+  if (!found.starts_with(kHexadecimal)) return parse_number<int64_t>(found, 10);
+  const auto bits = parse_number<uint64_t>(std::string_view(found).substr(kHexadecimal.size()), 16);
+  return bits ? std::optional(static_cast<int64_t>(*bits)) : std::nullopt;
+}
+
+std::optional<uint64_t> VmcoreInfo::page_size() const { return parse_number<uint64_t>(line("PAGESIZE"), 10); }
 
 std::optional<uint64_t> VmcoreInfo::kernel_offset() const {
   const auto found = lines_.find("KERNELOFFSET");

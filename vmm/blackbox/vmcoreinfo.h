@@ -13,6 +13,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "vmm/core/guest_memory.h"
 
@@ -28,9 +29,11 @@ class VmcoreInfo {
   std::string release() const;                                  // "6.1.0-18-cloud-amd64"
   std::string build_id() const;                                 // in hexadecimal digits; before Linux 5.9 empty
   std::optional<uint64_t> symbol(std::string_view name) const;  // SYMBOL(name): its virtual address
+  std::vector<uint64_t> symbols() const;                        // all of them
   std::optional<uint64_t> size(std::string_view name) const;    // SIZE(struct)
   std::optional<uint64_t> offset(std::string_view name) const;  // OFFSET(struct.member)
-  std::optional<int64_t> number(std::string_view name) const;   // NUMBER(name)
+  std::optional<int64_t> number(std::string_view name) const;   // NUMBER(name), decimal, or with 0x
+  std::optional<uint64_t> page_size() const;                    // PAGESIZE
   std::optional<uint64_t> kernel_offset() const;                // KERNELOFFSET: what KASLR added
 
  private:

@@ -32,9 +32,10 @@ std::string stack_text(std::span<const Frame> frames) {
 
 // Without a kernel's symbols.
 std::string place_text(const CpuState& cpu) {
-  const X86Registers& x86 = *cpu.x86();
-  if (!x86.in_real_mode()) return fmt::format("RIP {:#x}", x86.rip);
-  return fmt::format("{:04x}:{:04x} in real mode (there is no BIOS)", x86.cs.selector, x86.rip);
+  const X86Registers* x86 = cpu.x86();
+  if (x86 == nullptr) return fmt::format("PC {:#x}", cpu.pc());
+  if (!x86->in_real_mode()) return fmt::format("RIP {:#x}", x86->rip);
+  return fmt::format("{:04x}:{:04x} in real mode (there is no BIOS)", x86->cs.selector, x86->rip);
 }
 
 Findings::Cpu describe(const BlackBox& box, const CpuState& cpu) {

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <catch2/catch.hpp>
+#include <vector>
 
 using namespace vmm;
 
@@ -105,4 +106,96 @@ TEST_CASE("address space: tables that lead to themselves end", "[blackbox]") {
   Tables tables;
   tables.set(0x1000, 0, 0x1000 | kPresent);
   CHECK(tables.space().translate(0x123) == GuestAddress{0x1123});
+}
+
+namespace {
+
+constexpr uint64_t kArmTable = 3, kArmPage = 3, kArmBlock = 1;  // with bit 0: valid
+
+struct ArmFormat {
+  uint64_t page_size;
+  unsigned address_bits;
+  std::vector<unsigned> shifts;  // of each level's index in an address, from the root's
+};
+
+Arm64Registers arm_cpu(const ArmFormat& format, uint64_t root) {
+  const uint64_t granule = format.page_size == 4096 ? 2 : format.page_size == 16384 ? 1 : 3;
+  Arm64Registers cpu;
+  cpu.sctlr_el1 = 1;
+  cpu.tcr_el1 = granule << 30 | uint64_t{64 - format.address_bits} << 16;
+  cpu.ttbr1_el1 = root;
+  return cpu;
+}
+
+}  // namespace
+
+TEST_CASE("address space: arm64 pages of every size, with addresses of every length", "[blackbox]") {
+  const auto format =
+      GENERATE(ArmFormat{4096, 39, {30, 21, 12}}, ArmFormat{4096, 48, {39, 30, 21, 12}},
+               ArmFormat{4096, 52, {48, 39, 30, 21, 12}}, ArmFormat{16384, 36, {25, 14}},
+               ArmFormat{16384, 47, {36, 25, 14}}, ArmFormat{16384, 48, {47, 36, 25, 14}},
+               ArmFormat{65536, 42, {29, 16}}, ArmFormat{65536, 48, {42, 29, 16}}, ArmFormat{65536, 52, {42, 29, 16}});
+  Tables tables;
+  uint64_t address = ~uint64_t{0} << format.address_bits;
+  const uint64_t page = 0x1f0000;
+  for (size_t level = 0; level < format.shifts.size(); ++level) {
+    const bool last = level + 1 == format.shifts.size();
+    const uint64_t table = (level + 1) * format.page_size;
+    const uint64_t index = level == 0 ? 1 : level + 5;
+    tables.set(table, index, last ? page | kArmPage | uint64_t{0x6} << 52 : (table + format.page_size) | kArmTable);
+    address |= index << format.shifts[level];
+  }
+  const Arm64Registers cpu = arm_cpu(format, format.page_size);
+  const auto space = AddressSpace::of(tables.memory, cpu);
+  REQUIRE(space);
+  CHECK(space->format().levels() == format.shifts.size());
+  CHECK(space->translate(address + 0xabc) == GuestAddress{page + 0xabc});
+  CHECK(space->translate(address + format.page_size - 1) == GuestAddress{page + format.page_size - 1});
+  CHECK_FALSE(space->translate(address + format.page_size));
+  // The other half has tables of its own.
+  CHECK_FALSE(space->translate(address & ~(~uint64_t{0} << format.address_bits)));
+  CHECK_FALSE(space->translate(address & ~(uint64_t{1} << 63)));
+}
+
+TEST_CASE("address space: arm64 blocks, which the last level has not", "[blackbox]") {
+  // A block's size is that of the last table's reach.
+  const auto format =
+      GENERATE(ArmFormat{4096, 39, {30, 21, 12}}, ArmFormat{16384, 36, {25, 14}}, ArmFormat{65536, 42, {29, 16}});
+  Tables tables;
+  const unsigned block_bits = format.shifts[format.shifts.size() - 2];
+  const uint64_t root = 0x10000, second = 0x20000, block = uint64_t{3} << block_bits;
+  const uint64_t start = ~uint64_t{0} << format.address_bits;
+  const bool direct = format.shifts.size() == 2;  // the root's entries are blocks already
+  if (!direct) tables.set(root, 0, second | kArmTable);
+  tables.set(direct ? root : second, 2, block | kArmBlock);
+  tables.set(direct ? root : second, 3, 0x30000 | kArmTable);
+  tables.set(0x30000, 0, 0x7000 | kArmBlock);
+  const auto space = AddressSpace::of(tables.memory, arm_cpu(format, root));
+  REQUIRE(space);
+  CHECK(space->translate(start + (uint64_t{2} << block_bits) + 0x123456) == GuestAddress{block + 0x123456});
+  CHECK_FALSE(space->translate(start + (uint64_t{3} << block_bits)));
+}
+
+TEST_CASE("address space: an arm64 CPU has one of the kernel's half, once it is on", "[blackbox]") {
+  Tables tables;
+  tables.set(0x1000, 511, 0x40000000 | kArmBlock);
+  const ArmFormat format{4096, 39, {30, 21, 12}};
+  const uint64_t asid = uint64_t{0x1234} << 48, common = 1;
+  const Arm64Registers good = arm_cpu(format, asid | 0x1000 | common);
+  REQUIRE(AddressSpace::of(tables.memory, good));
+  CHECK(AddressSpace::of(tables.memory, good)->translate(0xffffffffc0001234) == GuestAddress{0x40001234});
+  CHECK(AddressSpace::of(tables.memory, CpuState{.registers = good}));
+  Arm64Registers cpu = good;
+  cpu.sctlr_el1 = 0;
+  CHECK_FALSE(AddressSpace::of(tables.memory, cpu));
+  cpu = good;
+  cpu.tcr_el1 |= 1 << 23;  // EPD1
+  CHECK_FALSE(AddressSpace::of(tables.memory, cpu));
+  cpu = good;
+  cpu.tcr_el1 &= ~(uint64_t{3} << 30);  // a reserved TG1
+  CHECK_FALSE(AddressSpace::of(tables.memory, cpu));
+  for (const uint64_t unused : {0u, 11u, 40u, 63u}) {
+    cpu.tcr_el1 = uint64_t{2} << 30 | unused << 16;
+    CHECK_FALSE(AddressSpace::of(tables.memory, cpu));
+  }
 }

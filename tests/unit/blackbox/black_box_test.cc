@@ -197,3 +197,116 @@ TEST_CASE("black box: what is not understood is named, and the rest is told", "[
   CHECK(box.release() == "6.1.0-1-test");
   CHECK(box.stack(linux.cpu(0x1010)).size() == 1);
 }
+
+namespace {
+
+// As Crashed, on arm64: panic() has a frame, and so have its callers.
+struct ArmCrashed : LinuxMemory {
+  ArmCrashed() : LinuxMemory(Machine::kArm64) {
+    add_code("panic", 0x1000);
+    add_code("sysrq_handle_crash", 0x2000);
+    add_code("vfs_write", 0x3000);
+    add_code("__delay", 0x4000);
+    log(1, 0, "Kernel panic - not syncing: sysrq triggered crash");
+    record(0x10, 0x40, kCode + 0x2020);
+    record(0x40, 0x80, kCode + 0x3030);
+    write();
+  }
+  // One at `place` of the stack that leads to another there.
+  void record(uint64_t place, uint64_t caller, uint64_t return_address) const {
+    put(kStack + place, kImage + kStack + caller);
+    put(kStack + place + 8, kImage + return_address);
+  }
+  CpuState crashed(uint64_t place, uint64_t fp, uint64_t lr) const {
+    CpuState state = cpu(place);
+    state.arm64()->x[29] = kImage + kStack + fp;
+    state.arm64()->x[30] = kImage + kCode + lr;
+    return state;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("black box: release, log and stack of a dead arm64 kernel", "[blackbox]") {
+  const ArmCrashed linux;
+  const CpuState cpu = linux.crashed(0x1010, 0x10, 0x1008);
+  const BlackBox box(linux.memory, std::array{cpu});
+  CHECK(box.troubles().empty());
+  CHECK(box.release() == "6.1.0-1-test");
+  CHECK(box.kaslr_offset() == 0x400000);
+  REQUIRE(box.log().size() == 1);
+  CHECK(text(box.stack(cpu)) == "panic+0x10 sysrq_handle_crash+0x20 vfs_write+0x30");
+  CHECK(box.direct_map() == LinuxMemory::kArm64DirectMap);
+}
+
+TEST_CASE("black box: on arm64 the caller of a function without a record is in LR, and marked", "[blackbox]") {
+  const ArmCrashed linux;
+  const BlackBox box(linux.memory, std::array{linux.cpu(0)});
+  // In a leaf called by panic(); at a function's start, where its own record is not there yet.
+  CHECK(text(box.stack(linux.crashed(0x4004, 0x10, 0x1020))) ==
+        "__delay+0x4 ?panic+0x20 sysrq_handle_crash+0x20 vfs_write+0x30");
+  CHECK(text(box.stack(linux.crashed(0x1000, 0x40, 0x2020))) == "panic+0x0 ?sysrq_handle_crash+0x20 vfs_write+0x30");
+  // Before its first call LR is what the record has.
+  CHECK(text(box.stack(linux.crashed(0x1008, 0x10, 0x2020))) == "panic+0x8 sysrq_handle_crash+0x20 vfs_write+0x30");
+  // No code.
+  CHECK(text(box.stack(linux.crashed(0x4004, 0x10, uint64_t{0} - LinuxMemory::kCode))) ==
+        "__delay+0x4 sysrq_handle_crash+0x20 vfs_write+0x30");
+}
+
+TEST_CASE("black box: an arm64 CPU in user space, or off, has no stack; one in circles an end", "[blackbox]") {
+  const ArmCrashed linux;
+  linux.record(0x80, 0x80, LinuxMemory::kCode + 0x3030);
+  CpuState cpu = linux.crashed(0x4004, 0x10, 0x1020);
+  const BlackBox box(linux.memory, std::array{cpu});
+  CHECK(box.stack(cpu).size() <= 64);
+  cpu.arm64()->pstate = 0;
+  CHECK(box.stack(cpu).empty());
+  cpu = linux.cpu(0);
+  cpu.activity = CpuState::Activity::kNotStarted;
+  CHECK(box.stack(cpu).empty());
+  cpu = linux.cpu(0);
+  cpu.arm64()->pc = 0x40200000;  // before it has page tables
+  CHECK(box.stack(cpu).empty());
+}
+
+TEST_CASE("black box: an arm64 kernel's forgery that no CPU's page tables agree with is passed over", "[blackbox]") {
+  const ArmCrashed linux;
+  const CpuState cpu = linux.cpu(0);
+  // Earlier in memory, with tables of its own at 0x200000 that are sound in themselves.
+  ArmCrashed forged;
+  forged.info["NUMBER(kimage_voffset)"] = fmt::format("{:#x}", LinuxMemory::kImage - 0x200000);
+  forged.info["SYMBOL(prb)"] = "0";
+  std::array<std::byte, 0x200000> image;
+  REQUIRE(linux.memory.read(GuestAddress{LinuxMemory::kPhysical}, image));
+  REQUIRE(linux.memory.write(GuestAddress{0x200000}, image));
+  const std::string page = forged.info_text() + '\0';
+  REQUIRE(linux.memory.write(GuestAddress{0x1000}, std::as_bytes(std::span(page))));
+  const uint64_t root = 0x200000 + LinuxMemory::kTables;
+  linux.memory.write_value(GuestAddress{root + 511 * 8}, root + 0x1003);
+  linux.memory.write_value(GuestAddress{root + 0x1000 + 510 * 8}, root + 0x2003);
+  linux.memory.write_value(GuestAddress{root + 0x2000 + 10 * 8}, uint64_t{0x200401});
+
+  CHECK(BlackBox(linux.memory, std::array{cpu}).log().size() == 1);
+  // It is the CPU that tells.
+  const BlackBox fooled(linux.memory, {});
+  CHECK(fooled.release() == "6.1.0-1-test");
+  CHECK(fooled.log().empty());
+}
+
+TEST_CASE("black box: the image of a kernel that does not name its ends is what its symbols lie in", "[blackbox]") {
+  ArmCrashed linux;
+  linux.info["SYMBOL(mem_section)"] = fmt::format("{:x}", LinuxMemory::kArm64DirectMap + 0x1000);  // not in the image
+  linux.write();
+  auto image = BlackBox(linux.memory, {}).image();
+  REQUIRE(image);
+  CHECK(image->address == LinuxMemory::kImage + LinuxMemory::kTables);
+  CHECK(image->physical == GuestAddress{LinuxMemory::kPhysical + LinuxMemory::kTables});
+  CHECK(image->address + image->size == LinuxMemory::kImage + 0x1fffff);  // _end
+  linux.symbols.push_back({'T', "_text", LinuxMemory::kImage});
+  std::erase_if(linux.symbols, [](const LinuxMemory::Symbol& symbol) { return symbol.name == "_end"; });
+  linux.write();
+  image = BlackBox(linux.memory, {}).image();
+  REQUIRE(image);
+  CHECK(image->address == LinuxMemory::kImage);
+  CHECK(image->size == LinuxMemory::kCode + 1);  // _stext
+}

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <catch2/catch.hpp>
+#include <utility>
 
 #include "tests/support/linux_memory.h"
 
@@ -46,4 +47,69 @@ TEST_CASE("kernel map: the tables of a CPU prove it, where there are any", "[bla
   CHECK(map.is_proven(linux.memory, {}, kText));
   CHECK_FALSE(map.is_proven(linux.memory, std::array{other, without_paging}, kText));
   CHECK_FALSE(map.is_proven(linux.memory, std::array{cpu}, kText + 0x200000));  // where its own tables have nothing
+}
+
+namespace {
+
+struct ArmKernel : LinuxMemory {
+  ArmKernel() : LinuxMemory(Machine::kArm64) {}
+  std::optional<KernelMap> map() const { return KernelMap::of(memory, vmcoreinfo()); }
+};
+
+}  // namespace
+
+TEST_CASE("kernel map: an arm64 kernel's image, tables and map of all memory", "[blackbox]") {
+  ArmKernel linux;
+  linux.write();
+  const auto map = linux.map();
+  REQUIRE(map);
+  CHECK(map->in_image(kText) == GuestAddress{LinuxMemory::kPhysical + LinuxMemory::kCode});
+  CHECK(map->space.translate(kText) == map->in_image(kText));
+  CHECK(map->signature == LinuxMemory::kArm64Signature);
+  CHECK(map->direct_map == LinuxMemory::kArm64DirectMap);
+  linux.info["NUMBER(PHYS_OFFSET)"] = "0x40000000";
+  CHECK(linux.map()->direct_map == LinuxMemory::kArm64DirectMap - 0x40000000);
+  linux.info["NUMBER(PHYS_OFFSET)"] = "0xfffe000040000000";  // before the start of what is mapped, by KASLR
+  CHECK(linux.map()->direct_map == 0x0000ffffc0000000);
+  linux.info.erase("NUMBER(KERNELPACMASK)");
+  CHECK(linux.map()->signature == 0);
+}
+
+TEST_CASE("kernel map: an arm64 kernel on a CPU with shorter addresses has its own tables, or the CPU's",
+          "[blackbox]") {
+  ArmKernel linux;
+  linux.info["NUMBER(VA_BITS)"] = "52";
+  linux.info["PAGESIZE"] = "65536";
+  CHECK(linux.map()->space.format().address_bits == 52);  // three levels with either
+  linux.info["PAGESIZE"] = "4096";
+  CHECK(linux.map()->space.format().address_bits == 48);
+  CHECK(linux.map()->direct_map == 0xfff0000000000000);
+}
+
+TEST_CASE("kernel map: sizes that no arm64 CPU has are none", "[blackbox]") {
+  const auto [key, value] =
+      GENERATE(std::pair{"PAGESIZE", "12288"}, std::pair{"PAGESIZE", "0"}, std::pair{"NUMBER(VA_BITS)", "1000"},
+               std::pair{"NUMBER(VA_BITS)", "-1"}, std::pair{"NUMBER(TCR_EL1_T1SZ)", "0x0"},
+               std::pair{"NUMBER(TCR_EL1_T1SZ)", "0xffffffffffffffff"}, std::pair{"NUMBER(PHYS_OFFSET)", "0x"},
+               std::pair{"SYMBOL(swapper_pg_dir)", "-"});
+  ArmKernel linux;
+  linux.info[key] = value;
+  CHECK_FALSE(linux.map());
+}
+
+TEST_CASE("kernel map: an arm64 CPU in user space has tables two pages before the kernel's", "[blackbox]") {
+  ArmKernel linux;
+  linux.write();
+  const KernelMap map = linux.map().value();
+  CpuState cpu = linux.cpu(0);
+  CHECK(map.is_proven(linux.memory, std::array{cpu}, kText));
+  cpu.arm64()->ttbr1_el1 -= 0x2000;
+  CHECK(map.is_proven(linux.memory, std::array{cpu}, kText));
+  cpu.arm64()->ttbr1_el1 -= 0x2000;
+  CHECK_FALSE(map.is_proven(linux.memory, std::array{cpu}, kText));
+  // Nor do the tables of another architecture prove it.
+  const LinuxMemory x86;
+  cpu = x86.cpu(0);
+  cpu.x86()->cr3 = LinuxMemory::kPhysical + LinuxMemory::kTables + 0x3000;
+  CHECK_FALSE(map.is_proven(linux.memory, std::array{cpu}, kText));
 }

@@ -11,6 +11,7 @@ using namespace vmm::test;
 namespace {
 
 struct Fixture : LinuxMemory {
+  using LinuxMemory::LinuxMemory;
   // A task with this PID runs on a CPU that is in the kernel.
   std::optional<uint32_t> find(uint32_t pid) {
     put(kAnotherTask + kPid, pid);
@@ -28,7 +29,7 @@ struct Fixture : LinuxMemory {
   }
   CpuState kernel_cpu() const {
     CpuState state = cpu(0);
-    state.x86()->gs.base = kImage + kPerCpu;
+    if (state.x86() != nullptr) state.x86()->gs.base = kImage + kPerCpu;
     return state;
   }
   static constexpr uint64_t kAnotherTask = 0x5c000;
@@ -76,5 +77,17 @@ TEST_CASE("tasks: what is not understood is not guessed", "[blackbox]") {
   CHECK_FALSE(linux.found_by(cpu));
   cpu = linux.kernel_cpu();
   cpu.activity = CpuState::Activity::kNotStarted;
+  CHECK_FALSE(linux.found_by(cpu));
+}
+
+TEST_CASE("tasks: on arm64 the task is known in the kernel and in user space", "[blackbox]") {
+  Fixture linux(LinuxMemory::Machine::kArm64);
+  linux.add_tasks("__entry_task");
+  CHECK(linux.found() == 0);
+  CHECK(linux.find(4321) == 4321);
+  CpuState cpu = linux.cpu(0);
+  cpu.arm64()->pstate = 0;
+  CHECK(linux.found_by(cpu) == 4321);
+  cpu.arm64()->tpidr_el1 = 0x7f0000000000;
   CHECK_FALSE(linux.found_by(cpu));
 }

@@ -6,6 +6,7 @@
 #include <string>
 
 using namespace vmm;
+using namespace std::string_view_literals;
 
 namespace {
 
@@ -33,10 +34,10 @@ std::vector<std::string> releases(const GuestMemory& memory) {
 }  // namespace
 
 TEST_CASE("vmcoreinfo: every kind of line is read", "[blackbox]") {
-  const auto info = VmcoreInfo::parse(std::string_view(
+  const auto info = VmcoreInfo::parse(
       "OSRELEASE=6.1.0\nBUILD-ID=0a1b\nSYMBOL(_stext)=ffffffff81000000\nSIZE(prb_desc)=24\n"
-      "OFFSET(prb_desc.state_var)=8\nNUMBER(phys_base)=-1048576\nKERNELOFFSET=16c00000\nnonsense\n\0SIZE(late)=1\n",
-      205));
+      "OFFSET(prb_desc.state_var)=8\nNUMBER(phys_base)=-1048576\nKERNELOFFSET=16c00000\nPAGESIZE=4096\n"
+      "NUMBER(kimage_voffset)=0xffff800008000000\nnonsense\n\0SIZE(late)=1\n"sv);
   REQUIRE(info);
   CHECK(info->release() == "6.1.0");
   CHECK(info->build_id() == "0a1b");
@@ -45,18 +46,25 @@ TEST_CASE("vmcoreinfo: every kind of line is read", "[blackbox]") {
   CHECK(info->offset("prb_desc.state_var") == 8);
   CHECK(info->number("phys_base") == -1048576);
   CHECK(info->kernel_offset() == 0x16c00000);
+  CHECK(info->page_size() == 4096);
+  CHECK(info->number("kimage_voffset") == -0x7ffff8000000);
+  CHECK(info->symbols() == std::vector<uint64_t>{0xffffffff81000000});
   CHECK_FALSE(info->symbol("prb"));
   CHECK_FALSE(info->size("late"));
 }
 
 TEST_CASE("vmcoreinfo: numbers that are none are not there", "[blackbox]") {
-  const auto info =
-      VmcoreInfo::parse("OSRELEASE=\nSYMBOL(a)=xyz\nSYMBOL(b)=\nSIZE(c)=99999999999999999999\nSIZE(d)=1 \n");
+  const auto info = VmcoreInfo::parse(
+      "OSRELEASE=\nSYMBOL(a)=xyz\nSYMBOL(b)=\nSIZE(c)=99999999999999999999\nSIZE(d)=1 \n"
+      "NUMBER(e)=0x\nNUMBER(f)=0x10000000000000000\n");
   REQUIRE(info);
   CHECK_FALSE(info->symbol("a"));
   CHECK_FALSE(info->symbol("b"));
   CHECK_FALSE(info->size("c"));
   CHECK_FALSE(info->size("d"));
+  CHECK_FALSE(info->number("e"));
+  CHECK_FALSE(info->number("f"));
+  CHECK_FALSE(info->page_size());
   CHECK_FALSE(info->kernel_offset());
   CHECK_FALSE(VmcoreInfo::parse("SIZE(d)=1\nOSRELEASE=6\n"));
   CHECK_FALSE(VmcoreInfo::parse(""));

@@ -102,3 +102,9 @@ TEST_CASE("findings: a guest that went back to real mode is told there is no BIO
   CHECK_THAT(Findings::of(memory, std::array{cpu}).stacks(),
              Contains("  vCPU 0: at 7000:4b61 in real mode (there is no BIOS)\n"));
 }
+
+TEST_CASE("findings: an arm64 guest without a kernel is somewhere as well", "[findings]") {
+  const GuestMemory memory(std::array{GuestMemory::Range{{0}, 0x100000}});
+  const CpuState cpu{.registers = Arm64Registers{.pc = 0x40200000, .pstate = 5}};
+  CHECK_THAT(Findings::of(memory, std::array{cpu}).stacks(), Contains("  vCPU 0: at PC 0x40200000\n"));
+}

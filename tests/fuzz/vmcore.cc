@@ -20,7 +20,7 @@ namespace vmm::test {
 namespace {
 
 struct Sample {
-  Sample() : file(::memfd_create("vmcore", MFD_CLOEXEC)) {
+  explicit Sample(LinuxMemory::Machine machine) : linux(machine), file(::memfd_create("vmcore", MFD_CLOEXEC)) {
     linux.add_code("panic", 0x1000);
     linux.log(1, 0, "Kernel panic - not syncing: fuzzed");
     linux.write();
@@ -65,7 +65,8 @@ void damage(FuzzInput& input, std::vector<std::byte>& head) {
 }  // namespace
 
 void fuzz(FuzzInput& input) {
-  static const Sample sample;
+  static const Sample x86(LinuxMemory::Machine::kX86), arm64(LinuxMemory::Machine::kArm64);
+  const Sample& sample = input.take_bool() ? arm64 : x86;
   const bool is_short = input.take_bool();
   const uint64_t size = is_short ? input.take<uint64_t>() % sample.size() : sample.size();
   std::vector<std::byte> head = sample.head;

@@ -33,8 +33,8 @@ std::string foreign_format(std::string_view start) {
 
 std::string refusal(const Elf64_Ehdr& header) {
   if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_ident[EI_DATA] != ELFDATA2LSB ||
-      header.e_machine != EM_X86_64) {
-    return "it is not of an x86-64 machine";
+      (header.e_machine != EM_X86_64 && header.e_machine != EM_AARCH64)) {
+    return "it is neither of an x86-64 nor of an arm64 machine";
   }
   if (header.e_type != ET_CORE) return "it is an ELF file, but no core";
   if (header.e_phentsize != sizeof(Elf64_Phdr) || header.e_phnum > kMaxProgramHeaders) {
@@ -67,7 +67,7 @@ Vmcore::Vmcore(const std::string& path) : file_(path) {
     if (entry.p_type != PT_NOTE) continue;
     const uint64_t size = std::min(entry.p_filesz, notes_left);
     notes_left -= size;
-    read_notes(entry.p_offset, size);
+    read_notes(entry.p_offset, size, header.e_machine);
   }
   std::erase_if(program_headers, [](const Elf64_Phdr& entry) {
     // What is mapped there is the kernel's image, which is a part of RAM as well.
@@ -81,8 +81,8 @@ Vmcore::Vmcore(const std::string& path) : file_(path) {
   find_halted_cpus();
 }
 
-// QEMU's notes have all registers, those of kdump the general ones.
-void Vmcore::read_notes(uint64_t offset, uint64_t size) {
+// On x86 QEMU's notes have all registers, those of kdump the general ones.
+void Vmcore::read_notes(uint64_t offset, uint64_t size, uint16_t machine) {
   std::vector<std::byte> notes(std::min(size, file_.size() - std::min(offset, file_.size())));
   if (!file_.read(offset, notes)) return;
   std::vector<CpuState> general, whole;
@@ -92,7 +92,7 @@ void Vmcore::read_notes(uint64_t offset, uint64_t size) {
     cpus.push_back(*cpu);
   };
   for_each_note(notes, [&](const Note& note) {
-    take(general, general_registers(note));
+    take(general, general_registers(note, machine));
     take(whole, all_registers(note));
     if (!note.is(kVmcoreinfoNote, 0) || note.bytes.size() > kMaxVmcoreinfo) return;
     vmcoreinfo_.assign(reinterpret_cast<const char*>(note.bytes.data()), note.bytes.size());
@@ -116,10 +116,11 @@ void Vmcore::add_part(Part part) {
   if (part.size > 0) parts_.push_back(part);
 }
 
-// There is no note of that, but the next instruction of a CPU in HLT is the one after it.
+// There is no note of that, but the next instruction of an x86 CPU in HLT is the one after it.
 void Vmcore::find_halted_cpus() {
   constexpr uint8_t kHlt = 0xf4;
   for (CpuState& cpu : cpus_) {
+    if (cpu.x86() == nullptr) continue;
     const auto space = AddressSpace::of(*this, cpu);
     if (space && space->read<uint8_t>(cpu.pc() - 1) == kHlt) cpu.activity = CpuState::Activity::kHalted;
   }

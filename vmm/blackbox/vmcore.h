@@ -28,7 +28,7 @@ class Vmcore final : public PhysicalMemory {
   bool read(GuestAddress address, std::span<std::byte> to) const override;
   void for_each_touched_page(const std::function<bool(GuestAddress)>& visit) const override;
 
-  // By number; where the file has no control registers they are zero.
+  // By number; control registers that the file has not are zero.
   const std::vector<CpuState>& cpus() const { return cpus_; }
   const std::string& vmcoreinfo() const { return vmcoreinfo_; }  // empty: it has none
 
@@ -42,7 +42,7 @@ class Vmcore final : public PhysicalMemory {
     uint64_t end() const { return start + size; }
   };
 
-  void read_notes(uint64_t offset, uint64_t size);
+  void read_notes(uint64_t offset, uint64_t size, uint16_t machine);
   void add_part(Part part);
   void find_halted_cpus();
   bool visit_part(const Part& part, const std::function<bool(GuestAddress)>& visit, uint64_t& pages_left) const;

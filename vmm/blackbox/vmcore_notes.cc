@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <variant>
 
 namespace vmm {
 
@@ -29,11 +30,16 @@ struct QemuCpuState {
 };
 static_assert(sizeof(QemuCpuState) == 440);
 
-// Those of <sys/user.h> and <sys/procfs.h> on x86-64, which other hosts do not have.
-struct UserRegisters {
+// Those of <sys/user.h> and <sys/procfs.h>, of which a host has its own alone.
+struct X86UserRegisters {
   uint64_t r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, orig_rax, rip, cs, eflags, rsp, ss;
   uint64_t fs_base, gs_base, ds, es, fs, gs;
 };
+struct Arm64UserRegisters {
+  std::array<uint64_t, 31> x;
+  uint64_t sp, pc, pstate;
+};
+template <typename UserRegisters>
 struct PrStatus {
   std::array<std::byte, 32> unused;  // of signals
   uint32_t pr_pid, pr_ppid, pr_pgrp, pr_sid;
@@ -41,33 +47,36 @@ struct PrStatus {
   UserRegisters pr_reg;
   int32_t pr_fpvalid;
 };
-static_assert(offsetof(PrStatus, pr_pid) == 32 && offsetof(PrStatus, pr_reg) == 112 && sizeof(PrStatus) == 336);
+using X86Status = PrStatus<X86UserRegisters>;
+using Arm64Status = PrStatus<Arm64UserRegisters>;
+static_assert(offsetof(X86Status, pr_pid) == 32 && offsetof(X86Status, pr_reg) == 112 && sizeof(X86Status) == 336);
+static_assert(offsetof(Arm64Status, pr_reg) == 112 && sizeof(Arm64Status) == 392);
 
-// Where each register is in the two forms; pr_reg of PrStatus is a UserRegisters.
+// Where each register is in the two forms; pr_reg of X86Status is an X86UserRegisters.
 struct Register {
   uint64_t X86Registers::*register_;
   size_t in_qemu;
   size_t in_user_regs;
 };
 constexpr auto kRegisters = std::to_array<Register>({
-    {&X86Registers::rax, offsetof(QemuCpuState, rax), offsetof(UserRegisters, rax)},
-    {&X86Registers::rbx, offsetof(QemuCpuState, rbx), offsetof(UserRegisters, rbx)},
-    {&X86Registers::rcx, offsetof(QemuCpuState, rcx), offsetof(UserRegisters, rcx)},
-    {&X86Registers::rdx, offsetof(QemuCpuState, rdx), offsetof(UserRegisters, rdx)},
-    {&X86Registers::rsi, offsetof(QemuCpuState, rsi), offsetof(UserRegisters, rsi)},
-    {&X86Registers::rdi, offsetof(QemuCpuState, rdi), offsetof(UserRegisters, rdi)},
-    {&X86Registers::rbp, offsetof(QemuCpuState, rbp), offsetof(UserRegisters, rbp)},
-    {&X86Registers::rsp, offsetof(QemuCpuState, rsp), offsetof(UserRegisters, rsp)},
-    {&X86Registers::r8, offsetof(QemuCpuState, r8), offsetof(UserRegisters, r8)},
-    {&X86Registers::r9, offsetof(QemuCpuState, r9), offsetof(UserRegisters, r9)},
-    {&X86Registers::r10, offsetof(QemuCpuState, r10), offsetof(UserRegisters, r10)},
-    {&X86Registers::r11, offsetof(QemuCpuState, r11), offsetof(UserRegisters, r11)},
-    {&X86Registers::r12, offsetof(QemuCpuState, r12), offsetof(UserRegisters, r12)},
-    {&X86Registers::r13, offsetof(QemuCpuState, r13), offsetof(UserRegisters, r13)},
-    {&X86Registers::r14, offsetof(QemuCpuState, r14), offsetof(UserRegisters, r14)},
-    {&X86Registers::r15, offsetof(QemuCpuState, r15), offsetof(UserRegisters, r15)},
-    {&X86Registers::rip, offsetof(QemuCpuState, rip), offsetof(UserRegisters, rip)},
-    {&X86Registers::rflags, offsetof(QemuCpuState, rflags), offsetof(UserRegisters, eflags)},
+    {&X86Registers::rax, offsetof(QemuCpuState, rax), offsetof(X86UserRegisters, rax)},
+    {&X86Registers::rbx, offsetof(QemuCpuState, rbx), offsetof(X86UserRegisters, rbx)},
+    {&X86Registers::rcx, offsetof(QemuCpuState, rcx), offsetof(X86UserRegisters, rcx)},
+    {&X86Registers::rdx, offsetof(QemuCpuState, rdx), offsetof(X86UserRegisters, rdx)},
+    {&X86Registers::rsi, offsetof(QemuCpuState, rsi), offsetof(X86UserRegisters, rsi)},
+    {&X86Registers::rdi, offsetof(QemuCpuState, rdi), offsetof(X86UserRegisters, rdi)},
+    {&X86Registers::rbp, offsetof(QemuCpuState, rbp), offsetof(X86UserRegisters, rbp)},
+    {&X86Registers::rsp, offsetof(QemuCpuState, rsp), offsetof(X86UserRegisters, rsp)},
+    {&X86Registers::r8, offsetof(QemuCpuState, r8), offsetof(X86UserRegisters, r8)},
+    {&X86Registers::r9, offsetof(QemuCpuState, r9), offsetof(X86UserRegisters, r9)},
+    {&X86Registers::r10, offsetof(QemuCpuState, r10), offsetof(X86UserRegisters, r10)},
+    {&X86Registers::r11, offsetof(QemuCpuState, r11), offsetof(X86UserRegisters, r11)},
+    {&X86Registers::r12, offsetof(QemuCpuState, r12), offsetof(X86UserRegisters, r12)},
+    {&X86Registers::r13, offsetof(QemuCpuState, r13), offsetof(X86UserRegisters, r13)},
+    {&X86Registers::r14, offsetof(QemuCpuState, r14), offsetof(X86UserRegisters, r14)},
+    {&X86Registers::r15, offsetof(QemuCpuState, r15), offsetof(X86UserRegisters, r15)},
+    {&X86Registers::rip, offsetof(QemuCpuState, rip), offsetof(X86UserRegisters, rip)},
+    {&X86Registers::rflags, offsetof(QemuCpuState, rflags), offsetof(X86UserRegisters, eflags)},
 });
 struct SegmentRegister {
   X86Registers::Segment X86Registers::*segment;
@@ -111,8 +120,8 @@ T member(const Object& object, size_t offset) {
 
 size_t padded(size_t size) { return (size + kAlignment - 1) / kAlignment * kAlignment; }
 
-PrStatus to_prstatus(const X86Registers& cpu, uint32_t pid) {
-  UserRegisters regs{};
+X86UserRegisters to_user(const X86Registers& cpu) {
+  X86UserRegisters regs{};
   for (const Register& entry : kRegisters) set_member(regs, entry.in_user_regs, cpu.*entry.register_);
   regs.cs = cpu.cs.selector;
   regs.ss = cpu.ss.selector;
@@ -122,9 +131,16 @@ PrStatus to_prstatus(const X86Registers& cpu, uint32_t pid) {
   regs.gs = cpu.gs.selector;
   regs.fs_base = cpu.fs.base;
   regs.gs_base = cpu.gs.base;
-  PrStatus status{};
+  return regs;
+}
+
+Arm64UserRegisters to_user(const Arm64Registers& cpu) { return {cpu.x, cpu.sp, cpu.pc, cpu.pstate}; }
+
+template <typename Registers>
+auto to_prstatus(const Registers& registers, uint32_t pid) {
+  PrStatus<decltype(to_user(registers))> status{};
   status.pr_pid = pid;
-  status.pr_reg = regs;
+  status.pr_reg = to_user(registers);
   return status;
 }
 
@@ -162,10 +178,15 @@ void append_note(std::vector<std::byte>& notes, const Note& note) {
 void append_registers(std::vector<std::byte>& notes, std::span<const CpuState> cpus,
                       std::span<const std::optional<uint32_t>> pids) {
   for (size_t i = 0; i < cpus.size(); ++i) {
-    const auto pid = i < pids.size() ? pids[i] : std::nullopt;
-    append_note(notes, {kCore, NT_PRSTATUS, bytes_of(to_prstatus(*cpus[i].x86(), pid.value_or(cpus[i].id + 1)))});
+    const uint32_t pid = i < pids.size() && pids[i] ? *pids[i] : cpus[i].id + 1;
+    const auto append = [&notes, pid](const auto& registers) {
+      append_note(notes, {kCore, NT_PRSTATUS, bytes_of(to_prstatus(registers, pid))});
+    };
+    std::visit(append, cpus[i].registers);
   }
-  for (const CpuState& cpu : cpus) append_note(notes, {kQemu, 0, bytes_of(to_qemu(*cpu.x86()))});
+  for (const CpuState& cpu : cpus) {
+    if (cpu.x86() != nullptr) append_note(notes, {kQemu, 0, bytes_of(to_qemu(*cpu.x86()))});
+  }
 }
 
 void for_each_note(std::span<const std::byte> notes, const std::function<void(const Note&)>& visit) {
@@ -181,9 +202,15 @@ void for_each_note(std::span<const std::byte> notes, const std::function<void(co
   }
 }
 
-std::optional<CpuState> general_registers(const Note& note) {
-  const auto regs = value_at<UserRegisters>(note.bytes, offsetof(PrStatus, pr_reg));
-  if (!note.is(kCore, NT_PRSTATUS) || !regs) return std::nullopt;
+std::optional<CpuState> general_registers(const Note& note, uint16_t machine) {
+  if (!note.is(kCore, NT_PRSTATUS)) return std::nullopt;
+  if (machine == EM_AARCH64) {
+    const auto regs = value_at<Arm64UserRegisters>(note.bytes, offsetof(Arm64Status, pr_reg));
+    if (!regs) return std::nullopt;
+    return CpuState{.registers = Arm64Registers{.x = regs->x, .sp = regs->sp, .pc = regs->pc, .pstate = regs->pstate}};
+  }
+  const auto regs = value_at<X86UserRegisters>(note.bytes, offsetof(X86Status, pr_reg));
+  if (!regs) return std::nullopt;
   X86Registers cpu;
   for (const Register& entry : kRegisters) cpu.*entry.register_ = member<uint64_t>(*regs, entry.in_user_regs);
   cpu.cs.selector = static_cast<uint16_t>(regs->cs);

@@ -3,9 +3,9 @@
 //   "CORE" NT_PRSTATUS   the general registers of a vCPU: struct elf_prstatus, as in any core file. pr_pid is, as in
 //                        kdump's, that of the task it was running: `drgn` takes the registers for those of a task only
 //                        if it has this PID. Where that is not known it is the vCPU's number, from 1.
-//   "QEMU" 0             all of its registers: QEMUCPUState of target/i386/arch_dump.c in QEMU. With it `crash`
-//                        believes that a CPU was where its registers say, rather than to look for the frame of kdump's
-//                        NMI
+//   "QEMU" 0             all of its registers, of an x86 one: QEMUCPUState of target/i386/arch_dump.c in QEMU. With it
+//                        `crash` believes that a CPU was where its registers say, rather than to look for the frame of
+//                        kdump's NMI
 //   "VMCOREINFO" 0       the kernel's own text, for `crash`, `drgn` and makedumpfile
 //
 // There is one of each of the first two for every vCPU, in the order of their IDs.
@@ -42,8 +42,9 @@ void append_registers(std::vector<std::byte>& notes, std::span<const CpuState> c
 
 // Those that are whole, in order, up to an empty one.
 void for_each_note(std::span<const std::byte> notes, const std::function<void(const Note&)>& visit);
-// A vCPU's registers as far as the note has them; empty when it is another note, or too short.
-std::optional<CpuState> general_registers(const Note& note);
-std::optional<CpuState> all_registers(const Note& note);
+// A vCPU's registers as far as the note has them; empty when it is another note, or too short. `machine`: EM_X86_64 or
+// EM_AARCH64.
+std::optional<CpuState> general_registers(const Note& note, uint16_t machine);
+std::optional<CpuState> all_registers(const Note& note);  // of an x86 one
 
 }  // namespace vmm

@@ -32,14 +32,14 @@ void append(std::vector<std::byte>& to, const T& value) {
   to.insert(to.end(), bytes.begin(), bytes.end());
 }
 
-Elf64_Ehdr elf_header(size_t program_headers) {
+Elf64_Ehdr elf_header(uint16_t machine, size_t program_headers) {
   Elf64_Ehdr header{};
   std::memcpy(header.e_ident, ELFMAG, SELFMAG);
   header.e_ident[EI_CLASS] = ELFCLASS64;
   header.e_ident[EI_DATA] = ELFDATA2LSB;
   header.e_ident[EI_VERSION] = EV_CURRENT;
   header.e_type = ET_CORE;
-  header.e_machine = EM_X86_64;
+  header.e_machine = machine;
   header.e_version = EV_CURRENT;
   header.e_phoff = sizeof header;
   header.e_ehsize = sizeof header;
@@ -161,7 +161,8 @@ std::vector<std::byte> vmcore_head(const VmcoreContents& contents) {
   uint64_t offset = round_up(notes_at + notes.size());
 
   std::vector<std::byte> head;
-  append(head, elf_header(program_headers));
+  const bool is_arm64 = !contents.cpus.empty() && contents.cpus.front().arm64() != nullptr;
+  append(head, elf_header(is_arm64 ? EM_AARCH64 : EM_X86_64, program_headers));
   append(head, Elf64_Phdr{.p_type = PT_NOTE, .p_offset = notes_at, .p_filesz = notes.size(), .p_memsz = notes.size()});
   if (image) append(head, load(offset + image->offset, image->mapping));
   for (const GuestMemory::Region& region : regions) {

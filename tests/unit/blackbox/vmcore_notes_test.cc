@@ -93,7 +93,7 @@ TEST_CASE("vmcore notes: registers come back, those of control from QEMU's note 
   append_registers(notes, std::array{some_cpu(), CpuState()}, {});
   const auto found = all(notes);
   REQUIRE(found.size() == 4);
-  const auto general_state = general_registers(found[0]);
+  const auto general_state = general_registers(found[0], EM_X86_64);
   REQUIRE(general_state);
   const X86Registers* general = general_state->x86();
   CHECK(general->rip == some_cpu().pc());
@@ -104,7 +104,7 @@ TEST_CASE("vmcore notes: registers come back, those of control from QEMU's note 
   const auto whole_state = all_registers(found[2]);
   REQUIRE(whole_state);
   const X86Registers* whole = whole_state->x86();
-  CHECK_FALSE(general_registers(found[2]));
+  CHECK_FALSE(general_registers(found[2], EM_X86_64));
   CHECK(whole->rip == some_cpu().pc());
   CHECK(whole->rflags == 0x246);
   CHECK(whole->cs.flags == 0xaf9b00);
@@ -124,7 +124,7 @@ TEST_CASE("vmcore notes: user space is told by its segments", "[vmcore]") {
   cpu.x86()->ss.flags = 0xcff300;
   std::vector<std::byte> notes;
   append_registers(notes, std::array{cpu}, {});
-  CHECK(general_registers(all(notes)[0])->in_user_space());
+  CHECK(general_registers(all(notes)[0], EM_X86_64)->in_user_space());
   CHECK(all_registers(all(notes)[1])->in_user_space());
 }
 
@@ -135,10 +135,43 @@ TEST_CASE("vmcore notes: what is cut short or of a foreign size is passed over",
   CHECK(all(std::span(notes).first(11)).empty());
   const Note note = all(notes)[1];
   CHECK_FALSE(all_registers({note.name, note.type, note.bytes.first(note.bytes.size() - 1)}));
-  CHECK_FALSE(general_registers({"CORE", NT_PRSTATUS, note.bytes.first(100)}));
+  CHECK_FALSE(general_registers({"CORE", NT_PRSTATUS, note.bytes.first(100)}, EM_X86_64));
   std::vector<std::byte> zeroes(24);
   append_note(zeroes, {"A", 7, {}});
   CHECK(all(zeroes).empty());
   const Elf64_Nhdr huge{.n_namesz = 0xffffffff, .n_descsz = 0xffffffff, .n_type = 1};
   CHECK(all(std::as_bytes(std::span(&huge, 1))).empty());
+}
+
+TEST_CASE("vmcore notes: an arm64 vCPU's registers are where its struct elf_prstatus has them, and come back",
+          "[vmcore]") {
+  Arm64Registers registers{.sp = 0x5b, .pc = 0xffff800008123456, .pstate = 0x600000c5};
+  for (size_t i = 0; i < registers.x.size(); ++i) registers.x[i] = 100 + i;
+  std::vector<std::byte> notes;
+  append_registers(notes, std::array{CpuState{.id = 3, .registers = registers}}, {});
+  const auto found = all(notes);
+  REQUIRE(found.size() == 1);
+  REQUIRE(found[0].is("CORE", NT_PRSTATUS));
+  REQUIRE(found[0].bytes.size() == 392);
+  const auto word = [&found](size_t offset) {
+    uint64_t value = 0;
+    std::memcpy(&value, found[0].bytes.data() + offset, sizeof value);
+    return value;
+  };
+  CHECK(static_cast<uint32_t>(word(32)) == 4);  // pr_pid
+  CHECK(word(112) == 100);
+  CHECK(word(112 + 30 * 8) == 130);
+  CHECK(word(112 + 31 * 8) == 0x5b);
+  CHECK(word(112 + 32 * 8) == 0xffff800008123456);
+  CHECK(word(112 + 33 * 8) == 0x600000c5);
+
+  const auto again = general_registers(found[0], EM_AARCH64);
+  REQUIRE(again);
+  REQUIRE(again->arm64() != nullptr);
+  CHECK(again->arm64()->x == registers.x);
+  CHECK(again->arm64()->sp == 0x5b);
+  CHECK(again->pc() == 0xffff800008123456);
+  CHECK_FALSE(again->in_user_space());
+  CHECK_FALSE(all_registers(found[0]));
+  CHECK_FALSE(general_registers({"CORE", NT_PRSTATUS, found[0].bytes.first(383)}, EM_AARCH64));
 }

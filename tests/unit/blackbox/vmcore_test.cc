@@ -245,6 +245,27 @@ TEST_CASE("vmcore: what is none is refused with why", "[vmcore]") {
   CHECK_THAT(refusal(folder.file("g", made.text())), Contains("foreign kind"));
   made.header.e_type = ET_EXEC;
   CHECK_THAT(refusal(folder.file("h", made.text())), Contains("no core"));
-  made.header.e_machine = EM_AARCH64;
-  CHECK_THAT(refusal(folder.file("i", made.text())), Contains("x86-64"));
+  made.header.e_machine = EM_ARM;
+  CHECK_THAT(refusal(folder.file("i", made.text())), Contains("neither of an x86-64 nor"));
+}
+
+TEST_CASE("vmcore: that of an arm64 machine is read on any host", "[vmcore]") {
+  const TempDirectory folder;
+  LinuxMemory linux(LinuxMemory::Machine::kArm64);
+  linux.add_code("panic", 0x1000);
+  linux.log(1, 0, "Kernel panic - not syncing: for a test");
+  linux.write();
+  const std::vector<CpuState> cpus{linux.cpu(0x1010)};
+  const BlackBox live(linux.memory, cpus);
+  write_vmcore(folder("core"),
+               {.memory = linux.memory, .cpus = cpus, .vmcoreinfo = live.vmcoreinfo(), .direct_map = live.direct_map()},
+               kGoOn);
+  const Vmcore core(folder("core"));
+  REQUIRE(core.cpus().size() == 1);
+  REQUIRE(core.cpus()[0].arm64() != nullptr);
+  const BlackBox box(core, core.cpus(), core.vmcoreinfo());
+  CHECK(box.release() == "6.1.0-1-test");
+  REQUIRE(box.log().size() == 1);
+  REQUIRE_FALSE(box.stack(core.cpus()[0]).empty());
+  CHECK(box.stack(core.cpus()[0])[0].symbol == "panic");
 }

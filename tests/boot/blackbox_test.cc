@@ -1,10 +1,10 @@
 // The black box with stock kernels: Debian's, with KASLR and `quiet`, and no help from the guest.
 #include <catch2/catch.hpp>
-#include <sstream>
 #include <string>
 #include <vector>
 
 #include "tests/support/guests.h"
+#include "tests/support/kernel_log.h"
 
 using namespace vmm::test;
 using Catch::Matchers::Contains;
@@ -15,25 +15,6 @@ namespace {
 constexpr auto kEscape = "\x01";
 
 Words debian(const std::string& command) { return debian_kernel() + Words{"--append", "tiny.run=\"" + command + "\""}; }
-
-// The lines that begin with the kernel's time stamp, from after `prefix`.
-std::vector<std::string> kernel_lines(const std::string& text, const std::string& prefix = {}) {
-  std::vector<std::string> lines;
-  std::istringstream stream(text);
-  for (std::string line; std::getline(stream, line);) {
-    while (line.ends_with('\r')) line.pop_back();
-    if (line.starts_with(prefix + "[ ")) lines.push_back(line.substr(prefix.size()));
-  }
-  return lines;
-}
-
-std::string line_with(const std::string& text, const std::string& words) {
-  std::istringstream stream(text);
-  for (std::string line; std::getline(stream, line);) {
-    if (line.find(words) != std::string::npos) return line;
-  }
-  return {};
-}
 
 }  // namespace
 

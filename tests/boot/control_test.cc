@@ -7,16 +7,6 @@
 using namespace vmm::test;
 using Catch::Matchers::Contains;
 
-namespace {
-
-std::string say(const Words& words) {
-  TestVm client(words);
-  CHECK(client.wait_exit() == 0);
-  return client.output();
-}
-
-}  // namespace
-
 TEST_CASE("control: why and dmesg read a quiet kernel's memory, sysrq reaches it, its panic waits", "[boot][control]") {
   const TempDirectory folder;
   TestVm vm(small_kernel() + tiny_initramfs() +

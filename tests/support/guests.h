@@ -1,6 +1,7 @@
 // The arguments that start a guest image, for boot tests.
 #pragma once
 
+#include <catch2/catch.hpp>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,13 @@ inline std::string tiny_disk() { return image("TINY", "rootfs.img"); }
 inline Words debian_kernel() {
   return {"--kernel", image("DEBIAN_KERNEL", "vmlinuz"),   "--append", "quiet",
           "--initrd", image("DEBIAN_KERNEL", "initrd.img")};
+}
+
+// What a verb of vmm prints that succeeds, as to a machine that runs.
+inline std::string say(const Words& words) {
+  TestVm client(words);
+  CHECK(client.wait_exit() == 0);
+  return client.output();
 }
 
 }  // namespace vmm::test

@@ -1,14 +1,19 @@
-// The ARM machine: stock Debian kernels in it, and how they end. The images are those of guest-images/get NAME-arm64.
+// The ARM machine: stock Debian kernels in it, how they end, and what their memory tells. The images are those of
+// guest-images/get NAME-arm64.
 #include <catch2/catch.hpp>
 #include <cstdlib>
 #include <ctime>
 #include <string>
 #include <utility>
 
+#include "tests/support/descriptors.h"
 #include "tests/support/guests.h"
+#include "tests/support/kernel_log.h"
+#include "tests/support/temp_file.h"
 
 using namespace vmm::test;
 using Catch::Matchers::Contains;
+using Catch::Matchers::Matches;
 
 TEST_CASE("aarch64: Debian's kernel boots from a disk on two CPUs, and finds all of the machine", "[boot]") {
   TestVm vm(debian_kernel() + Words{"--disk", tiny_disk() + ",ephemeral,serial=ROOT-7", "--cpus", "2", "--mem", "5G"});
@@ -48,12 +53,74 @@ TEST_CASE("aarch64: a command runs in it, and its status is the run's", "[boot]"
   CHECK(vm.output() == "aarch64\n");
 }
 
-TEST_CASE("aarch64: what is not there for it yet is refused", "[boot]") {
-  for (const auto& [flag, value] : {std::pair{"--vmcore", "core"},
-                                    {"--trace", "trace"},
-                                    {"--on-panic", "gdb"},
-                                    {"--gdb=unix:g", "--paused"},
-                                    {"--vmlinux", "vmlinux"}}) {
+TEST_CASE("aarch64: a panic is told with its log and stack, and its vmcore tells the same", "[boot][blackbox]") {
+  const TempDirectory folder;
+  const std::string core = folder("core"), serial = folder("serial");
+  TestVm vm(debian_kernel() + Words{"--append", "ignore_loglevel", "--append",
+                                    "tiny.run=\"echo c >/proc/sysrq-trigger\"", "--cpus", "2", "--serial",
+                                    "file=" + serial, "--vmcore", core});
+  CHECK(vm.wait_exit() == 96);
+  CHECK_THAT(vm.messages(), Contains(": sysrq triggered crash") && Contains("  core: " + core));
+  const std::string kernel = line_with(vm.messages(), "KASLR"), stack = line_with(vm.messages(), "  stack: ");
+  CHECK_THAT(kernel, Matches("  Linux 6[.].*-cloud-arm64, KASLR offset 0x[0-9a-f]+0000"));
+  CHECK_THAT(stack, Matches("  stack: sysrq_handle_crash < .*__handle_sysrq.* < write_sysrq_trigger < proc_reg_write < "
+                            "vfs_write < .*"));
+  // The other one does what the panic made it do.
+  CHECK_THAT(line_with(vm.messages(), "  vCPU "), Matches("  vCPU [01]: in [a-z0-9_.]+[+]0x.* < .*"));
+
+  CHECK_THAT(say({"why", core}), Contains(kernel.substr(2)) && Contains(stack.substr(stack.find("sysrq_"))));
+  const std::vector<std::string> log = kernel_lines(contents(serial));
+  CHECK(log.size() > 200);
+  CHECK(kernel_lines(say({"dmesg", core})) == log);
+}
+
+TEST_CASE("aarch64: a panic that the kernel printed nowhere is found in memory", "[boot][blackbox]") {
+  // Its init cannot open /dev/console.
+  TestVm vm(debian_kernel() + Words{"--serial", "null", "--append", "console=none panic=-1"});
+  CHECK(vm.wait_exit() == 101);
+  CHECK_THAT(vm.messages(), Contains("vmm: kernel panic at ") && Contains("Attempted to kill init!"));
+  CHECK_THAT(line_with(vm.messages(), "  stack: "), Contains("do_exit") && Contains(" < do_group_exit < "));
+}
+
+TEST_CASE("aarch64: a guest that halts for good has hung, and it is told where", "[boot][blackbox]") {
+  TestVm vm(debian_kernel() + Words{"--append", "tiny.run=\"halt -f\"", "--hang-timeout", "2"});
+  CHECK(vm.wait_exit() == 102);
+  CHECK_THAT(vm.messages(), Contains("vmm: no progress for 2 s: vCPU 0 spins with interrupts off") &&
+                                Contains("reboot: System halted"));
+  CHECK_THAT(line_with(vm.messages(), "  vCPU 0: in "), Matches("  vCPU 0: in machine_halt[+]0x.*reboot.*"));
+}
+
+TEST_CASE("aarch64: a guest that lives is looked into, and dumped by verb and key", "[boot][blackbox]") {
+  const TempDirectory folder;
+  TestVm vm(debian_kernel() + Words{"--cpus", "2", "--ctl", folder("s"), "--vmcore", folder("by-key")},
+            {.terminal = true});
+  vm.wait_for("tiny: ready");
+  vm.wait_for("# ");
+  vm.settle(std::chrono::milliseconds(2000));
+  CHECK(say({"pause", folder("s")}).empty());
+  const std::string why = say({"why", folder("s")});
+  CHECK_THAT(why, Contains("-cloud-arm64, KASLR offset ") && Contains("vCPU 0: in ") && Contains(" < do_idle < "));
+  say({"dump", folder("s"), folder("core.zst")});
+  CHECK(say({"why", folder("core.zst")}) == why);
+  const std::string log = say({"dmesg", folder("s")});
+  CHECK_THAT(log, Contains("Booting Linux on physical CPU") && Contains("Run /init as init process"));
+  CHECK(say({"dmesg", folder("core.zst")}) == log);
+  CHECK(say({"resume", folder("s")}).empty());
+  CHECK(vm.run("echo on") == "on");
+  vm.send(std::string("\x01") + "d");
+  vm.wait_for_message("vmcore: " + folder("by-key"));
+  CHECK_THAT(say({"why", folder("by-key")}), Contains("-cloud-arm64, KASLR offset "));
+  CHECK(vm.run("echo still") == "still");
+  CHECK(say({"kill", folder("s")}).empty());
+  CHECK(vm.wait_exit() == 130);
+}
+
+TEST_CASE("aarch64: what is not there for it is refused", "[boot]") {
+  TestVm traced({"--kernel", image("DEBIAN_KERNEL", "vmlinuz"), "--trace", "trace"});
+  CHECK(traced.wait_exit() == 125);
+  CHECK_THAT(traced.messages(), Contains("--trace: KVM does not tell where aarch64 guests are at an exit"));
+  for (const auto& [flag, value] :
+       {std::pair{"--on-panic", "gdb"}, {"--gdb=unix:g", "--paused"}, {"--vmlinux", "vmlinux"}}) {
     TestVm vm({"--kernel", image("DEBIAN_KERNEL", "vmlinuz"), flag, value});
     CHECK(vm.wait_exit() == 125);
     CHECK_THAT(vm.messages(), Contains("is not there for aarch64 guests yet"));

@@ -115,7 +115,7 @@ void refuse_unreachable_pause(const CommandLine& line) {
               "--name NAME, and then vmm why|dump|resume|kill NAME");
 }
 
-// What is refused where the guest's registers and kernel are not understood yet.
+// What is refused where the guest's registers are not understood yet, or KVM does not tell of them.
 void require_understood(const CommandLine& line) {
   const auto refuse = [](std::string_view what) {
     throw Error(fmt::format("{} is not there for {} guests yet", what, kArchitecture.name), "leave it out");
@@ -123,8 +123,10 @@ void require_understood(const CommandLine& line) {
   if (!kArchitecture.has_gdb && line.debug.listen) refuse("--gdb");
   if (!kArchitecture.has_gdb && line.debug.on_panic) refuse("--on-panic gdb");
   if (!kArchitecture.has_gdb && !line.debug.vmlinux.empty()) refuse("--vmlinux");
-  if (!kArchitecture.has_black_box && !line.vmcore.empty()) refuse("--vmcore");
-  if (!kArchitecture.has_black_box && !line.trace.empty()) refuse("--trace");
+  if (!kArchitecture.knows_exit_pc && !line.trace.empty()) {
+    throw Error(fmt::format("--trace: KVM does not tell where {} guests are at an exit", kArchitecture.name),
+                "leave it out");
+  }
 }
 
 void parse_run(CommandLine& line, std::vector<std::string> arguments) {

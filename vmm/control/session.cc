@@ -13,7 +13,6 @@
 #include "vmm/control/banner.h"
 #include "vmm/core/error.h"
 #include "vmm/core/log.h"
-#include "vmm/machine/architecture.h"
 
 namespace vmm {
 
@@ -299,10 +298,6 @@ void Session::stuck() {
 
 Findings Session::look_inside() {
   Findings findings;
-  if (!kArchitecture.has_black_box) {
-    findings.troubles.push_back(fmt::format("the memory of {} guests is not understood yet", kArchitecture.name));
-    return findings;
-  }
   machine_->look_inside([&findings](const GuestMemory& memory, std::span<const CpuState> cpus) {
     findings = Findings::of(memory, cpus);
   });

@@ -6,7 +6,6 @@
 #include "vmm/control/session.h"
 #include "vmm/core/error.h"
 #include "vmm/core/log.h"
-#include "vmm/machine/architecture.h"
 
 namespace vmm {
 
@@ -20,10 +19,6 @@ void complain(const Error& error) {
 }  // namespace
 
 void Session::dump(const std::string& path, Done done) {
-  if (!kArchitecture.has_black_box) {
-    throw Error(fmt::format("vmcores of {} guests cannot be written yet", kArchitecture.name),
-                "let the guest do it, with kdump");
-  }
   if (outcome_) throw Error("the machine is ending");
   if (debugger_->attached())
     throw Error("gdb has the machine, and may have breakpoints in its memory", "detach gdb first");

@@ -15,7 +15,7 @@ struct Architecture {
   unsigned max_cpus = 0;
   bool has_ports = false;      // for --debug-exit
   bool has_gdb = false;        // gdb's stub knows its registers
-  bool has_black_box = false;  // Linux's memory is understood, for stacks, vmcores and traces
+  bool knows_exit_pc = false;  // KVM tells where in the guest's code each exit was, for traces
 };
 
 // In board_ARCH.cc.

@@ -214,7 +214,7 @@ const Architecture kArchitecture = {.name = "x86_64",
                                     .max_cpus = 254,  // xAPIC identifiers are 8 bits, 255 means all
                                     .has_ports = true,
                                     .has_gdb = true,
-                                    .has_black_box = true};
+                                    .knows_exit_pc = true};
 
 std::unique_ptr<Board> Board::make(const World& world) { return std::make_unique<PcBoard>(world); }
 

@@ -39,11 +39,22 @@ bool VcpuThread::answer_own_exit() {
   }
 }
 
-// The rest of its registers has no place in a CpuState yet.
+// When the guest asks for its end, KVM stops all vCPUs, but leaves them where they are. One that was never turned on is
+// still where it was made.
 CpuState VcpuThread::cpu_state() const {
+  const CoreRegisters core = core_registers(vcpu_);
+  const bool was_on = activity_of(vcpu_.mp_state()) == CpuState::Activity::kRunning || core.pc != 0;
+  const SystemRegisters system = system_registers(vcpu_);
   return {.id = vcpu_.id(),
-          .activity = activity_of(vcpu_.mp_state()),
-          .registers = X86Registers{.rip = core_registers(vcpu_).pc}};
+          .activity = was_on ? CpuState::Activity::kRunning : CpuState::Activity::kNotStarted,
+          .registers = Arm64Registers{.x = core.x,
+                                      .sp = (core.pstate & kPstateMode) == kPstateEl1h ? core.sp_el1 : core.sp_el0,
+                                      .pc = core.pc,
+                                      .pstate = core.pstate,
+                                      .sctlr_el1 = system.sctlr_el1,
+                                      .tcr_el1 = system.tcr_el1,
+                                      .ttbr1_el1 = system.ttbr1_el1,
+                                      .tpidr_el1 = system.tpidr_el1}};
 }
 
 HangWatch::Sample VcpuThread::sample() const {

@@ -32,7 +32,7 @@ void meet(FuzzInput& input, FakeGdbTarget& target, GdbStub& stub) {
   const size_t count = input.take_below(4);
   for (size_t i = 0; i < count; ++i) {
     target.events.push_back({static_cast<unsigned>(input.take_below(target.cpus())),
-                             {.int3 = input.take_bool(),
+                             {.breakpoint = input.take_bool(),
                               .pc = input.take<uint32_t>(),
                               .stepped = input.take_bool(),
                               .points = input.take<uint8_t>() & 0xfu}});

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "vmm/control/gdb_registers_x86_64.h"
 #include "vmm/control/gdb_target.h"
 
 namespace vmm::test {
@@ -18,15 +19,24 @@ struct FakeGdbTarget : GdbTarget {
   explicit FakeGdbTarget(unsigned count = 2) : files(count) {}
 
   unsigned cpus() const override { return static_cast<unsigned>(files.size()); }
-  bool has_avx() const override { return true; }
+  const GdbRegisters& register_table() const override { return table; }
   const GuestMemory& memory() const override { return ram; }
   bool kernel_in_place() const override { return in_place; }
   void stop() override { note("stop"); }
   std::vector<Event> take_events() override { return std::exchange(events, {}); }
-  CpuRegisters registers(unsigned cpu) const override { return files[cpu]; }
-  bool set_registers(unsigned cpu, const CpuRegisters&, const CpuRegisters& wanted) override {
-    if (!refuses) files[cpu] = wanted;
+  RegisterFile registers(unsigned cpu) const override { return file_of(files[cpu]); }
+  bool set_registers(unsigned cpu, const RegisterFile&, const RegisterFile& wanted) override {
+    if (!refuses) files[cpu] = registers_of(wanted);
     return !refuses;
+  }
+  CpuState cpu_state(unsigned cpu) const override {
+    const kvm_sregs& system = files[cpu].system;
+    return {.id = cpu,
+            .registers = X86Registers{.rip = files[cpu].general.rip,
+                                      .cr0 = system.cr0,
+                                      .cr3 = system.cr3,
+                                      .cr4 = system.cr4,
+                                      .efer = system.efer}};
   }
   std::optional<GuestAddress> translate(unsigned, uint64_t) const override { return std::nullopt; }
   std::string_view activity(unsigned cpu) const override { return cpu == 0 ? "running" : "halted"; }
@@ -43,7 +53,10 @@ struct FakeGdbTarget : GdbTarget {
   }
   void leave() override { note("leave"); }
   void kill() override { note("kill"); }
-  std::optional<uint64_t> kaslr_offset() override { return kaslr; }
+  std::optional<Kaslr> kaslr() override {
+    constexpr uint64_t kLinked = 0xffffffff81000000;
+    return offset ? std::optional(Kaslr{*offset, kLinked + *offset}) : std::nullopt;
+  }
   std::string monitor(std::string_view command) override { return "did " + std::string(command); }
 
   void note(const std::string& call) { calls += call + " "; }
@@ -59,10 +72,11 @@ struct FakeGdbTarget : GdbTarget {
 
   static constexpr std::array<GuestMemory::Range, 1> kRam{{{{0}, 0x100000}}};
   GuestMemory ram{kRam};
+  GdbRegisters table = gdb_registers(true);
   std::vector<CpuRegisters> files;
   std::vector<Event> events;
   GuestDebug debug;
-  std::optional<uint64_t> kaslr;
+  std::optional<uint64_t> offset;  // of KASLR
   bool in_place = true;
   bool refuses = false;
   std::string calls;

@@ -27,6 +27,7 @@ struct X86Registers {
   uint64_t cr0 = 0, cr2 = 0, cr3 = 0, cr4 = 0;
   uint64_t efer = 0;
 
+  bool has_paging() const { return (cr0 >> 31 & 1) != 0; }               // CR0.PG
   bool in_real_mode() const { return (cr0 & 1) == 0 && rip <= 0xffff; }  // CR0.PE; where IP has 16 bits
 };
 
@@ -39,7 +40,8 @@ struct Arm64Registers {
   uint64_t sctlr_el1 = 0, tcr_el1 = 0, ttbr1_el1 = 0;
   uint64_t tpidr_el1 = 0;
 
-  bool at_el0() const { return (pstate & 0xc) == 0; }  // M[3:2]
+  bool has_paging() const { return (sctlr_el1 & 1) != 0; }  // M
+  bool at_el0() const { return (pstate & 0xc) == 0; }       // M[3:2]
 };
 
 struct CpuState {
@@ -55,6 +57,7 @@ struct CpuState {
   const Arm64Registers* arm64() const { return std::get_if<Arm64Registers>(&registers); }
   Arm64Registers* arm64() { return std::get_if<Arm64Registers>(&registers); }
 
+  bool has_paging() const { return x86() != nullptr ? x86()->has_paging() : arm64()->has_paging(); }
   uint64_t pc() const { return x86() != nullptr ? x86()->rip : arm64()->pc; }
   bool in_user_space() const { return x86() != nullptr ? x86()->privilege == 3 : arm64()->at_el0(); }
 };

@@ -131,7 +131,7 @@ void GdbDebugger::on_event() {
   if (!server_) return target_.leave();
   if (std::exchange(kernel_awaited_, false) && !attached()) {
     target_.take_events();
-    const uint64_t offset = target_.kaslr_offset().value_or(0);
+    const uint64_t offset = target_.kaslr().value_or(GdbTarget::Kaslr{}).offset;
     log_info("the kernel is unpacked{}", offset == 0 ? "" : fmt::format(", and moved by {:#x} (KASLR)", offset));
     return log_info("gdb: {}", gdb_command());
   }

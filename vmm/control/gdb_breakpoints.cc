@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
+#include <utility>
+#include <vector>
 
 namespace vmm {
 
 namespace {
 
-constexpr std::byte kInt3{0xcc};
 constexpr uint64_t kWidest = 8;
 
 HardwarePoint::Kind point_kind(GdbBreakpoints::Kind kind) {
@@ -20,6 +22,11 @@ HardwarePoint::Kind point_kind(GdbBreakpoints::Kind kind) {
     default:
       return HardwarePoint::Kind::kExecute;
   }
+}
+
+void write_code(const GuestMemory& memory, GuestAddress where, std::span<const std::byte> code) {
+  if (!memory.write(where, code)) return;
+  if (const auto place = memory.slice(where, code.size())) code_changed(*place);
 }
 
 }  // namespace
@@ -42,10 +49,10 @@ GdbBreakpoints::Result GdbBreakpoints::insert(const GuestMemory& memory, Kind ki
 }
 
 bool GdbBreakpoints::patch(const GuestMemory& memory, GuestAddress where) {
-  const auto original = memory.read<std::byte>(where);
-  if (!original) return false;
-  ++patches_.try_emplace(where.value, Patch{*original, 0}).first->second.users;
-  memory.write_value(where, kInt3);
+  Patch fresh;
+  if (!memory.read(where, std::span(fresh.original).first(kBreakpoint.size()))) return false;
+  ++patches_.try_emplace(where.value, fresh).first->second.users;
+  write_code(memory, where, kBreakpoint);
   return true;
 }
 
@@ -88,7 +95,11 @@ void GdbBreakpoints::give_back(const GuestMemory& memory, const Place& place) {
   const auto patch = patches_.find(place.patch->value);
   if (--patch->second.users > 0) return;
   // The guest may have put other code there since.
-  if (memory.read<std::byte>(*place.patch) == kInt3) memory.write_value(*place.patch, patch->second.original);
+  std::array<std::byte, kMostBreakpoint> now{};
+  const auto there = std::span(now).first(kBreakpoint.size());
+  if (memory.read(*place.patch, there) && std::ranges::equal(there, kBreakpoint)) {
+    write_code(memory, *place.patch, std::span(patch->second.original).first(kBreakpoint.size()));
+  }
   patches_.erase(patch);
 }
 
@@ -115,7 +126,9 @@ void GdbBreakpoints::forget() {
   points_ = {};
 }
 
-GuestDebug GdbBreakpoints::debug() const { return {.catch_int3 = !patches_.empty(), .step = false, .points = points_}; }
+GuestDebug GdbBreakpoints::debug() const {
+  return {.catch_breakpoints = !patches_.empty(), .step = false, .points = points_};
+}
 
 std::optional<GdbBreakpoints::Met> GdbBreakpoints::met(size_t point, uint64_t pc) const {
   if (point >= points_.size() || !points_[point]) return std::nullopt;
@@ -129,21 +142,30 @@ std::optional<GdbBreakpoints::Met> GdbBreakpoints::met(size_t point, uint64_t pc
   return std::nullopt;
 }
 
-void GdbBreakpoints::hide(GuestAddress start, std::span<std::byte> bytes) const {
-  for (auto patch = patches_.lower_bound(start.value);
-       patch != patches_.end() && patch->first - start.value < bytes.size(); ++patch) {
-    bytes[patch->first - start.value] = patch->second.original;
+template <typename Patches, typename Visit>
+void GdbBreakpoints::for_each_patched(Patches& patches, GuestAddress start, size_t size, Visit visit) {
+  const uint64_t before = std::min<uint64_t>(start.value, kBreakpoint.size() - 1);  // one of these may reach into it
+  for (auto patch = patches.lower_bound(start.value - before); patch != patches.end(); ++patch) {
+    if (patch->first >= start.value && patch->first - start.value >= size) return;
+    for (size_t i = 0; i < kBreakpoint.size(); ++i) {
+      const uint64_t place = patch->first + i - start.value;
+      if (place < size) visit(patch->second, i, place);
+    }
   }
 }
 
+void GdbBreakpoints::hide(GuestAddress start, std::span<std::byte> bytes) const {
+  for_each_patched(patches_, start, bytes.size(),
+                   [bytes](const Patch& patch, size_t i, size_t place) { bytes[place] = patch.original[i]; });
+}
+
 bool GdbBreakpoints::write(const GuestMemory& memory, GuestAddress start, std::span<const std::byte> bytes) {
-  if (!memory.write(start, bytes)) return false;
-  for (auto patch = patches_.lower_bound(start.value);
-       patch != patches_.end() && patch->first - start.value < bytes.size(); ++patch) {
-    patch->second.original = bytes[patch->first - start.value];
-    memory.write_value(GuestAddress{patch->first}, kInt3);
-  }
-  return true;
+  if (!memory.slice(start, bytes.size())) return false;
+  std::vector<std::byte> patched(bytes.begin(), bytes.end());
+  for_each_patched(patches_, start, bytes.size(), [&patched](Patch& patch, size_t i, size_t place) {
+    patch.original[i] = std::exchange(patched[place], kBreakpoint[i]);
+  });
+  return memory.write(start, patched);
 }
 
 }  // namespace vmm

@@ -1,8 +1,8 @@
 // GdbBreakpoints: the breakpoints and watchpoints that gdb has inserted, and where they are.
 //
-// A software breakpoint is an INT3 in guest memory, at the physical address that its page had at the time; what was
-// there is shown in its place to whoever reads through the stub. One whose page is not there yet, as in a kernel that
-// has not unpacked itself, takes one of the CPU's four debug registers, which go by the virtual address. Watchpoints do
+// A software breakpoint is an instruction in guest memory, at the physical address that its page had at the time; what
+// was there is shown in its place to whoever reads through the stub. One whose page is not there yet, as in a kernel
+// that has not unpacked itself, takes one of the CPU's debug registers, which go by the virtual address. Watchpoints do
 // so too; one of a length that no register has takes several.
 #pragma once
 
@@ -40,7 +40,7 @@ class GdbBreakpoints {
 
   // What the vCPUs are to stop for.
   GuestDebug debug() const;
-  // Whether the INT3 there is of ours.
+  // Whether the breakpoint instruction there is of ours.
   bool is_patched(GuestAddress where) const { return patches_.contains(where.value); }
   struct Met {
     Kind kind;
@@ -61,13 +61,16 @@ class GdbBreakpoints {
     unsigned points = 0;  // bits: its debug registers
   };
   struct Patch {
-    std::byte original{};
+    std::array<std::byte, kMostBreakpoint> original{};  // as many as the instruction has
     unsigned users = 0;
   };
 
   // The registers that would do, or nothing when too few are free.
   std::optional<unsigned> take_points(Kind kind, uint64_t address, uint64_t length);
   bool patch(const GuestMemory& memory, GuestAddress where);
+  // Calls `visit(patch, its byte, the place in the stretch)` for every byte of a patch that lies in it.
+  template <typename Patches, typename Visit>
+  static void for_each_patched(Patches& patches, GuestAddress start, size_t size, Visit visit);
   void give_back(const GuestMemory& memory, const Place& place);
 
   std::map<Name, Place> places_;

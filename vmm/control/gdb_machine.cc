@@ -9,15 +9,21 @@
 #include "vmm/blackbox/address_space.h"
 #include "vmm/blackbox/black_box.h"
 #include "vmm/core/error.h"
-#include "vmm/kvm/x86_64/registers.h"
 
 namespace vmm {
 
+namespace {
+
+// Where Linux is linked to on x86: __START_KERNEL_map and the default CONFIG_PHYSICAL_START.
+constexpr uint64_t kLinkedKernel = 0xffffffff81000000;
+
+}  // namespace
+
 unsigned GdbMachine::cpus() const { return static_cast<unsigned>(machine_->vcpus().size()); }
-bool GdbMachine::has_avx() const { return vmm::has_avx(machine_->vcpus().front()->vcpu()); }
 
 void GdbMachine::attach(Machine& machine) {
   machine_ = &machine;
+  registers_ = gdb_registers(machine.vcpus().front()->vcpu());
   kernel_runs_ = machine.kernel_in_place();
 }
 
@@ -53,10 +59,10 @@ std::vector<GdbTarget::Event> GdbMachine::take_events() {
   return events;
 }
 
-CpuRegisters GdbMachine::registers(unsigned cpu) const { return read_registers(machine_->vcpus()[cpu]->vcpu()); }
+RegisterFile GdbMachine::registers(unsigned cpu) const { return read_register_file(machine_->vcpus()[cpu]->vcpu()); }
 
-bool GdbMachine::set_registers(unsigned cpu, const CpuRegisters& before, const CpuRegisters& wanted) {
-  return write_registers(machine_->vcpus()[cpu]->vcpu(), before, wanted);
+bool GdbMachine::set_registers(unsigned cpu, const RegisterFile& before, const RegisterFile& wanted) {
+  return write_register_file(machine_->vcpus()[cpu]->vcpu(), before, wanted);
 }
 
 std::optional<GuestAddress> GdbMachine::translate(unsigned cpu, uint64_t address) const {
@@ -113,22 +119,26 @@ void GdbMachine::resume() {
 
 // gdb waits two seconds for an answer: the page tables tell at once, memory is searched only when all CPUs have those
 // of user space.
-std::optional<uint64_t> GdbMachine::kaslr_offset() {
+std::optional<GdbTarget::Kaslr> GdbMachine::kaslr() {
   if (machine_->kernel_in_place()) return std::nullopt;
-  if (const auto start = mapped_kernel()) return *start - kLinkedKernel;
-  std::optional<uint64_t> offset;
-  machine_->look_inside([&offset](const GuestMemory& memory, std::span<const CpuState> cpus) {
-    offset = BlackBox(memory, cpus).kaslr_offset();
+  if (const auto start = mapped_kernel()) return Kaslr{*start - kLinkedKernel, *start};
+  std::optional<Kaslr> found;
+  machine_->look_inside([&found](const GuestMemory& memory, std::span<const CpuState> cpus) {
+    const BlackBox kernel(memory, cpus);
+    const auto offset = kernel.kaslr_offset();
+    const auto image = kernel.image();
+    if (offset && image) found = Kaslr{*offset, image->address};
   });
-  return offset;
+  return found;
 }
 
-// Where a kernel that has unpacked itself begins: nothing else is mapped in front of it (__startup_64() and
+// Where one of x86 that has unpacked itself begins: nothing else is mapped in front of it (__startup_64() and
 // cleanup_highmap() see to that), and its beginning is aligned.
 std::optional<uint64_t> GdbMachine::mapped_kernel() const {
   constexpr uint64_t kAlignment = uint64_t{2} << 20;  // the least CONFIG_PHYSICAL_ALIGN
   for (const auto& thread : machine_->vcpus()) {
-    const auto space = AddressSpace::of(memory(), thread->cpu_state());
+    const CpuState state = thread->cpu_state();
+    const auto space = state.x86() != nullptr ? AddressSpace::of(memory(), *state.x86()) : std::nullopt;
     if (!space) continue;
     for (uint64_t address = kLinkedKernel; address >= kLinkedKernel; address += kAlignment) {
       if (space->translate(address)) return address;

@@ -23,20 +23,21 @@ class GdbMachine : public GdbTarget {
   bool run_to_kernel();
 
   unsigned cpus() const override;
-  bool has_avx() const override;
+  const GdbRegisters& register_table() const override { return *registers_; }
   const GuestMemory& memory() const override { return machine_->memory(); }
   bool kernel_in_place() const override { return machine_->kernel_in_place(); }
   void stop() override;
   std::vector<Event> take_events() override;
-  CpuRegisters registers(unsigned cpu) const override;
-  bool set_registers(unsigned cpu, const CpuRegisters& before, const CpuRegisters& wanted) override;
+  RegisterFile registers(unsigned cpu) const override;
+  bool set_registers(unsigned cpu, const RegisterFile& before, const RegisterFile& wanted) override;
+  CpuState cpu_state(unsigned cpu) const override { return machine_->vcpus()[cpu]->cpu_state(); }
   std::optional<GuestAddress> translate(unsigned cpu, uint64_t address) const override;
   std::string_view activity(unsigned cpu) const override;
   void give_to_guest(const Event& event) override;
   void go(std::span<const Order> orders, const GuestDebug& debug) override;
   void leave() override;
   void kill() override { controls_.quit(); }
-  std::optional<uint64_t> kaslr_offset() override;
+  std::optional<Kaslr> kaslr() override;
   std::string monitor(std::string_view command) override;
 
  private:
@@ -57,7 +58,8 @@ class GdbMachine : public GdbTarget {
   Controls& controls_;
   std::function<void(Change)> on_change_;
   Machine* machine_ = nullptr;
-  bool kernel_runs_ = false;  // as far as is known
+  std::optional<GdbRegisters> registers_;  // of its vCPUs
+  bool kernel_runs_ = false;               // as far as is known
 };
 
 }  // namespace vmm

@@ -21,17 +21,17 @@ size_t in_page(uint64_t address, size_t most) { return std::min<uint64_t>(most, 
 }  // namespace
 
 std::optional<GuestAddress> GdbMemory::seen_by(unsigned cpu, uint64_t address) const {
-  constexpr uint64_t kPaging = uint64_t{1} << 31;
-  constexpr uint64_t kUserTables = 1 << 12;  // with page-table isolation, the kernel's are in the page before
-  const kvm_sregs system = target_.registers(cpu).system;
-  if ((system.cr0 & kPaging) == 0) return GuestAddress{address};
-  X86Registers state{.cr0 = system.cr0, .cr3 = system.cr3, .cr4 = system.cr4, .efer = system.efer};
+  CpuState state = target_.cpu_state(cpu);
+  if (!state.has_paging()) return GuestAddress{address};
   const auto space = AddressSpace::of(target_.memory(), state);
   if (!space) return target_.translate(cpu, address);
   if (const auto found = space->translate(address)) return found;
-  if ((address & kKernelHalf) == 0 || (system.cr3 & kUserTables) == 0) return std::nullopt;
-  state.cr3 = system.cr3 & ~kUserTables;
-  return AddressSpace::of(target_.memory(), state)->translate(address);
+  // With page-table isolation, the kernel's tables are in the page before.
+  constexpr uint64_t kUserTables = 1 << 12;
+  X86Registers* const x86 = state.x86();
+  if (x86 == nullptr || (address & kKernelHalf) == 0 || (x86->cr3 & kUserTables) == 0) return std::nullopt;
+  x86->cr3 &= ~kUserTables;
+  return AddressSpace::of(target_.memory(), *x86)->translate(address);
 }
 
 std::optional<GuestAddress> GdbMemory::translate(unsigned cpu, uint64_t address) const {
@@ -52,7 +52,7 @@ std::optional<GuestAddress> GdbMemory::translate(unsigned cpu, uint64_t address)
 std::optional<GuestAddress> GdbMemory::unmapped_kernel(uint64_t address) const {
   if (address < kKernelMap) return std::nullopt;
   for (unsigned cpu = 0; cpu < target_.cpus(); ++cpu) {
-    if (target_.registers(cpu).general.rip >= kKernelHalf) return std::nullopt;
+    if (target_.cpu_state(cpu).pc() >= kKernelHalf) return std::nullopt;
   }
   return GuestAddress{address - kKernelMap};
 }

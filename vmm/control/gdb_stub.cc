@@ -71,7 +71,7 @@ const std::vector<GdbStub::Command> GdbStub::kCommands{
 };
 
 GdbStub::GdbStub(GdbTarget& target, Send send)
-    : target_(target), send_(std::move(send)), registers_(target.has_avx()), memory_(target, breakpoints_) {}
+    : target_(target), send_(std::move(send)), memory_(target, breakpoints_) {}
 
 void GdbStub::packet(std::string_view payload) {
   if (!attached_) {
@@ -140,7 +140,7 @@ void GdbStub::on_new_machine() {
 std::optional<GdbStub::Stop> GdbStub::reason_of(const GdbTarget::Event& event) {
   const DebugEvent& what = event.what;
   if (what.kernel_entered) return kernel_entered(event.cpu);
-  if (what.int3) {
+  if (what.breakpoint) {
     // Another process may have the same page elsewhere.
     const auto where = memory_.translate(event.cpu, what.pc);
     if (where && breakpoints_.is_patched(*where)) return Stop{.cpu = event.cpu, .why = "swbreak:;"};
@@ -159,7 +159,7 @@ std::optional<GdbStub::Stop> GdbStub::reason_of(const GdbTarget::Event& event) {
 // gdb thinks.
 std::optional<GdbStub::Stop> GdbStub::kernel_entered(unsigned cpu) {
   breakpoints_.settle(target_.memory(), [this, cpu](uint64_t address) { return memory_.translate(cpu, address); });
-  const uint64_t offset = target_.kaslr_offset().value_or(0);
+  const uint64_t offset = target_.kaslr().value_or(GdbTarget::Kaslr{}).offset;
   if (offset == told_offset_) return std::nullopt;
   send_("O" +
         to_hex(fmt::format("KASLR has moved the kernel by {0:#x}; now: symbol-file -o {0:#x} vmlinux\n", offset)));
@@ -298,10 +298,10 @@ GdbStub::Answer GdbStub::tell_attached(GdbWords) { return "1"; }
 
 // The kernel's first segment is where it is linked to, moved by KASLR.
 GdbStub::Answer GdbStub::tell_offsets(GdbWords) {
-  const auto offset = target_.kaslr_offset();
-  told_offset_ = offset.value_or(0);
+  const auto kaslr = target_.kaslr().value_or(GdbTarget::Kaslr{});
+  told_offset_ = kaslr.offset;
   if (told_offset_ == 0) return kUnknown;
-  return fmt::format("TextSeg={:x}", kLinkedKernel + *offset);
+  return fmt::format("TextSeg={:x}", kaslr.first_segment);
 }
 
 GdbStub::Answer GdbStub::transfer(GdbWords words) {
@@ -313,7 +313,7 @@ GdbStub::Answer GdbStub::transfer(GdbWords words) {
   const auto length = words.take_number();
   if (!offset || !comma || !length || !words.empty()) return kNotUnderstood;
   if (annex != (features ? "target.xml" : "")) return "E00";
-  return part_of(features ? registers_.description() : threads_document(), *offset, *length);
+  return part_of(features ? target_.register_table().description() : threads_document(), *offset, *length);
 }
 
 GdbStub::Answer GdbStub::monitor(GdbWords words) {
@@ -380,28 +380,30 @@ GdbStub::Answer GdbStub::is_alive(GdbWords words) { return cpu_of(words.rest()) 
 
 // ---- registers
 
-GdbStub::Answer GdbStub::read_registers(GdbWords) { return to_hex(registers_.read_all(target_.registers(cpu_))); }
+GdbStub::Answer GdbStub::read_registers(GdbWords) {
+  return to_hex(target_.register_table().read_all(target_.registers(cpu_)));
+}
 
 GdbStub::Answer GdbStub::write_registers(GdbWords words) {
   const auto bytes = from_hex(words.rest());
-  const CpuRegisters before = target_.registers(cpu_);
-  CpuRegisters wanted = before;
-  if (!bytes || !registers_.write_all(wanted, *bytes)) return kNotUnderstood;
+  const RegisterFile before = target_.registers(cpu_);
+  RegisterFile wanted = before;
+  if (!bytes || !target_.register_table().write_all(wanted, *bytes)) return kNotUnderstood;
   return target_.set_registers(cpu_, before, wanted) ? kDone : kRefused;
 }
 
 GdbStub::Answer GdbStub::read_register(GdbWords words) {
   const auto number = words.take_number();
-  const auto bytes = number ? registers_.read(target_.registers(cpu_), *number) : std::nullopt;
+  const auto bytes = number ? target_.register_table().read(target_.registers(cpu_), *number) : std::nullopt;
   return bytes ? to_hex(*bytes) : std::string(kNotUnderstood);
 }
 
 GdbStub::Answer GdbStub::write_register(GdbWords words) {
   const auto number = words.take_number();
   const auto bytes = number && words.take("=") ? from_hex(words.rest()) : std::nullopt;
-  const CpuRegisters before = target_.registers(cpu_);
-  CpuRegisters wanted = before;
-  if (!bytes || !registers_.write(wanted, *number, *bytes)) return kNotUnderstood;
+  const RegisterFile before = target_.registers(cpu_);
+  RegisterFile wanted = before;
+  if (!bytes || !target_.register_table().write(wanted, *number, *bytes)) return kNotUnderstood;
   return target_.set_registers(cpu_, before, wanted) ? kDone : kRefused;
 }
 

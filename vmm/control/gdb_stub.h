@@ -16,7 +16,6 @@
 #include "vmm/control/gdb_breakpoints.h"
 #include "vmm/control/gdb_memory.h"
 #include "vmm/control/gdb_packet.h"
-#include "vmm/control/gdb_registers.h"
 #include "vmm/control/gdb_target.h"
 
 namespace vmm {
@@ -101,7 +100,6 @@ class GdbStub {
 
   GdbTarget& target_;
   Send send_;
-  GdbRegisters registers_;
   GdbBreakpoints breakpoints_;
   GdbMemory memory_;
   bool attached_ = false;

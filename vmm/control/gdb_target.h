@@ -8,14 +8,12 @@
 #include <string_view>
 #include <vector>
 
+#include "vmm/blackbox/cpu_state.h"
+#include "vmm/control/gdb_registers.h"
 #include "vmm/core/guest_memory.h"
 #include "vmm/kvm/guest_debug.h"
-#include "vmm/kvm/x86_64/cpu_registers.h"
 
 namespace vmm {
-
-// Where Linux is linked to: __START_KERNEL_map and the default CONFIG_PHYSICAL_START.
-constexpr uint64_t kLinkedKernel = 0xffffffff81000000;
 
 class GdbTarget {
  public:
@@ -32,7 +30,7 @@ class GdbTarget {
 
   virtual ~GdbTarget() = default;
   virtual unsigned cpus() const = 0;
-  virtual bool has_avx() const = 0;
+  virtual const GdbRegisters& register_table() const = 0;
   virtual const GuestMemory& memory() const = 0;
   // Whether the kernel lay where it runs from the beginning, as an ELF file does, or unpacks itself.
   virtual bool kernel_in_place() const = 0;
@@ -41,9 +39,10 @@ class GdbTarget {
   virtual void stop() = 0;
   // What stopped vCPUs since they were last told to run.
   virtual std::vector<Event> take_events() = 0;
-  virtual CpuRegisters registers(unsigned cpu) const = 0;
+  virtual RegisterFile registers(unsigned cpu) const = 0;
   // False when the CPU cannot have these.
-  virtual bool set_registers(unsigned cpu, const CpuRegisters& before, const CpuRegisters& wanted) = 0;
+  virtual bool set_registers(unsigned cpu, const RegisterFile& before, const RegisterFile& wanted) = 0;
+  virtual CpuState cpu_state(unsigned cpu) const = 0;
   // As the CPU itself translates, for modes that have no page tables of AddressSpace's.
   virtual std::optional<GuestAddress> translate(unsigned cpu, uint64_t address) const = 0;
   // "running", "halted", "not started".
@@ -57,8 +56,12 @@ class GdbTarget {
   virtual void leave() = 0;
   // Ends the run.
   virtual void kill() = 0;
-  // How far KASLR has moved a Linux kernel, as soon as that can be told.
-  virtual std::optional<uint64_t> kaslr_offset() = 0;
+  // Where KASLR has moved a Linux kernel, as soon as that can be told.
+  struct Kaslr {
+    uint64_t offset = 0;
+    uint64_t first_segment = 0;  // of the kernel, where it is now
+  };
+  virtual std::optional<Kaslr> kaslr() = 0;
   // What `monitor COMMAND` prints.
   virtual std::string monitor(std::string_view command) = 0;
 };

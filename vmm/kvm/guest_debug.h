@@ -1,12 +1,15 @@
-// Debugging a vCPU from outside, by KVM_SET_GUEST_DEBUG: single steps, breakpoints in its code (INT3) and in the CPU's
-// four debug registers, which the guest's own are replaced by meanwhile (Intel SDM 3B, chapter 18).
+// Debugging a vCPU from outside, by KVM_SET_GUEST_DEBUG: single steps, breakpoint instructions in its code, and the
+// CPU's debug registers, which the guest's own are replaced by meanwhile: four on x86 (Intel SDM 3B, chapter 18), and
+// as many of those that an ARM CPU has, of either kind (Arm ARM, D2).
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 
+#include "vmm/core/guest_memory.h"
 #include "vmm/kvm/vcpu.h"
 
 namespace vmm {
@@ -22,21 +25,29 @@ struct HardwarePoint {
 
 struct GuestDebug {
   static constexpr size_t kPoints = 4;
-  bool catch_int3 = false;  // all of them, the guest's own too
-  bool step = false;        // stop after one instruction, which no interrupt comes before where KVM can hold them back
+  bool catch_breakpoints = false;  // instructions, all of them, the guest's own too
+  bool step = false;  // stop after one instruction, which no interrupt comes before where KVM can hold them back
   std::array<std::optional<HardwarePoint>, kPoints> points;
   bool operator==(const GuestDebug&) const = default;
 };
 
 // Why KVM left the guest with KVM_EXIT_DEBUG.
 struct DebugEvent {
-  bool int3 = false;  // else a debug exception, as the rest says
-  uint64_t pc = 0;    // of the INT3, or the next instruction
+  bool breakpoint = false;  // an instruction; else a debug exception, as the rest says
+  uint64_t pc = 0;          // of that instruction, or the next one
   bool stepped = false;
   unsigned points = 0;          // those that were met: bit n is GuestDebug::points[n]
   bool kernel_entered = false;  // see watch_for_kernel()
 };
 
+// The instruction that is a breakpoint, as it is in memory: INT3, or BRK #0.
+constexpr size_t kMostBreakpoint = 4;
+extern const std::span<const std::byte> kBreakpoint;
+// After code was written from outside: what CPUs keep of it must not be what was there.
+void code_changed(const GuestSlice& code);
+
+// Where a virtual address is, by the page tables and the mode that the CPU is in, as far as KVM tells.
+std::optional<GuestAddress> translate(const Vcpu& vcpu, uint64_t address);
 // False when KVM refuses.
 bool set_guest_debug(const Vcpu& vcpu, const GuestDebug& debug);
 // After an exit whose reason is KVM_EXIT_DEBUG.

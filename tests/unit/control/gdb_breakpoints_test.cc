@@ -38,7 +38,7 @@ TEST_CASE("gdb breakpoints: an INT3 is put into memory, hidden from reads, and t
   f.memory.write_value(GuestAddress{0x1000}, uint8_t{0x55});
   CHECK(f.soft(0xffff1000, GuestAddress{0x1000}) == Result::kDone);
   CHECK(f.at(0x1000) == 0xcc);
-  CHECK(f.breakpoints.debug().catch_int3);
+  CHECK(f.breakpoints.debug().catch_breakpoints);
   CHECK(f.breakpoints.is_patched(GuestAddress{0x1000}));
   std::array<std::byte, 4> seen{};
   REQUIRE(f.memory.read(GuestAddress{0xffe}, seen));
@@ -46,7 +46,7 @@ TEST_CASE("gdb breakpoints: an INT3 is put into memory, hidden from reads, and t
   CHECK(seen[2] == std::byte{0x55});
   f.breakpoints.remove(f.memory, Kind::kSoftware, 0xffff1000, 1);
   CHECK(f.at(0x1000) == 0x55);
-  CHECK(!f.breakpoints.debug().catch_int3);
+  CHECK(!f.breakpoints.debug().catch_breakpoints);
 }
 
 TEST_CASE("gdb breakpoints: what is written around one is there when it is gone", "[gdb]") {
@@ -96,7 +96,7 @@ TEST_CASE("gdb breakpoints: one whose page is not there takes a debug register",
   CHECK(f.soft(0xffffffff81000000, std::nullopt) == Result::kDone);
   CHECK(f.soft(0xffffffff81000001, GuestAddress{0xfee00000}) == Result::kDone);
   CHECK(f.points() == 2);
-  CHECK(!f.breakpoints.debug().catch_int3);
+  CHECK(!f.breakpoints.debug().catch_breakpoints);
   CHECK(f.breakpoints.met(0, 0xffffffff81000000)->kind == Kind::kSoftware);
   CHECK(!f.breakpoints.met(0, 0xffffffff81000004));
   CHECK(!f.breakpoints.met(3, 0xffffffff81000000));

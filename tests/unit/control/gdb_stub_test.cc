@@ -37,7 +37,7 @@ struct Fixture {
   GdbStub stub{target, [this](std::string_view payload) { sent += payload; }};
 };
 
-GdbTarget::Event int3(unsigned cpu, uint64_t pc) { return {cpu, {.int3 = true, .pc = pc}}; }
+GdbTarget::Event int3(unsigned cpu, uint64_t pc) { return {cpu, {.breakpoint = true, .pc = pc}}; }
 GdbTarget::Event stepped(unsigned cpu, uint64_t pc) { return {cpu, {.pc = pc, .stepped = true}}; }
 GdbTarget::Event met(unsigned cpu, uint64_t pc, unsigned points) { return {cpu, {.pc = pc, .points = points}}; }
 
@@ -149,7 +149,7 @@ TEST_CASE("gdb stub: a software breakpoint stops, and nobody sees it", "[gdb]") 
   CHECK(f.ask("m1000,1") == "55");
   CHECK(f.ask("vCont;c").empty());
   CHECK(f.target.take_calls() == "go:go,go, ");
-  CHECK(f.target.debug.catch_int3);
+  CHECK(f.target.debug.catch_breakpoints);
   CHECK(f.meet({int3(1, 0x1000)}) == "T05thread:2;swbreak:;");
   CHECK(f.ask("qC") == "QC2");
   CHECK(f.ask("z0,1000,1") == "OK");
@@ -290,7 +290,7 @@ TEST_CASE("gdb stub: after a reset a running machine stands at its beginning", "
   CHECK(f.sent == "T05thread:1;");
   CHECK(!f.stub.running());
   f.ask("vCont;c");
-  CHECK(!f.target.debug.catch_int3);
+  CHECK(!f.target.debug.catch_breakpoints);
 }
 
 TEST_CASE("gdb stub: what monitor prints comes as output", "[gdb]") {
@@ -304,7 +304,7 @@ TEST_CASE("gdb stub: what monitor prints comes as output", "[gdb]") {
 TEST_CASE("gdb stub: KASLR's offset is told where it is known", "[gdb]") {
   Fixture f;
   CHECK(f.ask("qOffsets").empty());
-  f.target.kaslr = 0x1c00000;
+  f.target.offset = 0x1c00000;
   CHECK(f.ask("qOffsets") == "TextSeg=ffffffff82c00000");
 }
 
@@ -334,7 +334,7 @@ TEST_CASE("gdb stub: when KASLR has moved the kernel otherwise than gdb thinks, 
   Fixture f;
   f.ask("qOffsets");
   f.ask("vCont;c");
-  f.target.kaslr = 0x1c00000;
+  f.target.offset = 0x1c00000;
   const std::string said = f.meet({{0, {.kernel_entered = true}}});
   CHECK_THAT(said, StartsWith("O" + to_hex(std::string_view("KASLR has moved the kernel by 0x1c00000"))) &&
                        Catch::Matchers::EndsWith("T05thread:1;"));

@@ -48,6 +48,37 @@ bool has_avx(const Vcpu& vcpu) {
   });
 }
 
+// FXSAVE has a bit for each physical register that is in use; gdb wants two: valid, zero, special, empty (Intel SDM 1,
+// §8.1.7 and table 10-2).
+uint16_t full_tags(const CpuRegisters::Fxsave& fpu) {
+  constexpr unsigned kValid = 0, kZero = 1, kSpecial = 2, kEmpty = 3;
+  const unsigned top = fpu.fsw >> 11 & 7;
+  unsigned tags = 0;
+  for (unsigned physical = 0; physical < 8; ++physical) {
+    unsigned tag = kEmpty;
+    if ((fpu.ftw >> physical & 1) != 0) {
+      const auto& bytes = fpu.st[(physical + 8 - top) % 8];
+      uint64_t mantissa = 0;
+      uint16_t exponent = 0;
+      std::memcpy(&mantissa, bytes.data(), sizeof mantissa);
+      std::memcpy(&exponent, bytes.data() + sizeof mantissa, sizeof exponent);
+      exponent &= 0x7fff;
+      const bool normal = exponent != 0 && exponent != 0x7fff && mantissa >> 63 != 0;
+      tag = normal ? kValid : exponent == 0 && mantissa == 0 ? kZero : kSpecial;
+    }
+    tags |= tag << (2 * physical);
+  }
+  return static_cast<uint16_t>(tags);
+}
+
+uint8_t short_tags(uint16_t tags) {
+  unsigned used = 0;
+  for (unsigned physical = 0; physical < 8; ++physical) {
+    if ((tags >> (2 * physical) & 3) != 3) used |= 1u << physical;
+  }
+  return static_cast<uint8_t>(used);
+}
+
 CpuRegisters read_registers(const Vcpu& vcpu) {
   CpuRegisters registers;
   registers.general = get_regs(vcpu);
@@ -56,6 +87,7 @@ CpuRegisters read_registers(const Vcpu& vcpu) {
   kvm_xsave area{};
   if (kvm_ioctl(vcpu.fd(), KVM_GET_XSAVE, &area) < 0) return registers;
   std::memcpy(&registers.fpu, bytes_of(area), sizeof registers.fpu);
+  registers.x87_tags = full_tags(registers.fpu);
   uint64_t present = 0;
   std::memcpy(&present, bytes_of(area) + kXsaveHeader, sizeof present);
   const auto ymm = ymm_offset(vcpu);
@@ -77,13 +109,15 @@ bool write_registers(const Vcpu& vcpu, const CpuRegisters& before, const CpuRegi
   if (before.kernel_gs_base != wanted.kernel_gs_base) {
     taken = set_msr(vcpu, kMsrKernelGsBase, wanted.kernel_gs_base) && taken;
   }
-  if (same(before.fpu, wanted.fpu) && before.ymm_high == wanted.ymm_high) return taken;
+  CpuRegisters::Fxsave fpu = wanted.fpu;
+  if (before.x87_tags != wanted.x87_tags) fpu.ftw = short_tags(wanted.x87_tags);
+  if (same(before.fpu, fpu) && before.ymm_high == wanted.ymm_high) return taken;
   kvm_xsave area{};
   if (kvm_ioctl(vcpu.fd(), KVM_GET_XSAVE, &area) < 0) return false;
   uint64_t present = 0;
   std::memcpy(&present, bytes_of(area) + kXsaveHeader, sizeof present);
   present |= kLegacyComponents;
-  std::memcpy(bytes_of(area), &wanted.fpu, sizeof wanted.fpu);
+  std::memcpy(bytes_of(area), &fpu, sizeof fpu);
   if (const auto ymm = ymm_offset(vcpu); ymm && before.ymm_high != wanted.ymm_high) {
     present |= uint64_t{1} << kAvxState;
     std::memcpy(bytes_of(area) + *ymm, &wanted.ymm_high, sizeof wanted.ymm_high);

@@ -33,9 +33,15 @@ struct CpuRegisters {
   kvm_sregs system{};
   uint64_t kernel_gs_base = 0;
   Fxsave fpu{};
+  // The x87's tags as gdb and FNSAVE have them: two bits each, by physical register. It is told from `fpu`; one that is
+  // written changes ftw there.
+  uint16_t x87_tags = 0xffff;
   std::array<std::array<std::byte, 16>, 16> ymm_high{};
 };
 static_assert(sizeof(CpuRegisters::Fxsave) == 512);
+
+uint16_t full_tags(const CpuRegisters::Fxsave& fpu);
+uint8_t short_tags(uint16_t tags);
 
 // At rest, as all calls of Vcpu. What the host does not tell is zero.
 CpuRegisters read_registers(const Vcpu& vcpu);

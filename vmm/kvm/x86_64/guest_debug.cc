@@ -1,6 +1,8 @@
 // Debug registers and single steps of x86; see vmm/kvm/guest_debug.h.
 #include "vmm/kvm/guest_debug.h"
 
+#include <array>
+
 #include "vmm/kvm/x86_64/registers.h"
 
 namespace vmm {
@@ -49,7 +51,7 @@ kvm_guest_debug control_of(const Vcpu& vcpu, const GuestDebug& debug) {
     control.arch.debugreg[i] = debug.points[i]->address;
   }
   control.arch.debugreg[7] = dr7_of(debug);
-  if (debug.catch_int3) control.control |= KVM_GUESTDBG_USE_SW_BP;
+  if (debug.catch_breakpoints) control.control |= KVM_GUESTDBG_USE_SW_BP;
   if (any_point) control.control |= KVM_GUESTDBG_USE_HW_BP;
   if (debug.step) control.control |= KVM_GUESTDBG_SINGLESTEP;
   if (debug.step && can_block_interrupts(vcpu)) control.control |= KVM_GUESTDBG_BLOCKIRQ;
@@ -71,7 +73,20 @@ bool inject_breakpoint(const Vcpu& vcpu) {
   return kvm_ioctl(vcpu.fd(), KVM_SET_VCPU_EVENTS, &events) >= 0;
 }
 
+constexpr std::array kInt3{std::byte{0xcc}};
+
 }  // namespace
+
+const std::span<const std::byte> kBreakpoint = kInt3;
+
+void code_changed(const GuestSlice&) {}  // they look for themselves
+
+std::optional<GuestAddress> translate(const Vcpu& vcpu, uint64_t address) {
+  kvm_translation where{};
+  where.linear_address = address;
+  if (kvm_ioctl(vcpu.fd(), KVM_TRANSLATE, &where) < 0 || where.valid == 0) return std::nullopt;
+  return GuestAddress{where.physical_address};
+}
 
 bool set_guest_debug(const Vcpu& vcpu, const GuestDebug& debug) {
   kvm_guest_debug control = control_of(vcpu, debug);
@@ -80,15 +95,15 @@ bool set_guest_debug(const Vcpu& vcpu, const GuestDebug& debug) {
 
 DebugEvent debug_event(const Vcpu& vcpu) {
   const kvm_debug_exit_arch& arch = vcpu.state().debug.arch;
-  if (arch.exception == kBreakpointVector) return {.int3 = true, .pc = arch.pc};
+  if (arch.exception == kBreakpointVector) return {.breakpoint = true, .pc = arch.pc};
   return {.pc = arch.pc, .stepped = (arch.dr6 & kDr6Step) != 0, .points = static_cast<unsigned>(arch.dr6 & kDr6Points)};
 }
 
 void give_to_guest(const Vcpu& vcpu, const GuestDebug& debug, const DebugEvent& event) {
-  if (event.int3 && inject_breakpoint(vcpu)) return;
+  if (event.breakpoint && inject_breakpoint(vcpu)) return;
   kvm_guest_debug control = control_of(vcpu, debug);
-  control.control |= KVM_GUESTDBG_ENABLE | (event.int3 ? KVM_GUESTDBG_INJECT_BP : KVM_GUESTDBG_INJECT_DB);
-  if (!event.int3) {
+  control.control |= KVM_GUESTDBG_ENABLE | (event.breakpoint ? KVM_GUESTDBG_INJECT_BP : KVM_GUESTDBG_INJECT_DB);
+  if (!event.breakpoint) {
     kvm_debugregs registers{};
     kvm_ioctl(vcpu.fd(), KVM_GET_DEBUGREGS, &registers);
     registers.dr6 = kDr6Fixed | (event.stepped ? kDr6Step : 0) | event.points;

@@ -33,13 +33,6 @@ kvm_sregs get_sregs(const Vcpu& vcpu) {
   return sregs;
 }
 
-std::optional<GuestAddress> translate(const Vcpu& vcpu, uint64_t address) {
-  kvm_translation where{};
-  where.linear_address = address;
-  if (kvm_ioctl(vcpu.fd(), KVM_TRANSLATE, &where) < 0 || where.valid == 0) return std::nullopt;
-  return GuestAddress{where.physical_address};
-}
-
 void set_regs(const Vcpu& vcpu, const kvm_regs& regs) { set(vcpu, KVM_SET_REGS, &regs); }
 void set_sregs(const Vcpu& vcpu, const kvm_sregs& sregs) { set(vcpu, KVM_SET_SREGS, &sregs); }
 

@@ -17,7 +17,5 @@ void set_sregs(const Vcpu& vcpu, const kvm_sregs& sregs);
 // KVM refuses what the host's CPU lacks: nothing, or false, then.
 std::optional<uint64_t> get_msr(const Vcpu& vcpu, uint32_t index);
 bool set_msr(const Vcpu& vcpu, uint32_t index, uint64_t value);
-// Where a linear address is, by the page tables and the mode that the CPU is in.
-std::optional<GuestAddress> translate(const Vcpu& vcpu, uint64_t address);
 
 }  // namespace vmm

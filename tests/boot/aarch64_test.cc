@@ -119,10 +119,4 @@ TEST_CASE("aarch64: what is not there for it is refused", "[boot]") {
   TestVm traced({"--kernel", image("DEBIAN_KERNEL", "vmlinuz"), "--trace", "trace"});
   CHECK(traced.wait_exit() == 125);
   CHECK_THAT(traced.messages(), Contains("--trace: KVM does not tell where aarch64 guests are at an exit"));
-  for (const auto& [flag, value] :
-       {std::pair{"--on-panic", "gdb"}, {"--gdb=unix:g", "--paused"}, {"--vmlinux", "vmlinux"}}) {
-    TestVm vm({"--kernel", image("DEBIAN_KERNEL", "vmlinuz"), flag, value});
-    CHECK(vm.wait_exit() == 125);
-    CHECK_THAT(vm.messages(), Contains("is not there for aarch64 guests yet"));
-  }
 }

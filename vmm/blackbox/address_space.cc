@@ -34,12 +34,12 @@ std::optional<Step> follow(PagingFormat::Entries entries, uint64_t entry, unsign
   return Step{level == 1 || is_block, entry & kArm64Frame};
 }
 
-// Whether the bits above those that are translated are as the CPU wants them: on x86 like the highest of those, in the
-// upper half of arm64 ones.
+// Whether the bits above those that are translated are as the CPU wants them: on x86 like the highest of those, on
+// arm64 ones in the upper half, and zeroes in the lower one.
 bool is_canonical(uint64_t address, const PagingFormat& format) {
   const int64_t above = static_cast<int64_t>(address) >> (format.address_bits - 1);
   if (format.entries == PagingFormat::Entries::kX86) return above == 0 || above == -1;
-  return above >> 1 == -1;
+  return above >> 1 == (format.upper_half ? -1 : 0);
 }
 
 }  // namespace
@@ -62,15 +62,32 @@ std::optional<AddressSpace> AddressSpace::of(const PhysicalMemory& memory, const
   return AddressSpace(memory, {cpu.cr3 & kX86Frame}, PagingFormat::x86((cpu.cr4 & kFiveLevels) != 0 ? 5 : 4));
 }
 
+namespace {
+
+// One of the two halves, by the part of TCR_EL1 that is its own.
+std::optional<AddressSpace> arm64_half(const PhysicalMemory& memory, uint64_t unused_bits, uint64_t page_size, bool off,
+                                       uint64_t ttbr, bool upper_half) {
+  constexpr uint64_t kTable = 0x0000ffffffffffc0;  // TTBRn_EL1.BADDR, aligned to 64 bytes at least
+  auto format = PagingFormat::arm64(page_size, 64 - unused_bits);
+  if (off || !format) return std::nullopt;
+  format->upper_half = upper_half;
+  return AddressSpace(memory, {ttbr & kTable}, *format);
+}
+
+}  // namespace
+
 std::optional<AddressSpace> AddressSpace::of(const PhysicalMemory& memory, const Arm64Registers& cpu) {
-  constexpr uint64_t kPaging = 1;                                       // SCTLR_EL1.M
-  constexpr uint64_t kDisabled = uint64_t{1} << 23;                     // TCR_EL1.EPD1
   constexpr std::array<uint64_t, 4> kPageSizes{0, 16384, 4096, 65536};  // by TCR_EL1.TG1
-  constexpr uint64_t kTable = 0x0000ffffffffffc0;                       // TTBR1_EL1.BADDR, aligned to 64 bytes at least
-  const uint64_t address_bits = 64 - (cpu.tcr_el1 >> 16 & 0x3f);        // T1SZ
-  const auto format = PagingFormat::arm64(kPageSizes[cpu.tcr_el1 >> 30 & 3], address_bits);
-  if ((cpu.sctlr_el1 & kPaging) == 0 || (cpu.tcr_el1 & kDisabled) != 0 || !format) return std::nullopt;
-  return AddressSpace(memory, {cpu.ttbr1_el1 & kTable}, *format);
+  const uint64_t tcr = cpu.tcr_el1;                                     // T1SZ, TG1, EPD1
+  const bool off = !cpu.has_paging() || (tcr >> 23 & 1) != 0;
+  return arm64_half(memory, tcr >> 16 & 0x3f, kPageSizes[tcr >> 30 & 3], off, cpu.ttbr1_el1, true);
+}
+
+std::optional<AddressSpace> AddressSpace::lower_half_of(const PhysicalMemory& memory, const Arm64Registers& cpu) {
+  constexpr std::array<uint64_t, 4> kPageSizes{4096, 65536, 16384, 0};  // by TCR_EL1.TG0
+  const uint64_t tcr = cpu.tcr_el1;                                     // T0SZ, TG0, EPD0
+  const bool off = !cpu.has_paging() || (tcr >> 7 & 1) != 0;
+  return arm64_half(memory, tcr & 0x3f, kPageSizes[tcr >> 14 & 3], off, cpu.ttbr0_el1, false);
 }
 
 std::optional<AddressSpace> AddressSpace::of(const PhysicalMemory& memory, const CpuState& cpu) {

@@ -4,8 +4,8 @@
 // the guest's, so every step is checked and nothing is trusted: what does not lead to RAM is not there.
 //
 //   x86-64   four levels, or five where LA57 is on: Intel SDM, volume 3A, 4.5
-//   arm64    the kernel's half (TTBR1_EL1), pages of 4, 16 or 64 KiB, of any size that a CPU may have, and memory of
-//            up to 48 bits: Arm ARM, D8.3
+//   arm64    one half, the kernel's (TTBR1_EL1) or user space's, of any size that a CPU may have, with pages of 4, 16
+//            or 64 KiB, and memory of up to 48 bits: Arm ARM, D8.3
 #pragma once
 
 #include <cstddef>
@@ -26,6 +26,7 @@ struct PagingFormat {
   Entries entries = Entries::kX86;
   unsigned page_bits = 0;     // of an address, that are the place in a page
   unsigned address_bits = 0;  // that are translated; those above are all alike
+  bool upper_half = true;     // of arm64, whose halves have tables of their own
 
   static PagingFormat x86(unsigned levels);
   // Empty when no CPU has that: it may be a guest that says so.
@@ -43,6 +44,7 @@ class AddressSpace {
   static std::optional<AddressSpace> of(const PhysicalMemory& memory, const X86Registers& cpu);
   static std::optional<AddressSpace> of(const PhysicalMemory& memory, const Arm64Registers& cpu);
   static std::optional<AddressSpace> of(const PhysicalMemory& memory, const CpuState& cpu);
+  static std::optional<AddressSpace> lower_half_of(const PhysicalMemory& memory, const Arm64Registers& cpu);
 
   GuestAddress root() const { return root_; }
   const PagingFormat& format() const { return format_; }

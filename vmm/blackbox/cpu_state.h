@@ -37,7 +37,7 @@ struct Arm64Registers {
   uint64_t pc = 0;
   uint64_t pstate = 0;  // as SPSR_EL1 has it
   // Not in a vmcore; zero there.
-  uint64_t sctlr_el1 = 0, tcr_el1 = 0, ttbr1_el1 = 0;
+  uint64_t sctlr_el1 = 0, tcr_el1 = 0, ttbr0_el1 = 0, ttbr1_el1 = 0;
   uint64_t tpidr_el1 = 0;
 
   bool has_paging() const { return (sctlr_el1 & 1) != 0; }  // M

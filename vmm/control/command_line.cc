@@ -115,18 +115,10 @@ void refuse_unreachable_pause(const CommandLine& line) {
               "--name NAME, and then vmm why|dump|resume|kill NAME");
 }
 
-// What is refused where the guest's registers are not understood yet, or KVM does not tell of them.
-void require_understood(const CommandLine& line) {
-  const auto refuse = [](std::string_view what) {
-    throw Error(fmt::format("{} is not there for {} guests yet", what, kArchitecture.name), "leave it out");
-  };
-  if (!kArchitecture.has_gdb && line.debug.listen) refuse("--gdb");
-  if (!kArchitecture.has_gdb && line.debug.on_panic) refuse("--on-panic gdb");
-  if (!kArchitecture.has_gdb && !line.debug.vmlinux.empty()) refuse("--vmlinux");
-  if (!kArchitecture.knows_exit_pc && !line.trace.empty()) {
-    throw Error(fmt::format("--trace: KVM does not tell where {} guests are at an exit", kArchitecture.name),
-                "leave it out");
-  }
+void refuse_unknowable_trace(const CommandLine& line) {
+  if (kArchitecture.knows_exit_pc || line.trace.empty()) return;
+  throw Error(fmt::format("--trace: KVM does not tell where {} guests are at an exit", kArchitecture.name),
+              "leave it out");
 }
 
 void parse_run(CommandLine& line, std::vector<std::string> arguments) {
@@ -138,7 +130,7 @@ void parse_run(CommandLine& line, std::vector<std::string> arguments) {
   const std::vector<std::string> unknown = take_run_flags(std::move(arguments), line);
   if (!unknown.empty())
     throw unknown.front().starts_with('-') ? refuse_flag(unknown.front()) : refuse_verb(unknown.front());
-  require_understood(line);
+  refuse_unknowable_trace(line);
   if (line.machine.kernel.empty()) line.machine.kernel = find_kernel();
   take_command(line, has_command, std::move(command));
   // Where nobody reads the console but the judge of the log, what is less than a warning would take half of the boot's

@@ -23,7 +23,10 @@ size_t in_page(uint64_t address, size_t most) { return std::min<uint64_t>(most, 
 std::optional<GuestAddress> GdbMemory::seen_by(unsigned cpu, uint64_t address) const {
   CpuState state = target_.cpu_state(cpu);
   if (!state.has_paging()) return GuestAddress{address};
-  const auto space = AddressSpace::of(target_.memory(), state);
+  const Arm64Registers* const arm64 = state.arm64();
+  const auto space = arm64 != nullptr && (address & kKernelHalf) == 0
+                         ? AddressSpace::lower_half_of(target_.memory(), *arm64)
+                         : AddressSpace::of(target_.memory(), state);
   if (!space) return target_.translate(cpu, address);
   if (const auto found = space->translate(address)) return found;
   // With page-table isolation, the kernel's tables are in the page before.

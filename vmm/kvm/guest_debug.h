@@ -50,8 +50,8 @@ void code_changed(const GuestSlice& code);
 std::optional<GuestAddress> translate(const Vcpu& vcpu, uint64_t address);
 // False when KVM refuses.
 bool set_guest_debug(const Vcpu& vcpu, const GuestDebug& debug);
-// After an exit whose reason is KVM_EXIT_DEBUG.
-DebugEvent debug_event(const Vcpu& vcpu);
+// After an exit whose reason is KVM_EXIT_DEBUG, while `debug` was set.
+DebugEvent debug_event(const Vcpu& vcpu, const GuestDebug& debug);
 // Lets the guest have what it was: its own breakpoint or debug exception. `debug` is what is set.
 void give_to_guest(const Vcpu& vcpu, const GuestDebug& debug, const DebugEvent& event);
 // From now on, or no more: a write of the GS base, which Linux makes when it has just begun to run at its virtual

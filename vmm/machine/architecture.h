@@ -14,7 +14,6 @@ struct Architecture {
   size_t max_serial = 0;
   unsigned max_cpus = 0;
   bool has_ports = false;      // for --debug-exit
-  bool has_gdb = false;        // gdb's stub knows its registers
   bool knows_exit_pc = false;  // KVM tells where in the guest's code each exit was, for traces
 };
 

@@ -213,7 +213,6 @@ const Architecture kArchitecture = {.name = "x86_64",
                                     .max_serial = layout::kSerialPorts.size(),
                                     .max_cpus = 254,  // xAPIC identifiers are 8 bits, 255 means all
                                     .has_ports = true,
-                                    .has_gdb = true,
                                     .knows_exit_pc = true};
 
 std::unique_ptr<Board> Board::make(const World& world) { return std::make_unique<PcBoard>(world); }

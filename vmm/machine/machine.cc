@@ -231,7 +231,10 @@ std::vector<KvmStats::Value> Machine::kvm_counts() {
   return sums;
 }
 
-bool Machine::kernel_in_place() const { return backends_.kernel.info().kind != KernelKind::kBzImage; }
+bool Machine::kernel_in_place() const {
+  const KernelKind kind = backends_.kernel.info().kind;
+  return kind == KernelKind::kPvh || kind == KernelKind::kMultiboot;
+}
 
 std::string Machine::describe_slot(size_t index) const {
   VirtioPci& transport = *virtio_[index];

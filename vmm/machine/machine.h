@@ -87,7 +87,7 @@ class Machine {
   void wait_at_rest() const;                                                     // after pause(), or the end
   std::span<const std::unique_ptr<VcpuThread>> vcpus() const { return vcpus_; }  // to be touched at rest
   const GuestMemory& memory() const { return memory_; }
-  bool kernel_in_place() const;  // not one that unpacks itself
+  bool kernel_in_place() const;  // not one that unpacks or moves itself
   // A vCPU that begins to run such a kernel has met something, too. False when the host cannot tell.
   bool watch_for_kernel(bool on) const { return vmm::watch_for_kernel(vm_, on); }
   // A line for each device that is on the PCI bus: its slot, and what it is.

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "vmm/kvm/aarch64/registers.h"
+#include "vmm/kvm/aarch64/cpu_registers.h"
 #include "vmm/machine/vcpu_thread.h"
 
 namespace vmm {
@@ -42,23 +42,23 @@ bool VcpuThread::answer_own_exit() {
 // When the guest asks for its end, KVM stops all vCPUs, but leaves them where they are. One that was never turned on is
 // still where it was made.
 CpuState VcpuThread::cpu_state() const {
-  const CoreRegisters core = core_registers(vcpu_);
-  const bool was_on = activity_of(vcpu_.mp_state()) == CpuState::Activity::kRunning || core.pc != 0;
-  const SystemRegisters system = system_registers(vcpu_);
+  const CpuRegisters registers = read_registers(vcpu_);
+  const bool was_on = activity_of(vcpu_.mp_state()) == CpuState::Activity::kRunning || registers.pc != 0;
   return {.id = vcpu_.id(),
           .activity = was_on ? CpuState::Activity::kRunning : CpuState::Activity::kNotStarted,
-          .registers = Arm64Registers{.x = core.x,
-                                      .sp = (core.pstate & kPstateMode) == kPstateEl1h ? core.sp_el1 : core.sp_el0,
-                                      .pc = core.pc,
-                                      .pstate = core.pstate,
-                                      .sctlr_el1 = system.sctlr_el1,
-                                      .tcr_el1 = system.tcr_el1,
-                                      .ttbr1_el1 = system.ttbr1_el1,
-                                      .tpidr_el1 = system.tpidr_el1}};
+          .registers = Arm64Registers{.x = registers.x,
+                                      .sp = registers.sp,
+                                      .pc = registers.pc,
+                                      .pstate = registers.pstate,
+                                      .sctlr_el1 = registers.sctlr_el1,
+                                      .tcr_el1 = registers.tcr_el1,
+                                      .ttbr0_el1 = registers.ttbr0_el1,
+                                      .ttbr1_el1 = registers.ttbr1_el1,
+                                      .tpidr_el1 = registers.tpidr_el1}};
 }
 
 HangWatch::Sample VcpuThread::sample() const {
-  const CoreRegisters registers = core_registers(vcpu_);
+  const CpuRegisters registers = read_registers(vcpu_);
   const std::string_view bytes(reinterpret_cast<const char*>(&registers), sizeof registers);
   return {.id = vcpu_.id(),
           .activity = activity_of(vcpu_.mp_state()),

@@ -21,7 +21,7 @@ std::optional<DebugEvent> VcpuThread::take_debug_event() {
 }
 
 void VcpuThread::look_at_debug_event() {
-  const DebugEvent event = debug_event(vcpu_);
+  const DebugEvent event = debug_event(vcpu_, order_.debug);
   const bool only_stepped = event.stepped && event.points == 0;
   if (only_stepped && event.pc >= order_.range_start && event.pc < order_.range_end) return;
   report(event);

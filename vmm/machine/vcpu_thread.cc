@@ -158,6 +158,9 @@ bool VcpuThread::answer_exit() {
       return true;
     case KVM_EXIT_INTR:
       return true;
+    case KVM_EXIT_DEBUG:
+      look_at_debug_event();
+      return true;
     case KVM_EXIT_FAIL_ENTRY:
       return fail({Outcome::Kind::kKvmError, exit_code::kKvmError,
                    fmt::format("the CPU refused to enter the guest on vCPU {} (reason {:#x})", vcpu_.id(),

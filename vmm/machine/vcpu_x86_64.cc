@@ -73,9 +73,6 @@ bool VcpuThread::answer_own_exit() {
       return true;
     case KVM_EXIT_IRQ_WINDOW_OPEN:
       return true;
-    case KVM_EXIT_DEBUG:
-      look_at_debug_event();
-      return true;
     case KVM_EXIT_X86_WRMSR:
       if (write_watched_msr(vcpu_)) report({.kernel_entered = true});
       return true;

@@ -199,3 +199,20 @@ TEST_CASE("address space: an arm64 CPU has one of the kernel's half, once it is 
     CHECK_FALSE(AddressSpace::of(tables.memory, cpu));
   }
 }
+
+TEST_CASE("address space: the lower half of arm64 has tables and pages of its own", "[blackbox]") {
+  Tables tables;
+  tables.set(0x10000, 1, 0x20000 | kArmTable);
+  tables.set(0x20000, 2, 0x30000 | kArmPage);
+  Arm64Registers cpu = arm_cpu({4096, 39, {30, 21, 12}}, 0x1000);
+  cpu.ttbr0_el1 = uint64_t{7} << 48 | 0x10000;
+  cpu.tcr_el1 |= 1 << 14 | (64 - 42);  // 64 KiB, and so two levels
+  const auto space = AddressSpace::lower_half_of(tables.memory, cpu);
+  REQUIRE(space);
+  constexpr uint64_t kAddress = uint64_t{1} << 29 | 2 << 16;
+  CHECK(space->translate(kAddress + 0xabcd) == GuestAddress{0x3abcd});
+  CHECK_FALSE(space->translate(kAddress | ~uint64_t{0} << 42));
+  CHECK_FALSE(space->translate(kAddress | uint64_t{1} << 42));
+  cpu.tcr_el1 |= 1 << 7;  // EPD0
+  CHECK_FALSE(AddressSpace::lower_half_of(tables.memory, cpu));
+}

@@ -1,4 +1,4 @@
-// Register ioctls of ARM; see registers.h.
+// See registers.h.
 #include "vmm/kvm/aarch64/registers.h"
 
 #include <fmt/format.h>
@@ -7,6 +7,7 @@
 #include <string>
 
 #include "vmm/core/error.h"
+#include "vmm/kvm/aarch64/cpu_registers.h"
 
 namespace vmm {
 
@@ -17,18 +18,8 @@ constexpr uint64_t core(size_t offset) {
   return KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | offset / sizeof(uint32_t);
 }
 constexpr uint64_t kX0 = core(offsetof(kvm_regs, regs.regs));
-constexpr uint64_t kXStep = sizeof(uint64_t) / sizeof(uint32_t);
 constexpr uint64_t kPc = core(offsetof(kvm_regs, regs.pc));
-constexpr uint64_t kPstate = core(offsetof(kvm_regs, regs.pstate));
-constexpr uint64_t kSpEl0 = core(offsetof(kvm_regs, regs.sp));
-constexpr uint64_t kSpEl1 = core(offsetof(kvm_regs, sp_el1));
 constexpr uint64_t kMpidrEl1 = ARM64_SYS_REG(3, 0, 0, 0, 5);
-constexpr uint64_t kEsrEl1 = ARM64_SYS_REG(3, 0, 5, 2, 0);
-constexpr uint64_t kFarEl1 = ARM64_SYS_REG(3, 0, 6, 0, 0);
-constexpr uint64_t kSctlrEl1 = ARM64_SYS_REG(3, 0, 1, 0, 0);
-constexpr uint64_t kTtbr1El1 = ARM64_SYS_REG(3, 0, 2, 0, 1);
-constexpr uint64_t kTcrEl1 = ARM64_SYS_REG(3, 0, 2, 0, 2);
-constexpr uint64_t kTpidrEl1 = ARM64_SYS_REG(3, 0, 13, 0, 4);
 constexpr uint64_t kAffinity = 0xff00ffffff;  // Arm ARM, MPIDR_EL1: Aff3 and Aff2 to Aff0
 
 uint64_t get(const Vcpu& vcpu, uint64_t number) {
@@ -60,31 +51,13 @@ void set_entry(const Vcpu& vcpu, uint64_t pc, uint64_t x0) {
 
 uint64_t affinity(const Vcpu& vcpu) { return get(vcpu, kMpidrEl1) & kAffinity; }
 
-CoreRegisters core_registers(const Vcpu& vcpu) {
-  CoreRegisters registers;
-  for (size_t i = 0; i < registers.x.size(); ++i) registers.x[i] = get(vcpu, kX0 + i * kXStep);
-  registers.sp_el0 = get(vcpu, kSpEl0);
-  registers.sp_el1 = get(vcpu, kSpEl1);
-  registers.pc = get(vcpu, kPc);
-  registers.pstate = get(vcpu, kPstate);
-  return registers;
-}
-
-SystemRegisters system_registers(const Vcpu& vcpu) {
-  return {.sctlr_el1 = get(vcpu, kSctlrEl1),
-          .tcr_el1 = get(vcpu, kTcrEl1),
-          .ttbr1_el1 = get(vcpu, kTtbr1El1),
-          .tpidr_el1 = get(vcpu, kTpidrEl1)};
-}
-
 std::string Vcpu::describe() const {
-  const CoreRegisters r = core_registers(*this);
-  std::string text = fmt::format("pc  {:016x} sp  {:016x} pstate {:08x}", r.pc, r.sp_el1, r.pstate);
+  const CpuRegisters r = read_registers(*this);
+  std::string text = fmt::format("pc  {:016x} sp  {:016x} pstate {:08x}", r.pc, r.sp, r.pstate);
   for (size_t i = 0; i < r.x.size(); ++i) {
     text += fmt::format("{}x{:<2} {:016x}", i % 4 == 0 ? "\n" : " ", i, r.x[i]);
   }
-  return text + fmt::format("\nsctlr_el1 {:x} esr_el1 {:x} far_el1 {:016x}", get(*this, kSctlrEl1), get(*this, kEsrEl1),
-                            get(*this, kFarEl1));
+  return text + fmt::format("\nsctlr_el1 {:x} esr_el1 {:x} far_el1 {:016x}", r.sctlr_el1, r.esr_el1, r.far_el1);
 }
 
 }  // namespace vmm

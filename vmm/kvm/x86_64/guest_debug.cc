@@ -93,7 +93,7 @@ bool set_guest_debug(const Vcpu& vcpu, const GuestDebug& debug) {
   return kvm_ioctl(vcpu.fd(), KVM_SET_GUEST_DEBUG, &control) >= 0;
 }
 
-DebugEvent debug_event(const Vcpu& vcpu) {
+DebugEvent debug_event(const Vcpu& vcpu, const GuestDebug&) {
   const kvm_debug_exit_arch& arch = vcpu.state().debug.arch;
   if (arch.exception == kBreakpointVector) return {.breakpoint = true, .pc = arch.pc};
   return {.pc = arch.pc, .stepped = (arch.dr6 & kDr6Step) != 0, .points = static_cast<unsigned>(arch.dr6 & kDr6Points)};

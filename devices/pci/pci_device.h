@@ -12,6 +12,7 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <string>
 
 #include "devices/bus.h"
 #include "devices/device.h"
@@ -51,6 +52,8 @@ class PciDevice : public Device {
   // Any offset and width. What lies beyond the configuration space reads as zero.
   void read_config(uint64_t offset, std::span<std::byte> data);
   void write_config(uint64_t offset, std::span<const std::byte> data);
+  // Identity, BAR, interrupts and capabilities, a line each: for a person. Any thread.
+  std::string describe_configuration();
 
  protected:
   // Adds a capability (its body without the two header bytes), with the bits of the body that the guest may write.

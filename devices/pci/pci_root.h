@@ -32,6 +32,7 @@ class PciRoot {
   // window are taken. Returns the slot.
   size_t plug(std::unique_ptr<PciDevice> device, const std::function<Wire(size_t slot)>& wire);
 
+  PciDevice& host_bridge() { return *devices_[0]; }
   Device& ecam();   // kEcamSize bytes of memory
   Device& ports();  // 8 ports from 0xcf8 on
 

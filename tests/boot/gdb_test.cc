@@ -52,6 +52,8 @@ TEST_CASE("gdb: attached to a running kernel on two vCPUs, and gone again", "[bo
   CHECK_THAT(said, Contains("default_idle"));
   CHECK_THAT(said, Contains("SIGINT") && Contains("Run /init as init process"));
   CHECK_THAT(said, Contains("virtio-rng, in use") && Contains("detached"));
+  CHECK_THAT(said, Contains("  1af4:1044, revision 01, ") && Contains("  BAR 0: 32-bit memory at 0x") &&
+                       Contains(": MSI-X, 2 vectors, enabled\n"));
   CHECK_THAT(said, Contains("features agreed, driven") && Contains("available index "));
   CHECK_THAT(said, Contains("IO-APIC  4: vector 0x") && Contains("MSI-X 1: data 0x") && Contains("vCPU 1: in service"));
   CHECK_THAT(said, Contains("RAM") && Contains("PCI window"));

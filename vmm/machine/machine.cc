@@ -243,8 +243,8 @@ std::string Machine::describe_slot(size_t index) const {
 }
 
 std::string Machine::describe_pci() const {
-  std::string text;
-  for (size_t i = 0; i < virtio_.size(); ++i) text += describe_slot(i);
+  std::string text = "00:00.0 host bridge\n" + board_->pci().host_bridge().describe_configuration();
+  for (size_t i = 0; i < virtio_.size(); ++i) text += describe_slot(i) + virtio_[i]->describe_configuration();
   return text;
 }
 

@@ -90,7 +90,7 @@ class Machine {
   bool kernel_in_place() const;  // not one that unpacks or moves itself
   // A vCPU that begins to run such a kernel has met something, too. False when the host cannot tell.
   bool watch_for_kernel(bool on) const { return vmm::watch_for_kernel(vm_, on); }
-  // A line for each device that is on the PCI bus: its slot, and what it is.
+  // Each device on the PCI bus: its slot, what it is, and what its configuration space says.
   std::string describe_pci() const;
   // The same, each with what it and its driver have agreed on, and with its queues. While nothing runs.
   std::string describe_virtio() const;

@@ -467,6 +467,7 @@ TEST_CASE("virtio-pci: what is agreed on, the rings' indexes and the messages ar
       fmt::format("  status 0x00\n  features 0x0 taken of {:#x} offered\n  queue 0: 256 of 256 entries, not enabled\n",
                   f.offered_features()));
   CHECK(f.transport->describe_interrupts() == "  INTx: MSI-X is not enabled\n");
+  CHECK_THAT(f.transport->describe_configuration(), Catch::Contains(": MSI-X, 2 vectors, not enabled\n"));
   f.drive();
   f.submit();
   CHECK_THAT(f.transport->describe(),
@@ -475,4 +476,6 @@ TEST_CASE("virtio-pci: what is agreed on, the rings' indexes and the messages ar
                  Catch::Contains("  queue 0: 8 of 256 entries, no vector, available index 1, used index 1\n"));
   f.enable_msix();
   CHECK_THAT(f.transport->describe_interrupts(), Catch::Contains("  MSI-X 1: data 0x0 to 0x0, 0 sent, masked\n"));
+  CHECK_THAT(f.transport->describe_configuration(),
+             Catch::Contains(": MSI-X, 2 vectors, enabled\n") && Catch::Contains(": vendor-specific\n"));
 }

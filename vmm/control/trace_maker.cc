@@ -18,29 +18,6 @@ namespace {
 
 constexpr std::string_view kRest = "others, for which there was no room";
 
-std::string reason_name(const ExitTrace::Key& key) {
-  switch (key.reason) {
-    case KVM_EXIT_IO:
-      return key.write ? "port write" : "port read";
-    case KVM_EXIT_MMIO:
-      return key.write ? "memory write" : "memory read";
-    case KVM_EXIT_INTR:
-      return "signal";
-    case KVM_EXIT_IRQ_WINDOW_OPEN:
-      return "interrupt window";
-    case KVM_EXIT_DEBUG:
-      return "debug";
-    case KVM_EXIT_SHUTDOWN:
-      return "shutdown";
-    case KVM_EXIT_INTERNAL_ERROR:
-      return "internal error";
-    case KVM_EXIT_X86_WRMSR:
-      return "MSR write";
-    default:
-      return fmt::format("exit {}", key.reason);
-  }
-}
-
 // `whole`: the row is one of those with address and instruction.
 std::string device_name(const ExitTrace::Key& key, bool whole, const TraceNames& names) {
   if (key.device != nullptr) return names.device(key.device);
@@ -91,7 +68,7 @@ void add_exits(RunTrace& trace, std::span<const ExitTrace* const> vcpus, const T
       const bool whole = i < ExitTrace::kPlaces, rest = i == ExitTrace::kRest;
       const auto [symbol, first] = symbols.try_emplace(row.key.rip);
       if (first) symbol->second = symbol_name(row.key.rip, names);
-      std::tuple key{rest ? std::string(kRest) : reason_name(row.key),
+      std::tuple key{rest ? std::string(kRest) : exit_name(row.key.reason, row.key.write),
                      rest ? std::string(kRest) : device_name(row.key, whole, names),
                      whole ? symbol->second : std::string(kRest)};
       const auto [place, is_new] = places.try_emplace(key, trace.rows.size());

@@ -1,9 +1,13 @@
 // A table that never grows; see exit_trace.h.
 #include "vmm/machine/exit_trace.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <functional>
 #include <limits>
+
+#include "vmm/kvm/kvm_header.h"
 
 namespace vmm {
 
@@ -23,6 +27,29 @@ size_t hash(const ExitTrace::Key& key) {
 }
 
 }  // namespace
+
+std::string exit_name(uint32_t reason, bool write) {
+  switch (reason) {
+    case KVM_EXIT_IO:
+      return write ? "port write" : "port read";
+    case KVM_EXIT_MMIO:
+      return write ? "memory write" : "memory read";
+    case KVM_EXIT_INTR:
+      return "signal";
+    case KVM_EXIT_IRQ_WINDOW_OPEN:
+      return "interrupt window";
+    case KVM_EXIT_DEBUG:
+      return "debug";
+    case KVM_EXIT_SHUTDOWN:
+      return "shutdown";
+    case KVM_EXIT_INTERNAL_ERROR:
+      return "internal error";
+    case KVM_EXIT_X86_WRMSR:
+      return "MSR write";
+    default:
+      return fmt::format("exit {}", reason);
+  }
+}
 
 // The ring is not written before it is used, so that pages of it that no exit reaches cost nothing.
 ExitTrace::ExitTrace(size_t events)

@@ -13,12 +13,16 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "devices/device.h"
 #include "vmm/kvm/host_cpu.h"
 
 namespace vmm {
+
+// "port write": what KVM_EXIT_* is called in a trace.
+std::string exit_name(uint32_t reason, bool write);
 
 class ExitTrace {
  public:

@@ -63,6 +63,7 @@ std::optional<std::string> HangWatch::look(std::span<const Sample> samples, Cloc
   }
   for (size_t i = 0; i < samples.size(); ++i) {
     Circle& circle = circles_[i];
+    if (may_spin(samples[i]) && may_wait_for_another(i)) continue;
     circle.note(samples[i], now);
     suspicious_ = suspicious_ || circle.looks > 0;
     const bool had_time = samples[i].cpu_time - circle.cpu_time >= limit_ / 4;
@@ -71,6 +72,16 @@ std::optional<std::string> HangWatch::look(std::span<const Sample> samples, Cloc
     }
   }
   return std::nullopt;
+}
+
+bool HangWatch::may_wait_for_another(size_t cpu) const {
+  if (looks_.size() < 2) return false;
+  const std::vector<Sample>& before = looks_[looks_.size() - 2].samples;
+  const std::vector<Sample>& now = looks_.back().samples;
+  for (size_t i = 0; i < now.size(); ++i) {
+    if (i != cpu && may_spin(now[i]) && now[i].progress() != before[i].progress()) return true;
+  }
+  return false;
 }
 
 void HangWatch::remember(std::span<const Sample> samples, Clock::time_point now) {

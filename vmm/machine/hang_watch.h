@@ -9,6 +9,9 @@
 // Where KVM counts for us (kvm/stats.h), what it answers by itself is progress as well: an access that rings an
 // ioeventfd, a hypercall, an interrupt that was taken. All exits together are no sign of it: most are the host's own
 // interrupts, and a loop of PAUSE makes many. Nor are wake-ups of a halted vCPU: a look is one.
+//
+// While one vCPU gets on with interrupts off, as a kernel's debugger does that waits for gdb on a serial line, others
+// may spin because it told them to: such a look says nothing of them.
 #pragma once
 
 #include <algorithm>
@@ -83,6 +86,8 @@ class HangWatch {
     std::vector<Sample> samples;
   };
   void remember(std::span<const Sample> samples, Clock::time_point now);
+  // Has another vCPU than this one, with interrupts off, got on since the look before?
+  bool may_wait_for_another(size_t cpu) const;
 
   std::chrono::milliseconds limit_;
   std::deque<Look> looks_;  // those of the last limit, and one that is as old as it or older

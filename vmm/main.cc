@@ -144,6 +144,7 @@ int run(const CommandLine& line) {
 
 int obey(const CommandLine& line) {
   if (line.verbose) set_log_level(LogLevel::kDebug);
+  for (const TraceArea area : line.traced) set_traced(area, true);
   switch (line.verb) {
     case CommandLine::Verb::kRun:
       return run(line);

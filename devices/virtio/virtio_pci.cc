@@ -10,6 +10,7 @@
 #include "devices/register_map.h"
 #include "devices/virtio/spec.h"
 #include "vmm/core/check.h"
+#include "vmm/core/trace.h"
 
 namespace vmm {
 
@@ -284,6 +285,7 @@ bool VirtioPci::features_acceptable() const {
 void VirtioPci::write_status(uint8_t value) {
   if (phase_ == Phase::kStopping) return;
   if (value == 0) {
+    trace_status(value);
     if (phase_ == Phase::kIdle) {
       reset_registers();
     } else {
@@ -302,6 +304,7 @@ void VirtioPci::write_status(uint8_t value) {
     }
   }
   status_ = value | (status_ & VIRTIO_CONFIG_S_NEEDS_RESET);
+  trace_status(status_);
   if ((appeared & VIRTIO_CONFIG_S_DRIVER_OK) != 0 && phase_ == Phase::kIdle) {
     phase_ = Phase::kActive;
     was_driven_ = true;
@@ -342,7 +345,8 @@ void VirtioPci::start() {
                                  .available = {queue.available},
                                  .used = {queue.used},
                                  .event_index = (features & feature(VIRTIO_RING_F_EVENT_IDX)) != 0,
-                                 .indirect = (features & feature(VIRTIO_RING_F_INDIRECT_DESC)) != 0};
+                                 .indirect = (features & feature(VIRTIO_RING_F_INDIRECT_DESC)) != 0,
+                                 .name = fmt::format("{} queue {}", device_->name(), i)};
     if (queue.size <= queue.max_size) {
       queue.ring = Virtqueue::create(
           host_.memory(), host_.loop(), queue.kick, config, [this, i] { interrupt_queue(i); },
@@ -435,6 +439,7 @@ void VirtioPci::need_reset(const std::string& why) {
 }
 
 void VirtioPci::interrupt_queue(size_t index) {
+  if (traced(TraceArea::kVirtio)) trace(TraceArea::kVirtio, "{} queue {}: interrupt", device_->name(), index);
   if (!msix_.enabled()) return raise_isr(kIsrQueue);
   uint16_t vector = 0;
   {
@@ -445,6 +450,7 @@ void VirtioPci::interrupt_queue(size_t index) {
 }
 
 void VirtioPci::interrupt_config() {
+  trace(TraceArea::kVirtio, "{}: interrupt, its configuration has changed", device_->name());
   if (!msix_.enabled()) return raise_isr(kIsrConfig);
   uint16_t vector = 0;
   {

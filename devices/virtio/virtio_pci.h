@@ -80,6 +80,7 @@ class VirtioPci : public PciDevice {
   Queue* selected_queue();      // null when queue_select names none
   Queue* configurable_queue();  // the same, but null as well once the driver may no longer change queues (§4.1.4.3.2)
   void write_status(uint8_t value);
+  void trace_status(uint8_t value) const;
   uint64_t offered_features() const;
   bool features_acceptable() const;
   void reset_registers();

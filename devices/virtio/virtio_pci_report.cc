@@ -9,6 +9,7 @@
 
 #include "devices/virtio/spec.h"
 #include "devices/virtio/virtio_pci.h"
+#include "vmm/core/trace.h"
 
 namespace vmm {
 
@@ -44,6 +45,11 @@ std::string index_text(const GuestMemory& memory, uint64_t ring) {
 }
 
 }  // namespace
+
+void VirtioPci::trace_status(uint8_t value) const {
+  if (!traced(TraceArea::kVirtio)) return;
+  trace(TraceArea::kVirtio, "{}: status {}, features {:#x}", device_->name(), status_text(value), driver_features_);
+}
 
 std::string VirtioPci::describe() {
   std::string text;

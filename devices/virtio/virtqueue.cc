@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "devices/virtio/spec.h"
+#include "vmm/core/trace.h"
 
 namespace vmm {
 
@@ -74,6 +75,7 @@ Virtqueue::~Virtqueue() {
 
 void Virtqueue::on_kick() {
   kick_.drain();
+  trace(TraceArea::kVirtio, "{}: the driver notifies", config_.name);
   if (stopped_) return;
   kick_watch_.arm();
   wake_waiters();
@@ -150,7 +152,12 @@ std::optional<DescriptorChain> Virtqueue::try_next() {
       chain.slices_ = std::move(spare_slices_.back());
       spare_slices_.pop_back();
     }
-    if (walk(*head, chain) && total_size(chain) <= UINT32_MAX) return chain;
+    const bool whole = walk(*head, chain) && total_size(chain) <= UINT32_MAX;
+    if (traced(TraceArea::kVirtio)) {
+      trace(TraceArea::kVirtio, "{}: buffer {}{}, {} bytes to read, {} to write", config_.name, *head,
+            whole ? "" : ", malformed", chain.readable_size(), chain.writable_size());
+    }
+    if (whole) return chain;
     // The head is known, so the driver gets it back: leaving the scope returns it with length 0.
     ++stats_.bad_chains;
   }
@@ -192,6 +199,7 @@ bool Virtqueue::walk_table(const GuestSlice& table, size_t first, size_t limit, 
 }
 
 void Virtqueue::complete(DescriptorChain& chain) {
+  trace(TraceArea::kVirtio, "{}: buffer {} returned, {} bytes written", config_.name, chain.head_, chain.written_);
   in_flight_[chain.head_] = false;
   --in_flight_count_;
   const size_t entry = kRingOffset + (next_used_ % config_.size) * sizeof(vring_used_elem);

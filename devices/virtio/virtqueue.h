@@ -19,6 +19,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "devices/virtio/descriptor_chain.h"
@@ -36,6 +37,7 @@ struct VirtqueueConfig {
   GuestAddress used;
   bool event_index = false;  // VIRTIO_RING_F_EVENT_IDX was negotiated
   bool indirect = false;     // VIRTIO_RING_F_INDIRECT_DESC was negotiated
+  std::string name = {};     // in trace lines
 };
 
 class Virtqueue : private Poller {

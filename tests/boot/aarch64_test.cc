@@ -119,4 +119,7 @@ TEST_CASE("aarch64: what is not there for it is refused", "[boot]") {
   TestVm traced({"--kernel", image("DEBIAN_KERNEL", "vmlinuz"), "--trace", "trace"});
   CHECK(traced.wait_exit() == 125);
   CHECK_THAT(traced.messages(), Contains("--trace: KVM does not tell where aarch64 guests are at an exit"));
+  TestVm ports({"--kernel", image("DEBIAN_KERNEL", "vmlinuz"), "--trace", "mmio,pio"});
+  CHECK(ports.wait_exit() == 125);
+  CHECK_THAT(ports.messages(), Contains("aarch64 guests have no ports"));
 }

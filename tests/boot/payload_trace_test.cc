@@ -2,7 +2,9 @@
 #include <catch2/catch.hpp>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
+#include "tests/support/descriptors.h"
 #include "tests/support/payload.h"
 #include "tests/support/temp_file.h"
 #include "tests/support/test_vm.h"
@@ -16,6 +18,15 @@ uint64_t count_of(const nlohmann::json& trace, const std::string& reason, const 
   uint64_t count = 0;
   for (const auto& row : trace["rows"]) {
     if (row["reason"] == reason && row["device"] == device) count += row["count"].get<uint64_t>();
+  }
+  return count;
+}
+
+size_t lines_with(const std::string& text, const std::string& beginning, const std::string& end = {}) {
+  std::istringstream stream(text);
+  size_t count = 0;
+  for (std::string line; std::getline(stream, line);) {
+    if (line.starts_with(beginning) && line.ends_with(end)) ++count;
   }
   return count;
 }
@@ -42,6 +53,17 @@ TEST_CASE("payload: a trace counts what the guest did", "[payload][trace]") {
   TestVm report({"boot-report", folder("trace.json"), "--html", folder("page.html")});
   CHECK(report.wait_exit() == 0);
   CHECK_THAT(report.output(), Contains("Phases") && Contains("serial ttyS0") && Contains("load"));
+}
+
+TEST_CASE("payload: with --trace pio,mmio,kvm each access and exit is a line", "[payload][trace]") {
+  const TempDirectory folder;
+  TestVm vm(payload("case=flood kilobytes=1 status=3", {"--trace", "kvm,mmio,pio", "--log", folder("log")}));
+  CHECK(vm.wait_exit() == debug_status(3));
+  const std::string log = contents(folder("log"));
+  CHECK(lines_with(log, "vmm: pio: vCPU 0: out 0x3f8 0x", ": serial ttyS0") == vm.output().size());
+  CHECK(lines_with(log, "vmm: kvm: vCPU 0: port write at 0x") == lines_with(log, "vmm: pio: vCPU 0: out "));
+  CHECK_THAT(log, Contains("vmm: pio: vCPU 0: out 0xf4 0x00000003: debug exit\n"));
+  CHECK_THAT(log, !Contains("vmm: virtio: "));
 }
 
 TEST_CASE("payload: what is no trace is refused", "[payload][trace]") {

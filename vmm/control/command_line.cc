@@ -116,9 +116,13 @@ void refuse_unreachable_pause(const CommandLine& line) {
 }
 
 void refuse_unknowable_trace(const CommandLine& line) {
-  if (kArchitecture.knows_exit_pc || line.trace.empty()) return;
-  throw Error(fmt::format("--trace: KVM does not tell where {} guests are at an exit", kArchitecture.name),
-              "leave it out");
+  if (!kArchitecture.knows_exit_pc && !line.trace.empty()) {
+    throw Error(fmt::format("--trace: KVM does not tell where {} guests are at an exit", kArchitecture.name),
+                "--trace kvm,mmio,virtio");
+  }
+  if (!kArchitecture.has_ports && std::ranges::find(line.traced, TraceArea::kPio) != line.traced.end()) {
+    throw Error(fmt::format("--trace pio: {} guests have no ports", kArchitecture.name), "--trace mmio");
+  }
 }
 
 void parse_run(CommandLine& line, std::vector<std::string> arguments) {

@@ -13,6 +13,7 @@
 #include "vmm/control/control_client.h"
 #include "vmm/control/gdb_address.h"
 #include "vmm/control/result.h"
+#include "vmm/core/trace.h"
 #include "vmm/machine/config.h"
 
 namespace vmm {
@@ -26,6 +27,7 @@ struct CommandLine {
   std::string image;                      // kInspect
   std::vector<std::string> report_words;  // kBootReport: for control/boot_report.h
   std::string trace;                      // of --trace: a file; empty: none
+  std::vector<TraceArea> traced;          // of --trace: words
   ControlRequest request;                 // kControl
   std::string control_path;               // of --ctl: where the machine is found, besides its name
   std::string escape = "^A";              // control/escape_keys.h

@@ -49,7 +49,7 @@ How it ends
   --tap, --expect-tap  it as TAP on standard output, CMD's goes to standard error; fail if CMD's TAP does
 This program (--version, --help, --dry-run: print what would run, --io-engine io_uring|threads)
   --name N, --ctl PATH, --log F, -v  its name for others; its control socket; messages to a file; more
-  --gdb [unix:P|tcp::PORT], --vmlinux F, --paused  let gdb attach; symbols; start paused; --trace F
+  --gdb [unix:P|tcp::PORT], --vmlinux F, --paused  for gdb; --trace F, or lines: kvm,mmio,pio,virtio
 Exit status: 0 power-off, 96-104 the guest died, 124 timeout, 125 vmm failed, 130 quit, 143 SIGTERM.
 )";
 

@@ -17,6 +17,7 @@
 
 #include "devices/backends/option_list.h"
 #include "vmm/core/error.h"
+#include "vmm/core/trace.h"
 #include "vmm/kvm/host_cpu.h"
 
 namespace vmm {
@@ -186,6 +187,10 @@ void add_run_flags(CLI::App& app, CommandLine& line) {
   });
   flag("--vmcore", [&](const std::string& value) { line.vmcore = value; });
   flag("--trace", [&](const std::string& value) {
+    if (const auto areas = parse_trace_areas(value)) {
+      line.traced.insert(line.traced.end(), areas->begin(), areas->end());
+      return;
+    }
     line.trace = value;
     machine.trace = true;
   });

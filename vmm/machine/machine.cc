@@ -63,6 +63,7 @@ void Machine::create_vcpus() {
                                 .memory = memory_,
                                 .end = [this](Outcome outcome) { end(std::move(outcome)); },
                                 .debugged = [this] { stop_for_debugger(); },
+                                .device_name = [this](const Device* device) { return device_name(device); },
                                 .traced_events = config_.trace ? ExitTrace::events_each(config_.cpus) : 0};
   for (unsigned id = 0; id < config_.cpus; ++id) {
     vcpus_.push_back(std::make_unique<VcpuThread>(kvm_, vm_, id, world));

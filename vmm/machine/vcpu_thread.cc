@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "vmm/core/error.h"
+#include "vmm/core/trace.h"
 
 namespace vmm {
 
@@ -33,9 +34,8 @@ int kick_signal() {
 
 VcpuThread::VcpuThread(const Kvm& kvm, const Vm& vm, unsigned id, const World& world)
     : world_(world), vcpu_(kvm, vm, id) {
-  if (world.traced_events == 0) return;
-  trace_ = std::make_unique<ExitTrace>(world.traced_events);
-  share_registers(kvm);
+  if (world.traced_events > 0) trace_ = std::make_unique<ExitTrace>(world.traced_events);
+  if (trace_ || traced(TraceArea::kKvm)) share_registers(kvm);
 }
 
 VcpuThread::~VcpuThread() {
@@ -135,6 +135,7 @@ bool VcpuThread::fail(Outcome outcome) {
 }
 
 bool VcpuThread::handle_exit() {
+  if (traced(TraceArea::kKvm)) trace_exit();
   if (!trace_) return answer_exit();
   const uint64_t began = ExitTrace::now();
   const kvm_run& state = vcpu_.state();
@@ -187,8 +188,26 @@ void VcpuThread::memory_access() {
   const bool write = state.mmio.is_write != 0;
   const uint64_t address = state.mmio.phys_addr;
   access.device = write ? world_.memory_bus.write(address, value) : world_.memory_bus.read(address, value);
+  if (traced(TraceArea::kMmio)) trace_access(access, value);
   if (access.device == nullptr)
     guest_debug(strays_, "nothing is at address {:#x}, which the guest {}", address, verb(write));
+}
+
+void VcpuThread::trace_exit() const {
+  const kvm_run& state = vcpu_.state();
+  const bool write =
+      state.exit_reason == KVM_EXIT_IO ? state.io.direction == KVM_EXIT_IO_OUT : state.mmio.is_write != 0;
+  const uint64_t pc = shared_pc();
+  vmm::trace(TraceArea::kKvm, "vCPU {}: {}{}", vcpu_.id(), exit_name(state.exit_reason, write),
+             pc == 0 ? "" : fmt::format(" at {:#x}", pc));
+}
+
+// The value has two digits for each byte, so that its width is told too.
+void VcpuThread::trace_access(const Access& access, std::span<const std::byte> value) const {
+  std::string digits;
+  for (const std::byte byte : value) digits.insert(0, fmt::format("{:02x}", std::to_integer<unsigned>(byte)));
+  vmm::trace(access.port ? TraceArea::kPio : TraceArea::kMmio, "vCPU {}: {} {:#x} 0x{}: {}", vcpu_.id(), access.verb(),
+             access.address, digits, access.device == nullptr ? "nothing is there" : world_.device_name(access.device));
 }
 
 // "out 0x70, in 0x71, write 0xc0003000": the oldest first.
@@ -197,8 +216,7 @@ std::string VcpuThread::last_exits() const {
   const uint64_t count = std::min<uint64_t>(access_count_, accesses_.size());
   for (uint64_t number = access_count_ - count; number < access_count_; ++number) {
     const Access& access = accesses_[number % accesses_.size()];
-    const std::string_view verb = access.port ? (access.write ? "out" : "in") : (access.write ? "write" : "read");
-    text += fmt::format("{}{} {:#x}", text.empty() ? "" : ", ", verb, access.address);
+    text += fmt::format("{}{} {:#x}", text.empty() ? "" : ", ", access.verb(), access.address);
   }
   return text.empty() ? "none" : text;
 }

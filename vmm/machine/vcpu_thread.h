@@ -35,9 +35,10 @@ class VcpuThread {
     Bus& ports;
     Bus& memory_bus;
     const GuestMemory& memory;
-    std::function<void(Outcome)> end;  // any thread; the vCPU does not run again after it
-    std::function<void()> debugged;    // any thread; the vCPU waits with a debug event
-    size_t traced_events = 0;          // how many of its last exits each vCPU keeps one by one; none: nothing is traced
+    std::function<void(Outcome)> end;                       // any thread; the vCPU does not run again after it
+    std::function<void()> debugged;                         // any thread; the vCPU waits with a debug event
+    std::function<std::string(const Device*)> device_name;  // any thread
+    size_t traced_events = 0;  // how many of its last exits each vCPU keeps one by one; none: nothing is traced
   };
 
   // What a debugger wants of a vCPU when the machine runs.
@@ -89,6 +90,7 @@ class VcpuThread {
   std::string last_exits() const;
   std::chrono::nanoseconds cpu_time() const;
   static constexpr std::string_view verb(bool write) { return write ? "writes" : "reads"; }
+  void trace_exit() const;
 
   // In vcpu_ARCH.cc, as are cpu_state() and sample().
   bool answer_own_exit();  // one that only this architecture has
@@ -120,7 +122,10 @@ class VcpuThread {
     bool write;
     uint64_t address;
     const Device* device = nullptr;  // that answered
+
+    std::string_view verb() const { return port ? (write ? "out" : "in") : (write ? "write" : "read"); }
   };
+  void trace_access(const Access& access, std::span<const std::byte> value) const;
   std::array<Access, 8> accesses_{};
   uint64_t access_count_ = 0;
   std::unique_ptr<ExitTrace> trace_;

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "vmm/core/trace.h"
 #include "vmm/kvm/x86_64/registers.h"
 #include "vmm/machine/vcpu_thread.h"
 
@@ -94,6 +95,7 @@ void VcpuThread::port_access() {
     const std::span<std::byte> value(data, state.io.size);
     const bool write = state.io.direction == KVM_EXIT_IO_OUT;
     access.device = write ? world_.ports.write(state.io.port, value) : world_.ports.read(state.io.port, value);
+    if (traced(TraceArea::kPio)) trace_access(access, value);
     if (access.device == nullptr) {
       guest_debug(strays_, "nothing is at port {:#x}, which the guest {}", state.io.port, verb(write));
     }

@@ -180,6 +180,16 @@ TEST_CASE("command line: a vmcore goes where --vmcore says, or to one of that na
   CHECK_THAT(refusal("dump a b c").fix, Contains("vmm dump NAME"));
 }
 
+TEST_CASE("command line: --trace takes a file, or areas whose lines are logged", "[cli][trace]") {
+  CHECK(parse("--kernel k --trace F.json").trace == "F.json");
+  const CommandLine line = parse("--kernel k --trace virtio,kvm --trace F --trace mmio");
+  CHECK(line.traced == std::vector{TraceArea::kVirtio, TraceArea::kKvm, TraceArea::kMmio});
+  CHECK(line.trace == "F");
+  CHECK_FALSE(parse("--kernel k --trace kvm").machine.trace);
+  CHECK(parse("--kernel k --trace ./kvm").trace == "./kvm");
+  CHECK_THAT(refusal("--kernel k --trace kvm,virtoi").what, Contains("'virtoi' is none of kvm, mmio, pio and virtio"));
+}
+
 TEST_CASE("command line: what is for a running machine takes its name", "[cli][control]") {
   const CommandLine line = parse("sysrq t ci-3");
   CHECK(line.verb == CommandLine::Verb::kControl);

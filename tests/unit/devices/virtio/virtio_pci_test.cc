@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <linux/pci_regs.h>
+#include <unistd.h>
 
 #include <catch2/catch.hpp>
 #include <chrono>
@@ -11,8 +12,11 @@
 #include "devices/pci/pci_root.h"
 #include "devices/virtio/rng.h"
 #include "devices/virtio/spec.h"
+#include "tests/support/descriptors.h"
 #include "tests/support/fake_device_host.h"
 #include "tests/support/transport_driver.h"
+#include "vmm/core/log.h"
+#include "vmm/core/trace.h"
 
 using namespace vmm;
 using namespace vmm::test;
@@ -478,4 +482,28 @@ TEST_CASE("virtio-pci: what is agreed on, the rings' indexes and the messages ar
   CHECK_THAT(f.transport->describe_interrupts(), Catch::Contains("  MSI-X 1: data 0x0 to 0x0, 0 sent, masked\n"));
   CHECK_THAT(f.transport->describe_configuration(),
              Catch::Contains(": MSI-X, 2 vectors, enabled\n") && Catch::Contains(": vendor-specific\n"));
+}
+
+TEST_CASE("virtio-pci: with --trace virtio its status, buffers and interrupts are lines", "[virtio][pci][trace]") {
+  const Pipe pipe;
+  set_log_fd(pipe.write.get());
+  set_traced(TraceArea::kVirtio, true);
+  {
+    Fixture f;
+    f.drive();
+    f.submit();
+    f.set_status(0);
+    f.host.loop().run_ready();
+  }
+  set_traced(TraceArea::kVirtio, false);
+  set_log_fd(STDERR_FILENO);
+  const std::string lines = read_available(pipe.read);
+  CHECK_THAT(lines,
+             Catch::Contains("vmm: virtio: virtio-rng: status 0x0f, acknowledged, has a driver, features agreed, "
+                             "driven, features 0x100000000\n") &&
+                 Catch::Contains("vmm: virtio: virtio-rng queue 0: the driver notifies\n") &&
+                 Catch::Contains("vmm: virtio: virtio-rng queue 0: buffer 0, 0 bytes to read, 16 to write\n") &&
+                 Catch::Contains("vmm: virtio: virtio-rng queue 0: buffer 0 returned, 16 bytes written\n") &&
+                 Catch::Contains("vmm: virtio: virtio-rng queue 0: interrupt\n") &&
+                 Catch::Contains("vmm: virtio: virtio-rng: status 0x00, features"));
 }

@@ -147,7 +147,7 @@ void write_gic(TreeWriter& tree, const Platform::Arm& arm) {
     tree.mark("ranges");
     tree.reg({arm.distributor, arm.cpu_part});
     tree.cell("phandle", kGic);
-    tree.node(at("msi-controller", arm.messages.start.value), [&] {
+    tree.node(at(arm.gic_v2 ? "v2m" : "msi-controller", arm.messages.start.value), [&] {
       tree.text("compatible", arm.gic_v2 ? "arm,gic-v2m-frame" : "arm,gic-v3-its");
       tree.mark("msi-controller");
       if (!arm.gic_v2) tree.cell("#msi-cells", 1);

@@ -86,6 +86,16 @@ TEST_CASE("device tree: a slot's wire is the input that its device pulls", "[fir
   CHECK(map.substr(8 * entry, entry) == cells({2 << 11, 0, 0, 1, 1, 0, 0, 0, 10, 4}));
 }
 
+// arm,gic.yaml and arm,gic-v3.yaml: a node of another name there is none of theirs.
+TEST_CASE("device tree: the message controller is called what its GIC's binding wants", "[firmware][fdt]") {
+  const auto compatible = [](bool gic_v2, const char* node) {
+    const std::string path = std::string("/interrupt-controller@8000000/") + node;
+    return property(make_device_tree(arm_platform(kGiB, 1, gic_v2), {}), path, "compatible");
+  };
+  CHECK(compatible(false, "msi-controller@8080000") == std::string("arm,gic-v3-its\0", 15));
+  CHECK(compatible(true, "v2m@8020000") == std::string("arm,gic-v2m-frame\0", 18));
+}
+
 TEST_CASE("device tree: a GICv2's timers name their CPUs", "[firmware][fdt]") {
   const Bytes tree = make_device_tree(arm_platform(kGiB, 2, true), {});
   CHECK(property(tree, "/timer", "interrupts").substr(0, 12) == cells({1, 13, 0x304}));

@@ -55,6 +55,8 @@ uint8_t chosen(uint64_t offset) { return static_cast<uint8_t>(offset >> 2); }
 
 }  // namespace
 
+Pl061::Pl061(EventLoop& loop, IrqLine& irq) : irq_(irq), release_(loop, [this] { set_input(pressed_, false); }) {}
+
 void Pl061::read(uint64_t offset, std::span<std::byte> data) {
   const std::lock_guard lock(mutex_);
   if (offset >= kDataEnd) return read_registers<Pl061>(Registers::kMap, *this, offset, data);
@@ -82,6 +84,13 @@ void Pl061::set_input(unsigned line, bool level) {
   inputs_ = static_cast<uint8_t>(level ? inputs_ | bit : inputs_ & ~bit);
   look_at_edges(before);
   update_irq();
+}
+
+void Pl061::press(unsigned line) {
+  if (release_.running()) set_input(pressed_, false);
+  pressed_ = line;
+  set_input(line, true);
+  release_.start(kPress);
 }
 
 void Pl061::look_at_edges(uint8_t before) {

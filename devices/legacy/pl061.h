@@ -4,25 +4,32 @@
 // What the guest drives as an output goes nowhere.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <mutex>
 
 #include "devices/device.h"
 #include "devices/irq.h"
+#include "vmm/core/event_loop.h"
 
 namespace vmm {
 
 class Pl061 : public Device {
  public:
   static constexpr uint64_t kSize = 0x1000;
+  // Linux looks at a button's line some milliseconds after its edge, and takes one that is gone by then for noise.
+  static constexpr std::chrono::milliseconds kPress{100};
 
-  explicit Pl061(IrqLine& irq) : irq_(irq) {}
+  // Built and destroyed on the loop's thread.
+  Pl061(EventLoop& loop, IrqLine& irq);
 
   void read(uint64_t offset, std::span<std::byte> data) override;
   void write(uint64_t offset, std::span<const std::byte> data) override;
 
   // An input changes its level. Any thread.
   void set_input(unsigned line, bool level);
+  // A button makes an input high for kPress. Loop thread only.
+  void press(unsigned line);
 
  private:
   struct Registers;
@@ -41,6 +48,8 @@ class Pl061 : public Device {
   uint8_t event_ = 0;       // GPIOIEV: a one is high, or rising
   uint8_t mask_ = 0;        // GPIOIE: a one lets an interrupt through
   uint8_t edges_ = 0;       // of GPIORIS: those that were seen
+  unsigned pressed_ = 0;    // the line of the button that was pressed last
+  Timer release_;
 };
 
 }  // namespace vmm

@@ -14,7 +14,7 @@ void vmm::test::fuzz(FuzzInput& input) {
   Pl031::Time now(std::chrono::hours(24) * 365 * 55);
   std::chrono::seconds offset(0);
   Pl031 clock(loop, wire, offset, [&now] { return now; });
-  Pl061 gpio(wire);
+  Pl061 gpio(loop, wire);
   while (input.next_step()) {
     switch (input.take_below(10)) {
       case 0:
@@ -36,6 +36,7 @@ void vmm::test::fuzz(FuzzInput& input) {
         break;
       case 5:
         gpio.set_input(input.take<uint8_t>(), input.take_bool());
+        gpio.press(input.take<uint8_t>());
         break;
       case 6:
         access(input, clock, 0, 0x40);

@@ -40,10 +40,7 @@ class ArmBoard final : public Board {
     return {world_.host.irq_line(irq), irq};
   }
   void prepare(const GuestMemory& memory, Vcpus vcpus) override;
-  void press_power_button() override {
-    gpio_.set_input(kPowerButton, true);
-    gpio_.set_input(kPowerButton, false);
-  }
+  void press_power_button() override { gpio_.press(kPowerButton); }
   bool send_nmi() override { return false; }
   bool send_break(const CharBackend* console, std::optional<uint8_t> key) override {
     return serial_.send_break(console, key);
@@ -76,7 +73,7 @@ ArmBoard::ArmBoard(const World& world)
       gpio_irq_(world.host.irq_line(layout::kGpioIrq)),
       pci_(world.memory_bus, layout::kPciWindowStart, layout::kPciWindowSize),
       clock_(world.loop, *clock_irq_, world.backends.clock_battery.offset),
-      gpio_(*gpio_irq_),
+      gpio_(world.loop, *gpio_irq_),
       message_frame_(Gic::kFirstSpi + layout::kFirstMessageIrq, layout::kMessageIrqs,
                      [&vm = world.vm](uint32_t number) {
                        vm.set_irq_line(number - Gic::kFirstSpi, true);

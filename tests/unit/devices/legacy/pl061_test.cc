@@ -5,6 +5,7 @@
 
 #include "tests/support/fake_irq_line.h"
 #include "tests/support/port_access.h"
+#include "tests/support/wait_until.h"
 
 using namespace vmm;
 using namespace vmm::test;
@@ -18,8 +19,9 @@ constexpr unsigned kButton = 3, kBit = 1 << kButton;
 struct Fixture {
   uint32_t get(uint64_t offset) { return read_port<uint32_t>(gpio, offset); }
   void set(uint64_t offset, uint32_t value) { write_port<uint32_t>(gpio, offset, value); }
+  EventLoop loop;
   FakeIrqLine irq;
-  Pl061 gpio{irq};
+  Pl061 gpio{loop, irq};
 };
 
 }  // namespace
@@ -32,7 +34,20 @@ TEST_CASE("pl061: an input is seen, alone or among all", "[pl061]") {
   CHECK(f.get((0xff & ~kBit) << 2) == 0);
 }
 
-TEST_CASE("pl061: a button that was pressed and let go leaves its edge", "[pl061]") {
+TEST_CASE("pl061: a button is held long enough to be seen, and let go", "[pl061]") {
+  Fixture f;
+  f.set(kBoth, kBit);
+  f.set(kMask, kBit);
+  const auto start = std::chrono::steady_clock::now();
+  f.gpio.press(kButton);
+  CHECK(f.get(kAllData) == kBit);
+  f.set(kClear, kBit);
+  CHECK(wait_until(f.loop, [&f] { return f.get(kMasked) == kBit; }));
+  CHECK(f.get(kAllData) == 0);
+  CHECK(std::chrono::steady_clock::now() - start >= Pl061::kPress);
+}
+
+TEST_CASE("pl061: an input that went up and down leaves its edge", "[pl061]") {
   Fixture f;
   f.set(kBoth, kBit);
   f.set(kMask, kBit);

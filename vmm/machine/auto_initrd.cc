@@ -145,6 +145,10 @@ WantedModules modules_for(const MachineConfig& config) {
     // One that is not recognised may yet be known to the kernel.
     if (const auto found = file_system_on(config.disks.front().path)) wanted.helpful.push_back(*found);
   }
+  // The root may have no modules of this kernel.
+  if (std::ranges::any_of(config.nets, [](const NetConfig& net) { return net.kind != NetConfig::Kind::kNone; })) {
+    wanted.helpful.emplace_back("virtio_net");
+  }
   if (config.rootfs || !config.shares.empty()) wanted.required.emplace_back("virtiofs");
   if (config.command || !config.consoles.empty()) wanted.required.emplace_back("virtio_console");
   return wanted;

@@ -65,6 +65,14 @@ TEST_CASE("auto initrd: a shared directory needs virtiofs", "[initrd]") {
   CHECK_FALSE(needs_initrd(config, "6.1.0"));
 }
 
+TEST_CASE("auto initrd: a card's driver is taken along where there is one", "[initrd]") {
+  MachineConfig config;
+  config.nets = {NetConfig{}};
+  CHECK(std::ranges::count(modules_for(config).helpful, "virtio_net") == 0);
+  config.nets = {NetConfig{.kind = NetConfig::Kind::kUser}};
+  CHECK(std::ranges::count(modules_for(config).helpful, "virtio_net") == 1);
+}
+
 TEST_CASE("auto initrd: a driver that is nowhere is named", "[initrd]") {
   const Modules modules({"virtio_pci.ko"});
   MachineConfig config = config_with(modules);

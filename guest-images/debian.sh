@@ -4,8 +4,14 @@
 
 packages=(
   systemd systemd-sysv udev dbus kmod util-linux login passwd procps less
-  iproute2 iputils-ping curl openssh-server fio e2fsprogs
+  iproute2 iputils-ping openssh-server e2fsprogs
 )
+
+# These bring half a hundred others along, too many for the emulated CPU that sets up another architecture's tree.
+native_packages=(curl fio)
+
+# What no one reads there.
+excluded=(/usr/share/man /usr/share/doc /usr/share/locale)
 
 # Work that a guest of minutes does not need, and that a boot would wait for.
 masked=(
@@ -32,32 +38,52 @@ fill_overlay() {
   printf '[Manager]\nDefaultTimeoutStopSec=10s\n' >overlay/etc/systemd/system.conf.d/stop.conf
 }
 
+# What is done in the tree when all is installed, by its own programs.
+finish="passwd -q -d root
+systemctl -q enable systemd-networkd.service ssh.socket
+systemctl -q disable ssh.service
+systemctl -q mask ${masked[*]}
+: >/etc/machine-id"
+
+# Each makes tree.tar, a Debian with those packages.
+make_native_tree() {
+  local options=() folder
+  for folder in "${excluded[@]}"; do options+=("--dpkgopt=path-exclude=$folder/*"); done
+  mmdebstrap --quiet --variant=minbase --include="${packages[*]} ${native_packages[*]}" "${options[@]}" \
+    --customize-hook="chroot \"\$1\" sh -ec '$finish'" bookworm tree.tar
+}
+
+# The packages' scripts are programs of the guest's architecture. That the host can run those (with qemu-user and
+# binfmt_misc) takes more rights than there may be; a lab always can. mmdebstrap unpacks what is essential and adds all
+# of the packages; the links are those that the package usrmerge would take all of Perl along for.
+declare -A labs=([arm64]=aarch64)
+make_foreign_tree() {
+  mmdebstrap --quiet --variant=extract --architectures="$arch" --skip=cleanup/apt/cache \
+    --include=usr-is-merged --include='?essential' \
+    --setup-hook='mkdir "$1/usr" "$1/usr/bin" "$1/usr/sbin" "$1/usr/lib" && ln -s usr/bin usr/sbin usr/lib "$1"' \
+    --extract-hook="APT_CONFIG=\$MMDEBSTRAP_APT_CONFIG apt-get -qq --yes --download-only install \
+      usr-is-merged '?essential' '?priority(required)' apt ${packages[*]}" \
+    bookworm unpacked.tar
+  "$here/../tools/lab" --arch "${labs[$arch]}" --time 1800 --silence 300 -- \
+    "$PWD/busybox/bin/busybox" sh "$here/debian.second-stage" "$PWD/busybox/bin/busybox" "$PWD/unpacked.tar" \
+    "${excluded[*]}" "$finish" >tree.tar
+  rm unpacked.tar
+}
+
 build() {
   need mmdebstrap mmdebstrap
   source "$here/tiny.sh"
   source "$here/debian-kernel.sh"
   build_debian_kernel
   fill_overlay
-  local include
-  include=$(IFS=,; echo "${packages[*]}")
   say "debian: installing ${#packages[@]} packages into a new tree"
-  mmdebstrap --quiet --variant=minbase --include="$include" \
-    --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
-    --dpkgopt='path-exclude=/usr/share/locale/*' \
-    --customize-hook="copy-in overlay/etc /" \
-    --customize-hook="copy-in package/lib/modules /usr/lib" \
-    --customize-hook="chroot \"\$1\" passwd -q -d root" \
-    --customize-hook="chroot \"\$1\" systemctl -q enable systemd-networkd.service" \
-    --customize-hook="chroot \"\$1\" systemctl -q disable ssh.service" \
-    --customize-hook="chroot \"\$1\" systemctl -q enable ssh.socket" \
-    --customize-hook="chroot \"\$1\" systemctl -q mask ${masked[*]}" \
-    --customize-hook="chroot \"\$1\" systemd-machine-id-setup" \
-    --customize-hook="chroot \"\$1\" dpkg-query -W >\"$out/packages.txt\"" \
-    bookworm rootfs.tar
+  if [ "$arch" = "$native" ]; then make_native_tree; else make_foreign_tree; fi
   # Ownership, device nodes and capabilities come out of the tar right only for root, or what takes itself for it.
   local fake=()
   [ "$(id -u)" = 0 ] || { need fakeroot fakeroot; fake=(fakeroot); }
   mkdir root
-  "${fake[@]}" sh -c 'tar -xpf rootfs.tar --numeric-owner --xattrs --xattrs-include="*" -C root &&
+  "${fake[@]}" sh -c 'tar -xpf tree.tar --numeric-owner --xattrs --xattrs-include="*" -C root &&
+    cp -r overlay/etc root/ && cp -r package/lib/modules root/usr/lib/ &&
     exec /sbin/mke2fs -q -F -t ext4 -L root -d root "$1" 2G' - "$out/rootfs.img"
+  dpkg-query --admindir="$PWD/root/var/lib/dpkg" -W >"$out/packages.txt"
 }

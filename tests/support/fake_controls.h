@@ -18,6 +18,7 @@ struct FakeControls : Controls {
   void pause() override { note("pause"); }
   void resume() override { note("resume"); }
   void reset() override { note("reset"); }
+  void press_power_button() override { note("power button"); }
   void send_nmi() override { note("nmi"); }
   void send_sysrq(char key) override { note(std::string("sysrq ") + key); }
   void quit() override { note("quit"); }

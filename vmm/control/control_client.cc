@@ -24,8 +24,8 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::array<std::string_view, 12> kVerbs{"list", "pause", "resume", "reset", "nmi",  "sysrq",
-                                                  "why",  "dmesg", "stats",  "dump",  "kill", "console"};
+constexpr std::array<std::string_view, 13> kVerbs{"list", "pause", "resume", "reset", "poweroff", "nmi",    "sysrq",
+                                                  "why",  "dmesg", "stats",  "dump",  "kill",     "console"};
 // What a machine that is gone left behind answers as if it was there.
 Json ask_vmcore(const std::string& path, const std::string& verb) {
   const Vmcore core(path);

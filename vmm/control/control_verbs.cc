@@ -96,11 +96,12 @@ struct Request {
   std::string_view name;
   Json (*serve)(Controls&, const Json&);
 };
-constexpr std::array<Request, 11> kRequests{{
+constexpr std::array<Request, 12> kRequests{{
     {"status", tell_status},
     {"pause", call<&Controls::pause>},
     {"resume", call<&Controls::resume>},
     {"reset", call<&Controls::reset>},
+    {"poweroff", call<&Controls::press_power_button>},
     {"nmi", call<&Controls::send_nmi>},
     {"sysrq", send_sysrq},
     {"break", send_break},

@@ -50,6 +50,7 @@ class Controls {
   virtual void pause() = 0;
   virtual void resume() = 0;
   virtual void reset() = 0;
+  virtual void press_power_button() = 0;
   virtual void send_nmi() = 0;
   virtual void send_sysrq(char key) = 0;
   virtual void quit() = 0;

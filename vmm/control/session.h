@@ -64,6 +64,7 @@ class Session : public Controls {
   void pause() override;
   void resume() override;
   void reset() override;
+  void press_power_button() override;
   void send_nmi() override;
   void send_sysrq(char key) override;
   void quit() override;

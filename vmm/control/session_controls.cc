@@ -51,6 +51,12 @@ void Session::reset() {
   restart(Outcome::Kind::kQuit);
 }
 
+// What the guest makes of it is its affair: it may well go on.
+void Session::press_power_button() {
+  require_alive();
+  machine_->press_power_button();
+}
+
 void Session::send_nmi() {
   require_alive();
   if (!machine_->send_nmi()) throw Error("this machine's CPUs have no NMI", "vmm sysrq KEY NAME");

@@ -22,6 +22,7 @@ TEST_CASE("control: each request does what it says", "[control]") {
   const auto [request, call] = GENERATE(table<std::string, std::string>({{R"({"do": "pause"})", "pause"},
                                                                          {R"({"do": "resume"})", "resume"},
                                                                          {R"({"do": "reset"})", "reset"},
+                                                                         {R"({"do": "poweroff"})", "power button"},
                                                                          {R"({"do": "nmi"})", "nmi"},
                                                                          {R"({"do": "kill"})", "quit"},
                                                                          {R"({"do": "sysrq", "key": "t"})", "sysrq t"},

@@ -64,7 +64,8 @@ static void load_modules(void) {
   while (order && fscanf(order, "%255s", name) == 1) {
     snprintf(path, sizeof path, "/modules/%s", name);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if ((fd < 0 || syscall(SYS_finit_module, fd, "", 0)) && errno != EEXIST) {
+    // ENODEV says one that is for another CPU.
+    if ((fd < 0 || syscall(SYS_finit_module, fd, "", 0)) && errno != EEXIST && errno != ENODEV) {
       fprintf(stderr, "init: module %s: %s\n", name, strerror(errno));
       size_t length = strlen(modules_missed);
       snprintf(modules_missed + length, sizeof modules_missed - length, " %s", name);

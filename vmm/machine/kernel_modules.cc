@@ -1,4 +1,4 @@
-// Reading modules.dep and modules.builtin; see kernel_modules.h.
+// Reading what depmod wrote; see kernel_modules.h.
 #include "vmm/machine/kernel_modules.h"
 
 #include <fmt/format.h>
@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <fstream>
-#include <iterator>
 #include <sstream>
 
 namespace vmm {
@@ -49,20 +48,58 @@ KernelModules::KernelModules(std::string folder) : folder_(std::move(folder)) {
   }
   std::ifstream built_in(folder_ + "/modules.builtin");
   for (std::string line; std::getline(built_in, line);) built_in_.insert(module_name(line));
+  // "softdep ext4 pre: crypto-crc32c post: NAME..."
+  std::ifstream soft(folder_ + "/modules.softdep");
+  for (std::string line; std::getline(soft, line);) {
+    std::istringstream words(line);
+    std::string word, module;
+    if (!(words >> word >> module) || word != "softdep") continue;
+    bool before = false;
+    while (words >> word) {
+      if (word.ends_with(':')) {
+        before = word == "pre:";
+      } else if (before) {
+        before_[module_name(module)].push_back(word);
+      }
+    }
+  }
 }
 
 std::optional<std::vector<std::string>> KernelModules::files_for(std::string_view module) const {
   const std::string name = module_name(module);
-  const auto found = files_.find(name);
-  if (found == files_.end()) {
-    if (built_in_.contains(name)) return std::vector<std::string>();
-    return std::nullopt;
-  }
-  // Each line lists what it needs in the order opposite to loading: the module itself first.
   std::vector<std::string> paths;
-  std::transform(found->second.rbegin(), found->second.rend(), std::back_inserter(paths),
-                 [this](const std::string& file) { return folder_ + "/" + file; });
+  if (!files_.contains(name)) return built_in_.contains(name) ? std::optional(paths) : std::nullopt;
+  std::set<std::string> seen;
+  add_files(name, paths, seen);
   return paths;
+}
+
+// Each line of modules.dep lists what a module needs in the order opposite to loading: itself first.
+void KernelModules::add_files(const std::string& module, std::vector<std::string>& paths,
+                              std::set<std::string>& seen) const {
+  const auto files = files_.find(module);
+  if (files == files_.end() || seen.contains(module)) return;
+  for (auto file = files->second.rbegin(); file != files->second.rend(); ++file) {
+    const std::string name = module_name(*file);
+    if (!seen.insert(name).second) continue;
+    if (const auto before = before_.find(name); before != before_.end()) {
+      for (const std::string& wanted : before->second) {
+        for (const std::string& other : called(wanted)) add_files(other, paths, seen);
+      }
+    }
+    paths.push_back(folder_ + "/" + *file);
+  }
+}
+
+std::vector<std::string> KernelModules::called(const std::string& name) const {
+  if (files_.contains(module_name(name))) return {module_name(name)};
+  std::vector<std::string> modules;
+  std::ifstream aliases(folder_ + "/modules.alias");
+  const std::string beginning = "alias " + name + " ";
+  for (std::string line; std::getline(aliases, line);) {
+    if (line.starts_with(beginning)) modules.push_back(line.substr(beginning.size()));
+  }
+  return modules;
 }
 
 }  // namespace vmm

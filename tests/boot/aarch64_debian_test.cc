@@ -1,6 +1,8 @@
 // A whole Debian on the ARM machine, with each of its stock kernels: its devices at work, and its ways down.
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <chrono>
+#include <fstream>
 #include <random>
 #include <string>
 

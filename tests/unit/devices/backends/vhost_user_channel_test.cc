@@ -14,8 +14,8 @@ using namespace vmm::test;
 namespace {
 
 struct Fixture {
-  Fixture()
-      : channel(loop, std::move(ends.ours), std::chrono::milliseconds(200), [this](const std::string& reason) {
+  explicit Fixture(std::chrono::milliseconds patience = std::chrono::hours(1))
+      : channel(loop, std::move(ends.ours), patience, [this](const std::string& reason) {
           ++losses;
           why = reason;
         }) {}
@@ -54,7 +54,7 @@ TEST_CASE("vhost-user channel: replies find those who wait, in order", "[vhost-u
 }
 
 TEST_CASE("vhost-user channel: silence has a limit, and all who wait go on", "[vhost-user]") {
-  Fixture f;
+  Fixture f(std::chrono::milliseconds(200));
   int first = 0, second = 0, third = 0;
   f.loop.spawn(Fixture::ask(f.channel, VHOST_USER_GET_FEATURES, first));
   f.loop.spawn(Fixture::ask(f.channel, VHOST_USER_GET_FEATURES, second));

@@ -96,8 +96,8 @@ TEST_CASE("vsock host: a client that says nothing for too long is closed (V11)",
   CHECK(f.host.waiting_clients() == 0);
 }
 
-TEST_CASE("vsock host: too many silent clients delay others, until they are closed (V11)", "[vsock]") {
-  Fixture f(std::chrono::milliseconds(200));
+TEST_CASE("vsock host: too many silent clients delay others, until one is gone (V11)", "[vsock]") {
+  Fixture f(std::chrono::hours(1));
   std::vector<HostEnd> silent;
   for (size_t i = 0; i < VsockHost::kMaxClients; ++i) {
     silent.emplace_back(f.files("v"));
@@ -106,6 +106,9 @@ TEST_CASE("vsock host: too many silent clients delay others, until they are clos
   REQUIRE(wait_until(f.loop, [&] { return f.host.waiting_clients() == VsockHost::kMaxClients; }));
   const HostEnd client(f.files("v"));
   client.send("CONNECT 9\n");
+  for (int turn = 0; turn < 3; ++turn) f.loop.run_ready();
+  CHECK(f.ports.empty());
+  silent.pop_back();
   CHECK(wait_until(f.loop, [&] { return f.ports == std::vector<uint32_t>{9}; }));
 }
 

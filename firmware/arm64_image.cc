@@ -1,7 +1,7 @@
 // The header, the unpacking and the loading of an Image; see arm64_image.h.
 #include "firmware/arm64_image.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

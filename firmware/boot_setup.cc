@@ -1,7 +1,7 @@
 // Memory map, initrd placement, command line and CPU state; see boot_setup.h and the picture in layout_x86_64.h.
 #include "firmware/boot_setup.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

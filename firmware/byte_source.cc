@@ -1,7 +1,7 @@
 // Bytes from memory and from files; see byte_source.h.
 #include "firmware/byte_source.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/stat.h>
 #include <unistd.h>
 

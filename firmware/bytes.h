@@ -1,7 +1,7 @@
 // Bytes: what the firmware makes before it is in the guest, and how it gets there.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstdint>
 #include <span>

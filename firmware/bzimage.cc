@@ -1,7 +1,7 @@
 // bzImage parsing and loading; section names below are those of boot.rst.
 #include "firmware/bzimage.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <bit>

@@ -6,7 +6,7 @@
 #define ZLIB_CONST  // its input is read only, and its types say so
 
 #include <bzlib.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <lz4.h>
 #include <lzma.h>
 #include <zlib.h>

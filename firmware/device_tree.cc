@@ -1,7 +1,7 @@
 // The device tree, written node by node through libfdt; see device_tree.h.
 #include "firmware/device_tree.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <libfdt.h>
 #include <linux/input-event-codes.h>
 

@@ -3,7 +3,7 @@
 #include "firmware/elf_kernel.h"
 
 #include <elf.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

@@ -1,7 +1,7 @@
 // The table of foreign formats, by magic number, the more telling first; see foreign_file.h.
 #include "firmware/foreign_file.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

@@ -1,7 +1,7 @@
 // Writing a cpio archive; see initramfs.h.
 #include "firmware/initramfs.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/stat.h>
 
 #include <algorithm>

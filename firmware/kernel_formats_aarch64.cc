@@ -1,5 +1,5 @@
 // The kernels of aarch64: Image, in each of its wrappings. See kernel_format.h; the format itself is in arm64_image.cc.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <array>
 #include <utility>

@@ -1,6 +1,6 @@
 // The kernels of x86: bzImage, vmlinux with a PVH entry, Multiboot. See kernel_format.h; the formats themselves are in
 // bzimage.cc, elf_kernel.cc, pvh.cc and multiboot.cc.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <array>
 #include <utility>

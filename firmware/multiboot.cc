@@ -1,7 +1,7 @@
 // Multiboot header and information; section numbers are those of the specification, version 0.6.96.
 #include "firmware/multiboot.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cstddef>

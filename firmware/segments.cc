@@ -1,7 +1,7 @@
 // Checks that hold for every segmented kernel, and the copying; see segments.h.
 #include "firmware/segments.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cstddef>

@@ -4,7 +4,7 @@
 // two zero bytes. Structures that say what ACPI says better (processors, caches, slots) are left out.
 #include "firmware/smbios.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

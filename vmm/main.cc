@@ -1,6 +1,6 @@
 // vmm: the story from the command line to the exit code.
 #include <fcntl.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/resource.h>
 #include <unistd.h>
 

@@ -1,7 +1,7 @@
 // Reading the text of a console flag; see char_config.h.
 #include "devices/backends/char_config.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <charconv>
 

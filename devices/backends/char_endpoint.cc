@@ -2,7 +2,7 @@
 #include "devices/backends/char_endpoint.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <pty.h>
 #include <termios.h>
 #include <unistd.h>

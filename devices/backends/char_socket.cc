@@ -1,5 +1,5 @@
 // Consoles on a listening socket: one client at a time, the others wait in the backlog; see char_endpoint.h.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>

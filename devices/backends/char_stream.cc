@@ -2,7 +2,7 @@
 #include "devices/backends/char_stream.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <poll.h>
 #include <unistd.h>
 

@@ -1,7 +1,7 @@
 // See char_visitors.h.
 #include "devices/backends/char_visitors.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/socket.h>
 
 #include <algorithm>

@@ -1,7 +1,7 @@
 // See disk.h.
 #include "devices/backends/disk.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <linux/virtio_blk.h>
 
 #include <array>

@@ -1,7 +1,7 @@
 // Submission and completion; see io_uring.h.
 #include "devices/backends/io_uring.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <liburing.h>
 #include <sys/syscall.h>
 #include <unistd.h>

@@ -1,7 +1,7 @@
 // Connecting or listening; see net_socket.h.
 #include "devices/backends/net_socket.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>

@@ -1,7 +1,7 @@
 // See share_config.h.
 #include "devices/backends/share_config.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "vmm/core/error.h"
 

@@ -1,7 +1,7 @@
 // The thread of a shared directory; see shared_folder.h.
 #include "devices/backends/shared_folder.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/resource.h>

@@ -2,7 +2,7 @@
 #include "devices/backends/shared_tree.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <linux/fuse.h>
 #include <linux/magic.h>
 #include <sys/vfs.h>

@@ -1,7 +1,7 @@
 // See unix_listener.h.
 #include "devices/backends/unix_listener.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>

@@ -1,7 +1,7 @@
 // See vhost_user_channel.h.
 #include "devices/backends/vhost_user_channel.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/socket.h>
 
 #include <algorithm>

@@ -1,7 +1,7 @@
 // See vsock_config.h.
 #include "devices/backends/vsock_config.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/socket.h>
 // It needs what <sys/socket.h> defines.
 #include <linux/vm_sockets.h>

@@ -1,7 +1,7 @@
 // Listening, and reading the line of a client; see vsock_host.h.
 #include "devices/backends/vsock_host.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>

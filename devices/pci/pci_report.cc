@@ -1,5 +1,5 @@
 // What a function's configuration space says, as lines for a person; see pci_device.h.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <linux/pci_regs.h>
 
 #include <algorithm>

@@ -1,7 +1,7 @@
 // What becomes of pages, and the configuration; see balloon.h.
 #include "devices/virtio/balloon.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cstddef>

@@ -1,7 +1,7 @@
 // Requests, from chain to status byte; see block.h.
 #include "devices/virtio/block.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <bit>

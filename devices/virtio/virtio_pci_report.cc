@@ -1,6 +1,6 @@
 // What a virtio device and its driver have agreed on, and where their rings are, as lines for a person; see
 // virtio_pci.h.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <array>
 #include <optional>

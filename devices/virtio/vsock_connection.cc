@@ -1,7 +1,7 @@
 // One connection's packets; see vsock_connection.h.
 #include "devices/virtio/vsock_connection.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <string>

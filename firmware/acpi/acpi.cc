@@ -4,7 +4,7 @@
 // Management Mode, so it is in ACPI mode from the start: SMI_CMD is zero, and SCI_EN reads as one (ACPI 6.4 §5.2.9).
 #include "firmware/acpi/acpi.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cstddef>

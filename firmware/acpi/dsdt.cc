@@ -2,7 +2,7 @@
 //
 // It has no code except _OSC, which the PCI Firmware Specification demands. Identifiers are from ACPI 6.4 §5.6.7 and
 // the PNP id list; the PCI bridge follows PCI Firmware Specification 3.2 §4.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "firmware/acpi/acpi.h"
 #include "firmware/acpi/aml.h"

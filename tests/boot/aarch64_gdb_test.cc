@@ -1,5 +1,5 @@
 // gdb's stub and ARM guests, by packets: the lab has no gdb that runs in it.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <catch2/catch.hpp>
 #include <string>

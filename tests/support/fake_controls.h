@@ -1,7 +1,7 @@
 // FakeControls: a machine that only writes down what was asked of it.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <string>
 #include <utility>

@@ -3,7 +3,7 @@
 // Paging is off, so a virtual address is a physical one, until a test sets CR0 and builds tables.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <array>
 #include <string>

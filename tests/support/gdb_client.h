@@ -2,7 +2,7 @@
 // not know, or where there is none. What does not come in time is an exception.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <chrono>
 #include <cstdint>

@@ -5,7 +5,7 @@
 // The image is 2 MiB, at kImage in virtual and kPhysical in physical addresses; what is where in it is in Place.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

@@ -1,7 +1,7 @@
 // Text of a guest on its way to somebody's terminal: whatever is not a plain character becomes \xNN.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <string>
 #include <string_view>

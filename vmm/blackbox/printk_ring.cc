@@ -1,7 +1,7 @@
 // Walking printk's ring; see printk_ring.h.
 #include "vmm/blackbox/printk_ring.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cstring>

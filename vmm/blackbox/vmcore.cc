@@ -2,7 +2,7 @@
 #include "vmm/blackbox/vmcore.h"
 
 #include <elf.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cstring>

@@ -2,7 +2,7 @@
 #include "vmm/blackbox/vmcore_writer.h"
 
 #include <elf.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/stat.h>
 
 #include <algorithm>

@@ -1,7 +1,7 @@
 // Reading and finding VMCOREINFO; see vmcoreinfo.h.
 #include "vmm/blackbox/vmcoreinfo.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <array>
 #include <charconv>

@@ -1,7 +1,7 @@
 // The words of a run; see banner.h.
 #include "vmm/control/banner.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <string_view>

@@ -1,7 +1,7 @@
 // Two clocks and a few known lines; see boot_phases.h.
 #include "vmm/control/boot_phases.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

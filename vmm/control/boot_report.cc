@@ -1,7 +1,7 @@
 // Tables with bars; see boot_report.h.
 #include "vmm/control/boot_report.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,7 +1,7 @@
 // See console_client.h.
 #include "vmm/control/console_client.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>

@@ -1,7 +1,7 @@
 // See control_address.h.
 #include "vmm/control/control_address.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/stat.h>
 #include <unistd.h>
 

@@ -1,7 +1,7 @@
 // One request, one answer; see control_client.h.
 #include "vmm/control/control_client.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

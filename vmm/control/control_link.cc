@@ -1,7 +1,7 @@
 // See control_link.h.
 #include "vmm/control/control_link.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 

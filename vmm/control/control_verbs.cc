@@ -1,7 +1,7 @@
 // The requests, by name; see control_verbs.h.
 #include "vmm/control/control_verbs.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <algorithm>

@@ -1,7 +1,7 @@
 // The thread that writes; see core_dump.h.
 #include "vmm/control/core_dump.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <pthread.h>
 
 #include <exception>

@@ -1,7 +1,7 @@
 // gdb at a machine; see debugger.h.
 #include "vmm/control/debugger.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <optional>

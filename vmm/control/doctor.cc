@@ -1,7 +1,7 @@
 // What is looked at, and the fixes; see doctor.h.
 #include "vmm/control/doctor.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
 #include <unistd.h>

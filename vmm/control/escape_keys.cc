@@ -1,7 +1,7 @@
 // The table of keys; see escape_keys.h.
 #include "vmm/control/escape_keys.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

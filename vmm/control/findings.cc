@@ -1,7 +1,7 @@
 // Putting the black box into words; see findings.h.
 #include "vmm/control/findings.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,7 +1,7 @@
 // The two tables; see foreign_flags.h.
 #include "vmm/control/foreign_flags.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

@@ -1,7 +1,7 @@
 // See gdb_address.h.
 #include "vmm/control/gdb_address.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <charconv>

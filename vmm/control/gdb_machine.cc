@@ -1,7 +1,7 @@
 // See gdb_machine.h. What `monitor` says is at the end.
 #include "vmm/control/gdb_machine.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

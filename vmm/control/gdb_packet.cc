@@ -1,7 +1,7 @@
 // See gdb_packet.h.
 #include "vmm/control/gdb_packet.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <charconv>
 

@@ -1,7 +1,7 @@
 // The table; see gdb_registers.h.
 #include "vmm/control/gdb_registers.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstring>
 #include <utility>

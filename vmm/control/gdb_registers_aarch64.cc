@@ -1,5 +1,5 @@
 // The registers of 64-bit ARM ("AArch64 Features" in appendix G of gdb's manual); see gdb_registers.h.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstring>
 #include <span>

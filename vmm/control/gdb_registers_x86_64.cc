@@ -1,7 +1,7 @@
 // The registers of x86-64 ("i386 Features" in appendix G of gdb's manual); see gdb_registers.h.
 #include "vmm/control/gdb_registers_x86_64.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <array>
 #include <cstring>

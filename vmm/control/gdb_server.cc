@@ -1,7 +1,7 @@
 // See gdb_server.h.
 #include "vmm/control/gdb_server.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>

@@ -1,7 +1,7 @@
 // See gdb_stub.h.
 #include "vmm/control/gdb_stub.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

@@ -2,7 +2,7 @@
 // with Surefire's elements for what was tried more than once.
 #include "vmm/control/junit.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,7 +1,7 @@
 // The kernel's words for each kind of trouble; see log_judge.h.
 #include "vmm/control/log_judge.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <re2/re2.h>
 
 #include <algorithm>

@@ -1,7 +1,7 @@
 // Writing results down; see result.h.
 #include "vmm/control/result.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstdio>
 #include <nlohmann/json.hpp>

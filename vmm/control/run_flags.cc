@@ -1,7 +1,7 @@
 // Reading a run's flags with CLI11; see run_flags.h.
 #include "vmm/control/run_flags.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>

@@ -1,7 +1,7 @@
 // Boot, listen, end; see session.h.
 #include "vmm/control/session.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 

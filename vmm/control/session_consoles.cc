@@ -1,6 +1,6 @@
 // The consoles of a session: what the guest says on them, and who comes to them besides those they were opened for. See
 // session.h.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <iterator>

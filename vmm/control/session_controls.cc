@@ -1,5 +1,5 @@
 // How a running session is steered: by keys, by signals and over the control socket. See session.h.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 

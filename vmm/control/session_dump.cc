@@ -1,5 +1,5 @@
 // The vmcores of a session: one that somebody asks for, and the one that a guest leaves when it dies. See session.h.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <utility>
 

@@ -1,7 +1,7 @@
 // Reading and writing TAP; see tap.h.
 #include "vmm/control/tap.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

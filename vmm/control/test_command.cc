@@ -1,7 +1,7 @@
 // Reading the words of `vmm test`, and showing how it goes; see test_command.h.
 #include "vmm/control/test_command.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 

@@ -1,7 +1,7 @@
 // The product of the axes, and what it costs; see test_plan.h.
 #include "vmm/control/test_plan.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sched.h>
 
 #include <algorithm>

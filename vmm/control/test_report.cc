@@ -1,7 +1,7 @@
 // The forms of a matrix's results; see test_report.h.
 #include "vmm/control/test_report.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

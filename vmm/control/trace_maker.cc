@@ -1,7 +1,7 @@
 // Naming and merging; see trace_maker.h.
 #include "vmm/control/trace_maker.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

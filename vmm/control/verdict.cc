@@ -1,7 +1,7 @@
 // See verdict.h.
 #include "vmm/control/verdict.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "vmm/machine/panic_watch.h"
 

@@ -2,7 +2,7 @@
 #include "vmm/core/fd.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>

@@ -4,7 +4,7 @@
 // disk.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <chrono>
 #include <mutex>

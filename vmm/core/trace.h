@@ -3,7 +3,7 @@
 // names an area wants all that the guest does there. With no area named they cost a look at a flag.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <atomic>
 #include <optional>

@@ -1,7 +1,7 @@
 // The per-CPU ioctls; see vcpu.h.
 #include "vmm/kvm/vcpu.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 

@@ -1,7 +1,7 @@
 // The machine-wide ioctls; see vm.h.
 #include "vmm/kvm/vm.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cerrno>
 

@@ -2,7 +2,7 @@
 #include "vmm/machine/auto_initrd.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/mman.h>
 #include <unistd.h>
 

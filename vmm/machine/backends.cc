@@ -2,7 +2,7 @@
 #include "vmm/machine/backends.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cerrno>

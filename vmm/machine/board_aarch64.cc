@@ -1,6 +1,6 @@
 // The ARM machine: a GIC in KVM, PL011, PL031 and PL061, and a device tree that names them. See board.h, and for the
 // addresses layout_aarch64.h.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/random.h>
 
 #include <algorithm>

@@ -1,6 +1,6 @@
 // The PC: PIC, IO-APIC and PIT in KVM, legacy chips at their ports, ACPI and SMBIOS tables. See board.h, and for the
 // addresses layout_x86_64.h.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/random.h>
 
 #include <algorithm>

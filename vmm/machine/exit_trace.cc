@@ -1,7 +1,7 @@
 // A table that never grows; see exit_trace.h.
 #include "vmm/machine/exit_trace.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <functional>

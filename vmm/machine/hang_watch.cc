@@ -1,7 +1,7 @@
 // See hang_watch.h.
 #include "vmm/machine/hang_watch.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,7 +1,7 @@
 // Reading what depmod wrote; see kernel_modules.h.
 #include "vmm/machine/kernel_modules.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <algorithm>

@@ -1,7 +1,7 @@
 // Putting the machine together, and taking it to rest; see machine.h.
 #include "vmm/machine/machine.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <string_view>

@@ -1,7 +1,7 @@
 // SerialLines: the serial lines of a board, each a chip between a console of the host and a wire of the guest.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cstdint>

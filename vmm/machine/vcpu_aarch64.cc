@@ -1,5 +1,5 @@
 // What an ARM CPU leaves the guest for, and its registers; see vcpu_thread.h.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <functional>
 #include <string>

@@ -1,7 +1,7 @@
 // The loop around KVM_RUN; see vcpu_thread.h. What belongs to one architecture is in vcpu_ARCH.cc.
 #include "vmm/machine/vcpu_thread.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <pthread.h>
 
 #include <algorithm>

@@ -1,7 +1,7 @@
 // The host's CPU, if that is an ARM of 64 bits; see vmm/kvm/host_cpu.h.
 #include "vmm/kvm/host_cpu.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <string>
 

@@ -1,7 +1,7 @@
 // See registers.h.
 #include "vmm/kvm/aarch64/registers.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstddef>
 #include <string>

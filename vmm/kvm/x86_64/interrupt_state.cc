@@ -1,7 +1,7 @@
 // See interrupt_state.h.
 #include "vmm/kvm/x86_64/interrupt_state.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <array>
 #include <cstdint>

@@ -1,7 +1,7 @@
 // The register ioctls of x86; see registers.h.
 #include "vmm/kvm/x86_64/registers.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstddef>
 #include <string>

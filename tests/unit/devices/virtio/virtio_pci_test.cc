@@ -1,7 +1,7 @@
 // The PCI transport as a driver sees it: negotiation, queue setup, reset, interrupts, and drivers that get it wrong.
 #include "devices/virtio/virtio_pci.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <linux/pci_regs.h>
 #include <unistd.h>
 

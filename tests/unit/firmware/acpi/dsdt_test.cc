@@ -1,5 +1,5 @@
 // The DSDT as Intel's compiler reads it: it must decompile, and compile again without a word.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstdio>
 #include <fstream>

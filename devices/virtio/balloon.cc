@@ -85,7 +85,7 @@ Task<void> return_all(Virtqueue& queue) {
 void require_balloon_fits(uint64_t balloon, uint64_t memory) {
   if (balloon <= memory) return;
   throw Error(fmt::format("a balloon of {} MiB is larger than the guest's memory, {} MiB", balloon >> 20, memory >> 20),
-              fmt::format("--balloon {}M, or less", memory >> 20));
+              fmt::format("{}M, or less", memory >> 20));
 }
 
 VirtioBalloon::VirtioBalloon(const BalloonConfig& config, uint64_t memory) : config_(config), memory_size_(memory) {
@@ -129,6 +129,11 @@ void VirtioBalloon::write_config(size_t offset, std::span<const std::byte> in) {
   if (offset == offsetof(virtio_balloon_config, poison_val)) poison_ = value;
 }
 
+void VirtioBalloon::request_statistics(std::function<void()> told) {
+  told_ = std::move(told);
+  statistics_wanted_.notify();
+}
+
 // ---- the queues
 
 Task<void> VirtioBalloon::serve(size_t index, Virtqueue& queue) {
@@ -145,6 +150,7 @@ void VirtioBalloon::activate(uint64_t features) {
 
 void VirtioBalloon::stopping() {
   running_ = false;
+  told_ = nullptr;
   statistics_wanted_.notify();
 }
 
@@ -213,6 +219,7 @@ void VirtioBalloon::take_statistics(const DescriptorChain& chain) {
     if (one.tag < statistics.values.size()) statistics.values[one.tag] = value;
   }
   statistics_ = statistics;
+  if (const auto told = std::exchange(told_, nullptr)) told();
 }
 
 }  // namespace vmm

@@ -20,6 +20,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -55,8 +56,9 @@ class VirtioBalloon : public VirtioDevice {
   uint64_t actual() const;
   // The latest, if any came since the last reset. They are as old as the last request, or the driver's start.
   const std::optional<Statistics>& statistics() const { return statistics_; }
-  // Asks the driver for new ones; when it has none to give yet, as soon as it does.
-  void request_statistics() { statistics_wanted_.notify(); }
+  // Asks the driver for new ones; when it has none to give yet, as soon as it does. `told`, which replaces the one
+  // before, is called once they have come.
+  void request_statistics(std::function<void()> told = {});
   const Counts& counts() const { return counts_; }
 
   std::string name() const override { return "virtio-balloon"; }
@@ -86,6 +88,7 @@ class VirtioBalloon : public VirtioDevice {
 
   std::optional<Statistics> statistics_;
   Wakeup statistics_wanted_;
+  std::function<void()> told_;
   Counts counts_;
   LogLimit log_limit_;
 };

@@ -7,8 +7,10 @@
 #include <thread>
 
 #include "tests/support/guests.h"
+#include "tests/support/temp_file.h"
 
 using namespace vmm::test;
+using Catch::Matchers::Contains;
 
 namespace {
 
@@ -75,6 +77,32 @@ TEST_CASE("balloon: what the guest frees, the host gets back", "[boot][balloon]"
   vm.run("rm /dev/shm/file");
   CHECK(patiently([&] { return host_memory(vm) < used - 48 * kMiB; }));
   CHECK(vm.run("dd if=/dev/zero bs=1M count=32 2>/dev/null | wc -c") == "33554432");
+  vm.send("poweroff -f\n");
+  CHECK(vm.wait_exit() == 0);
+}
+
+TEST_CASE("balloon: it is resized while the guest runs, which tells what it has", "[boot][balloon]") {
+  const TempDirectory folder;
+  TestVm vm(guest("0") + Words{"--ctl", folder("s"), "--on-reset", "reboot"});
+  vm.wait_for("tiny: ready");
+  const uint64_t before = guest_memory(vm, "MemFree");
+  CHECK_THAT(say({"balloon", folder("s")}), Contains("size asked for       0.0 MiB") && Contains("free-memory"));
+  CHECK_THAT(say({"balloon", folder("s"), "64M"}), Contains("size asked for       64.0 MiB"));
+  CHECK(patiently([&] {
+    return say({"balloon", folder("s")}).find("size now             64.0 MiB") != std::string::npos;
+  }));
+  CHECK(guest_memory(vm, "MemFree") < before - 48 * kMiB);
+  TestVm refused({"balloon", folder("s"), "1G"});
+  CHECK(refused.wait_exit() == 125);
+  CHECK_THAT(refused.messages(), Contains("a balloon of 1024 MiB is larger than the guest's memory, 192 MiB"));
+
+  vm.send("reboot -f\n");
+  vm.wait_for("tiny: ready");
+  CHECK(patiently([&] {
+    return say({"balloon", folder("s")}).find("size now             64.0 MiB") != std::string::npos;
+  }));
+  say({"balloon", folder("s"), "0"});
+  CHECK(patiently([&] { return guest_memory(vm, "MemFree") > before - 16 * kMiB; }));
   vm.send("poweroff -f\n");
   CHECK(vm.wait_exit() == 0);
 }

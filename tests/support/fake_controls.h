@@ -28,6 +28,11 @@ struct FakeControls : Controls {
     dumping = std::move(done);
   }
 
+  void balloon(std::optional<uint64_t> size, TellBalloon tell) override {
+    note(size ? fmt::format("balloon {}", *size) : "balloon");
+    telling = std::move(tell);
+  }
+
   Console find_console(std::string_view name) const override {
     if (!name.empty() && name != "ttyS0") throw Error("there is no such console", "ttyS0");
     return {.name = "ttyS0", .where = "stdio", .visitors = 1};
@@ -46,6 +51,7 @@ struct FakeControls : Controls {
   bool refuses = false;
   UniqueFd admitted;
   Done dumping;  // to be told how it went
+  TellBalloon telling;
   std::string calls;
   Findings findings{.kernel = "Linux 6.1.0",
                     .log = {"one", "two \xff"},

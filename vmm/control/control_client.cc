@@ -15,6 +15,7 @@
 #include "vmm/control/control_link.h"
 #include "vmm/control/control_verbs.h"
 #include "vmm/control/core_dump.h"
+#include "vmm/control/run_flags.h"
 #include "vmm/core/error.h"
 #include "vmm/machine/config.h"
 
@@ -24,8 +25,8 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::array<std::string_view, 13> kVerbs{"list", "pause", "resume", "reset", "poweroff", "nmi",    "sysrq",
-                                                  "why",  "dmesg", "stats",  "dump",  "kill",     "console"};
+constexpr std::array<std::string_view, 14> kVerbs{"list", "pause", "resume", "reset", "poweroff", "nmi",     "sysrq",
+                                                  "why",  "dmesg", "stats",  "dump",  "kill",     "console", "balloon"};
 // What a machine that is gone left behind answers as if it was there.
 Json ask_vmcore(const std::string& path, const std::string& verb) {
   const Vmcore core(path);
@@ -80,6 +81,7 @@ Json answer_to(const ControlRequest& request) {
     question["file"] = std::filesystem::absolute(request.file).lexically_normal().string();
     link->wait_as_long_as_it_takes();
   }
+  if (request.size) question["size"] = *request.size;
   return link->ask(question);
 }
 
@@ -111,6 +113,34 @@ ControlRequest parse_console(std::vector<std::string> arguments) {
   return request;
 }
 
+// NAME, perhaps a size.
+ControlRequest parse_balloon(const std::vector<std::string>& arguments) {
+  if (arguments.empty() || arguments.size() > 2) {
+    throw Error("balloon takes the name of a machine, and perhaps a size",
+                "vmm balloon NAME [512M]; vmm list tells the names");
+  }
+  ControlRequest request{.verb = "balloon", .name = arguments[0]};
+  if (arguments.size() == 2) request.size = parse_size("balloon", arguments[1]);
+  return request;
+}
+
+// What Linux counts is in bytes where its name says that it is memory, or a cache.
+std::string balloon_text(const Json& answer) {
+  const auto row = [](std::string_view name, const std::string& value) {
+    return fmt::format("{:<20} {}\n", name, value);
+  };
+  const auto mib = [](const Json& bytes) { return fmt::format("{:.1f} MiB", bytes.get<double>() / (1 << 20)); };
+  std::string text = row("size asked for", mib(answer["target"])) + row("size now", mib(answer["actual"])) +
+                     row("given to the host", mib(answer["given_back"]) + " so far");
+  if (answer["age"].is_null()) return text + "the guest's driver tells nothing of its memory\n";
+  text += fmt::format("the guest, {:.1f} s ago:\n", answer["age"].get<double>());
+  for (const auto& [name, value] : answer["guest"].items()) {
+    const bool is_size = name.ends_with("memory") || name.ends_with("caches") || name.starts_with("swap");
+    text += row("  " + name, is_size ? mib(value) : value.dump());
+  }
+  return text;
+}
+
 std::string status_text(Json status) {
   status.erase("ok");
   std::string text;
@@ -131,6 +161,7 @@ ControlRequest parse_control_request(const std::string& verb, const std::vector<
   }
   if (verb == "dump") return parse_dump(arguments);
   if (verb == "console") return parse_console(arguments);
+  if (verb == "balloon") return parse_balloon(arguments);
   const bool has_key = verb == "sysrq";
   if (arguments.size() != (has_key ? 2 : 1)) {
     throw Error(fmt::format("{} takes the name of a machine{}", verb, has_key ? " and a key" : ""),
@@ -148,6 +179,7 @@ std::string ask(const ControlRequest& request) {
     const Json answer = answer_to(request);
     if (request.verb == "why") return stacks_text(answer);
     if (request.verb == "dmesg") return log_text(answer);
+    if (request.verb == "balloon") return balloon_text(answer);
     if (request.verb == "stats") return status_text(answer);
     if (request.verb == "dump") return "vmcore: " + how_to_open(request.file) + "\n";
   } catch (const Json::exception&) {

@@ -2,18 +2,21 @@
 // `dmesg` ask the vmcore of a dead one as well.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace vmm {
 
 struct ControlRequest {
-  std::string verb;           // "list", or one of control_verbs.h, "stats" being "status"
-  std::string name;           // of the machine, or the path of its socket, or of a vmcore; empty for list
-  std::string key;            // of sysrq
-  std::string file;           // of dump
-  std::string console;        // of console and break: which one; empty: the machine's choice
-  std::string escape = "^A";  // of console
+  std::string verb;              // "list", or one of control_verbs.h, "stats" being "status"
+  std::string name;              // of the machine, or the path of its socket, or of a vmcore; empty for list
+  std::string key;               // of sysrq
+  std::string file;              // of dump
+  std::optional<uint64_t> size;  // of balloon, in bytes; none: it stays as it is
+  std::string console;           // of console and break: which one; empty: the machine's choice
+  std::string escape = "^A";     // of console
 };
 
 // True for a verb that is for a running machine.

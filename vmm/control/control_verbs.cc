@@ -92,6 +92,25 @@ void dump(Controls& controls, const Json& request, const std::function<void(cons
   });
 }
 
+void balloon(Controls& controls, const Json& request, const std::function<void(const Json&)>& later) {
+  std::optional<uint64_t> size;
+  if (const auto wanted = request.find("size"); wanted != request.end()) {
+    if (!wanted->is_number_unsigned())
+      throw Error("balloon: the size is a number of bytes", R"({"do": "balloon", "size": 0})");
+    size = wanted->get<uint64_t>();
+  }
+  controls.balloon(size, [later](const Controls::Balloon& balloon) {
+    Json answer = done();
+    answer["target"] = balloon.target;
+    answer["actual"] = balloon.actual;
+    answer["given_back"] = balloon.given_back;
+    answer["guest"] = Json::object();
+    for (const auto& [name, value] : balloon.guest) answer["guest"][name] = value;
+    answer["age"] = balloon.age ? Json(*balloon.age) : Json();
+    later(answer);
+  });
+}
+
 struct Request {
   std::string_view name;
   Json (*serve)(Controls&, const Json&);
@@ -111,13 +130,20 @@ constexpr std::array<Request, 12> kRequests{{
     {"events", [](Controls&, const Json&) { return done(); }},
 }};
 
-constexpr std::string_view kDump = "dump";        // the one that is answered later
+// Those that are answered later.
+struct SlowRequest {
+  std::string_view name;
+  void (*serve)(Controls&, const Json&, const std::function<void(const Json&)>& later);
+};
+constexpr std::array<SlowRequest, 2> kSlowRequests{{{"dump", dump}, {"balloon", balloon}}};
+
 constexpr std::string_view kConsole = "console";  // the last one that a client makes
 
 std::string names() {
   std::string text;
   for (const Request& request : kRequests) text += fmt::format("{}, ", request.name);
-  return text.append(kDump).append(", ").append(kConsole);
+  for (const SlowRequest& request : kSlowRequests) text += fmt::format("{}, ", request.name);
+  return text.append(kConsole);
 }
 
 // What "do" says; empty when the line is no request. Nested beyond any sense it is none either: the parser keeps a
@@ -136,8 +162,9 @@ std::optional<Json> serve(Controls& controls, std::string_view line, const std::
   const std::string name = wanted(request);
   if (name.empty()) return failed("this is no request", R"({"do": "status"})");
   try {
-    if (name == kDump) {
-      dump(controls, request, later);
+    if (const auto* const slow = std::ranges::find(kSlowRequests, name, &SlowRequest::name);
+        slow != kSlowRequests.end()) {
+      slow->serve(controls, request, later);
       return std::nullopt;
     }
     const auto* const found = std::ranges::find(kRequests, name, &Request::name);

@@ -4,6 +4,7 @@
 //   {"do": "sysrq", "key": "t"}     {"ok": true}
 //   {"do": "dmesg"}                 {"ok": true, "kernel": "Linux 6.1.0", "log": ["[    0.000000] ...", ...]}
 //   {"do": "dump", "file": "/f"}    {"ok": true}, when it is written
+//   {"do": "balloon", "size": 0}    {"ok": true, "target": 0, "actual": 1048576, "guest": {"free-memory": ...}, ...}
 //   {"do": "fly"}                   {"ok": false, "error": "there is no request 'fly'", "fix": "status, pause, ..."}
 //
 // "console" (with the "name" of one, "ttyS0" or "hvc0", or without) is answered with which one it is; from then on the
@@ -16,6 +17,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "vmm/control/findings.h"
 #include "vmm/core/error.h"
@@ -42,6 +45,16 @@ class Controls {
     size_t visitors = 0;  // who have come to it besides
   };
 
+  // All in bytes but what the guest's driver counts.
+  struct Balloon {
+    uint64_t target = 0;      // what the guest is to do without
+    uint64_t actual = 0;      // what it says that it does without
+    uint64_t given_back = 0;  // to the host, over all: pages that came into the balloon, and free ones
+    std::vector<std::pair<std::string, uint64_t>> guest;  // by Linux's names; empty when its driver does not tell
+    std::optional<double> age;                            // of what the guest said, in seconds
+  };
+  using TellBalloon = std::function<void(const Balloon&)>;
+
   // Hears, once, on the loop, what went wrong, or nothing.
   using Done = std::function<void(const std::optional<Error>&)>;
 
@@ -57,6 +70,8 @@ class Controls {
   virtual Findings look_inside() = 0;
   // Writes a vmcore. The machine stands still meanwhile.
   virtual void dump(const std::string& path, Done done) = 0;
+  // Makes it another size, if any is given, and tells what has come of it, once: a moment later, as the guest is asked.
+  virtual void balloon(std::optional<uint64_t> size, TellBalloon tell) = 0;
   // Of this name; of none: the first whose output goes anywhere, else the first.
   virtual Console find_console(std::string_view name) const = 0;
   // A BREAK on that console's line.

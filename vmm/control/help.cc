@@ -16,7 +16,7 @@ constexpr std::string_view kHelp =
   vmm --kernel bzImage --disk rootfs.img          boot it, console here; with -- CMD, run that in it
   vmm test [vmm.toml] [-- CMD]                    kernels x configurations x commands; vmm test --help
   vmm inspect IMAGE | doctor | debug | boot-report F  this kernel; this host; run with gdb; a --trace
-  vmm list | console|why|dmesg|stats|pause|resume|reset|poweroff|nmi|kill N | sysrq KEY N | dump N F
+  vmm list | console|why|dmesg|stats|dump|balloon|pause|resume|reset|poweroff|nmi|kill N | sysrq KEY N
 
 What boots
   --kernel F           @KERNELS@; found by content [./@KERNEL@]

@@ -62,7 +62,8 @@ Session::Session(EventLoop& loop, const CommandLine& line, Backends& backends, E
       hangs_(config_.hang_timeout),
       debugger_(Debugger::make(
           loop, line.debug, config_, *this,
-          {.on_stop = [this](bool stopped) { hold_limits(stopped); }, .on_leave = [this] { gdb_left(); }})) {
+          {.on_stop = [this](bool stopped) { hold_limits(stopped); }, .on_leave = [this] { gdb_left(); }})),
+      balloon_patience_(loop, [this] { tell_balloon(); }) {
   for (CharStream* stream : backends_.streams()) visitors_.emplace_back(loop_, *stream);
   for (const std::string& words : line.fail_on) judge_.fail_on(words);
   for (const std::string& path : line.allow_files) judge_.allow_file(path);
@@ -110,6 +111,7 @@ void Session::boot() {
   machine_.emplace(loop_, config_, backends_, [this](const Outcome& outcome) { guest_ended(outcome); });
   tell_window_size();
   connect_split_gdb();
+  if (balloon_size_) machine_->balloon()->set_target(*balloon_size_);
   machine_->start();
   if (debugger_->begin(*machine_)) machine_->resume();
   if (config_.boot_timeout.count() > 0) boot_timeout_.start(config_.boot_timeout);

@@ -70,6 +70,7 @@ class Session : public Controls {
   void quit() override;
   Findings look_inside() override;
   void dump(const std::string& path, Done done) override;
+  void balloon(std::optional<uint64_t> size, TellBalloon tell) override;
   Console find_console(std::string_view name) const override;
   void send_break(std::string_view console) override;
   void admit(std::string_view console, UniqueFd client, std::string_view typed) override;
@@ -118,6 +119,7 @@ class Session : public Controls {
   void stuck();
   void announce(std::string_view event) const;
   void require_alive() const;
+  void tell_balloon();
   void start_dump(const std::string& path, Done done);
   void end_dump(const std::optional<Error>& trouble);
   void dump_for_person();
@@ -166,6 +168,9 @@ class Session : public Controls {
   std::optional<CoreDump> dump_;  // while one is written
   Done dump_done_;
   bool runs_after_dump_ = false;
+  std::optional<uint64_t> balloon_size_;  // that somebody asked for; every boot has it then
+  std::vector<TellBalloon> balloon_asked_;
+  Timer balloon_patience_;
   std::string vmcore_;              // of the end, when it was written
   std::optional<Outcome> outcome_;  // of this boot, once it is ending
   Evidence evidence_;               // of how it ended

@@ -130,6 +130,11 @@ void Machine::set_window_size(uint16_t columns, uint16_t rows) {
   for (VirtioConsole* console : devices_of<VirtioConsole>()) console->set_window_size(columns, rows);
 }
 
+VirtioBalloon* Machine::balloon() const {
+  const auto found = devices_of<VirtioBalloon>();
+  return found.empty() ? nullptr : found.front();
+}
+
 void Machine::refresh_disks() {
   for (VirtioBlock* disk : devices_of<VirtioBlock>()) disk->refresh_size();
 }

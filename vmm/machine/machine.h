@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "devices/bus.h"
+#include "devices/virtio/balloon.h"
 #include "devices/virtio/virtio_pci.h"
 #include "vmm/blackbox/cpu_state.h"
 #include "vmm/core/event_loop.h"
@@ -57,6 +58,7 @@ class Machine {
   // A BREAK and a key on the first serial line, which Linux takes for a magic SysRq; false when there is none.
   bool send_sysrq(char key) { return board_->send_break(nullptr, static_cast<uint8_t>(key)); }
   void set_window_size(uint16_t columns, uint16_t rows);
+  VirtioBalloon* balloon() const;  // nullptr where the configuration wants none
   // Looks whether disks have another size now, and tells the guest.
   void refresh_disks();
   // Those that requests, or the last flush, are under way to, described.

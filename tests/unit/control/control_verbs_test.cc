@@ -105,3 +105,31 @@ TEST_CASE("control: a dump is answered when it is written, or not written", "[co
   controls.refuses = true;
   CHECK_THAT(dump(R"({"do": "dump", "file": "/tmp/core"})").value(), Contains("has ended"));
 }
+
+TEST_CASE("control: the balloon's size is asked for, or only told, and what the guest says comes later", "[control]") {
+  FakeControls controls;
+  std::string later;
+  const auto ask = [&](const std::string& request) {
+    return answer(controls, request, [&later](const std::string& text) { later = text; });
+  };
+  CHECK_FALSE(ask(R"({"do": "balloon", "size": 4096})"));
+  CHECK(controls.calls == "balloon 4096");
+  CHECK(later.empty());
+  controls.telling({.target = 4096, .actual = 0, .given_back = 7, .guest = {{"free-memory", 8}}, .age = 0.5});
+  CHECK(nlohmann::json::parse(later) == nlohmann::json({{"ok", true},
+                                                        {"target", 4096},
+                                                        {"actual", 0},
+                                                        {"given_back", 7},
+                                                        {"guest", {{"free-memory", 8}}},
+                                                        {"age", 0.5}}));
+  CHECK_FALSE(ask(R"({"do": "balloon"})"));
+  CHECK(controls.calls == "balloon 4096balloon");
+  controls.telling({});
+  CHECK(nlohmann::json::parse(later)["age"].is_null());
+
+  for (const auto* const size : {"-1", "1.5", "\"1M\"", "null"}) {
+    CHECK_THAT(ask(fmt::format(R"({{"do": "balloon", "size": {}}})", size)).value(), Contains("a number of bytes"));
+  }
+  controls.refuses = true;
+  CHECK_THAT(ask(R"({"do": "balloon"})").value(), Contains("has ended"));
+}

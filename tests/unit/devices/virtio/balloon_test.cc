@@ -213,14 +213,17 @@ TEST_CASE("virtio-balloon: statistics come when they are asked for, unknown ones
   REQUIRE(f.balloon.statistics());
   CHECK(f.balloon.statistics()->values[VIRTIO_BALLOON_S_MEMFREE] == 7u);
   CHECK_FALSE(f.balloon.statistics()->values[VIRTIO_BALLOON_S_MEMTOT]);
-  f.balloon.request_statistics();
+  int told = 0;
+  f.balloon.request_statistics([&told] { ++told; });
   CHECK(f.driver.next_used());
+  CHECK(told == 0);
   const auto before = f.balloon.statistics()->when;
   f.driver.chain().readable_value(virtio_balloon_stat{.tag = VIRTIO_BALLOON_S_MEMTOT, .val = 10}).publish();
   CHECK_FALSE(f.driver.next_used());
   CHECK_FALSE(f.balloon.statistics()->values[VIRTIO_BALLOON_S_MEMFREE]);
   CHECK(f.balloon.statistics()->values[VIRTIO_BALLOON_S_MEMTOT] == 10u);
   CHECK(f.balloon.statistics()->when >= before);
+  CHECK(told == 1);
 }
 
 TEST_CASE("virtio-balloon: of megabytes of statistics the first are read (L5)", "[virtio][balloon]") {

@@ -85,7 +85,6 @@ void ExitTrace::record(const Key& key, uint64_t began, uint64_t ended) {
       .began = began,
       .ticks = static_cast<uint32_t>(std::min<uint64_t>(ticks, std::numeric_limits<uint32_t>::max())),
       .row = static_cast<uint32_t>(row - rows_.data())};
-  if (!first_exit_) first_exit_ = began;
   if (!first_kernel_exit_ && key.rip >= kKernelMap) first_kernel_exit_ = began;
 }
 

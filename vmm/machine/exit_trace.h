@@ -65,7 +65,6 @@ class ExitTrace {
   std::vector<Event> events() const;  // the oldest first
   uint64_t exits() const { return exits_; }
   uint64_t begun() const { return begun_; }  // ticks; 0: not yet
-  std::optional<uint64_t> first_exit() const { return first_exit_; }
   std::optional<uint64_t> first_kernel_exit() const { return first_kernel_exit_; }
 
  private:
@@ -77,7 +76,6 @@ class ExitTrace {
   size_t ring_size_;
   uint64_t exits_ = 0;
   uint64_t begun_ = 0;
-  std::optional<uint64_t> first_exit_;
   std::optional<uint64_t> first_kernel_exit_;
 };
 

@@ -42,12 +42,16 @@ def run(command, limit=None, background=False, **options):
         children.discard(process)
 
 
-def end_children(*_):
+def kill_children():
     for process in list(children):
         try:
             os.killpg(process.pid, signal.SIGTERM)
         except ProcessLookupError:
             pass
+
+
+def end_children(*_):
+    kill_children()
     os._exit(130)
 
 

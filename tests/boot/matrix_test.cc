@@ -9,6 +9,7 @@
 
 using namespace vmm::test;
 using Catch::Matchers::Contains;
+using Catch::Matchers::StartsWith;
 
 namespace {
 
@@ -91,4 +92,22 @@ TEST_CASE("tap: a run in TAP, and TAP that decides", "[boot][matrix]") {
   TestVm shown(guest + script);
   CHECK(shown.wait_exit() == 0);
   CHECK_THAT(shown.output(), Contains("\nok 1 - "));
+}
+
+TEST_CASE("matrix: a terminal shows what is under way, below the lines that a pipe gets", "[boot][matrix]") {
+  const TempDirectory folder;
+  const std::string file =
+      folder.file("vmm.toml", file_of(kernel() + "[[command]]\nname = \"nap\"\nrun = \"sleep 2\"\n"));
+  ::setenv("TERM", "xterm", 1);
+  const std::string clear = "\r\x1b[K";
+  TestVm at_terminal({"test", file, "--output", folder("out")}, {.terminal = true});
+  at_terminal.wait_for(clear + "[0/1] nap" + clear);
+  CHECK(at_terminal.wait_exit() == 0);
+  const std::string& shown = at_terminal.output();
+  CHECK_THAT(shown, Contains(clear + "ok      nap (pass, "));
+  CHECK(shown.find('[', shown.rfind(clear) + clear.size()) == std::string::npos);
+
+  TestVm at_pipe({"test", file, "--output", folder("out2")});
+  CHECK(at_pipe.wait_exit() == 0);
+  CHECK_THAT(at_pipe.output(), StartsWith("ok      nap (pass, ") && !Contains("\x1b"));
 }

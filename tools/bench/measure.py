@@ -1,5 +1,6 @@
 """Running a monitor and watching it: when which line came, what it cost, what it holds. And ratios of pairs."""
 
+import math
 import os
 import re
 import select
@@ -133,6 +134,20 @@ def thread_cpu(pid, name):
     return seconds
 
 
+def thread_wakeups(pid, name):
+    """How often the threads of a process whose name matches have gone to sleep by themselves, together."""
+    count = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        folder = f"/proc/{pid}/task/{task}"
+        try:
+            with open(f"{folder}/comm") as comm, open(f"{folder}/status") as status:
+                if re.search(name, comm.read()):
+                    count += int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status.read(), re.M)[1])
+        except OSError:
+            continue  # it has ended
+    return count
+
+
 def memory(pid, guest_bytes):
     """What a process holds besides the guest's RAM, in bytes: (resident, resident and not shared with files).
 
@@ -161,14 +176,16 @@ def row(what, unit, ours, theirs=None, ratio_at_most=None, ratio_at_least=None, 
     result = {"what": what, "unit": unit, "ours": spread(ours)}
     met = []
     if theirs:
-        ratios = [a / b for a, b in zip(ours, theirs)]
-        result.update(theirs=spread(theirs), ratio=spread(ratios))
-        if ratio_at_most is not None:
-            result["bound"] = f"ratio <= {ratio_at_most:g}"
-            met.append(result["ratio"]["median"] <= ratio_at_most)
-        if ratio_at_least is not None:
-            result["bound"] = f"ratio >= {ratio_at_least:g}"
-            met.append(result["ratio"]["median"] >= ratio_at_least)
+        result["theirs"] = spread(theirs)
+        if all(theirs):
+            result["ratio"] = spread([a / b for a, b in zip(ours, theirs)])
+    ratio = result.get("ratio", {}).get("median", math.nan)  # which meets no bound
+    if ratio_at_most is not None:
+        result["bound"] = f"ratio <= {ratio_at_most:g}"
+        met.append(ratio <= ratio_at_most)
+    if ratio_at_least is not None:
+        result["bound"] = f"ratio >= {ratio_at_least:g}"
+        met.append(ratio >= ratio_at_least)
     if ours_at_most is not None:
         result["bound"] = f"<= {ours_at_most:g} {unit}"
         met.append(result["ours"]["median"] <= ours_at_most)

@@ -183,6 +183,8 @@ void TestVm::settle(std::chrono::milliseconds silence) {
     while (Clock::now() < deadline && output_.text.size() + messages_.text.size() == before && !ended());
     if (output_.text.size() + messages_.text.size() == before) return;
   }
+  throw std::runtime_error("it does not fall silent\n-- output: " + tail(output_.text) +
+                           "\n-- messages: " + tail(messages_.text));
 }
 
 int TestVm::wait_exit(std::chrono::seconds patience, bool reading) {

@@ -50,7 +50,7 @@ class TestVm {
   std::string wait_for_message(std::string_view text, std::chrono::seconds patience = kPatience);
   // What a command printed on the guest's shell, without the last newline.
   std::string run(const std::string& command, std::chrono::seconds patience = kPatience);
-  // Reads until there has been silence, or its patience is over; for what must not come.
+  // Reads until there has been silence; for what must not come.
   void settle(std::chrono::milliseconds silence);
 
   void signal(int number) const { ::kill(pid_, number); }

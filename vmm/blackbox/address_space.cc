@@ -94,6 +94,14 @@ std::optional<AddressSpace> AddressSpace::of(const PhysicalMemory& memory, const
   return std::visit([&memory](const auto& registers) { return of(memory, registers); }, cpu.registers);
 }
 
+AddressSpace AddressSpace::behind_isolation() const {
+  constexpr uint64_t kX86UserTables = 1 << 12;
+  const uint64_t full = format_.entries == PagingFormat::Entries::kX86
+                            ? root_.value & ~kX86UserTables
+                            : root_.value + (uint64_t{2} << format_.page_bits);
+  return AddressSpace(*memory_, {full}, format_);
+}
+
 std::optional<GuestAddress> AddressSpace::translate(uint64_t address) const {
   if (!is_canonical(address, format_)) return std::nullopt;
   const uint64_t translated = address & low_bits(format_.address_bits);

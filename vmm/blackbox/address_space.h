@@ -48,6 +48,9 @@ class AddressSpace {
 
   GuestAddress root() const { return root_; }
   const PagingFormat& format() const { return format_; }
+  // With page-table isolation a CPU in user space has tables that leave most of the kernel out. Where the full ones are
+  // then: in the page before, on arm64 two pages behind (TRAMP_SWAPPER_OFFSET).
+  AddressSpace behind_isolation() const;
 
   std::optional<GuestAddress> translate(uint64_t address) const;
   // False when part of it is not there.

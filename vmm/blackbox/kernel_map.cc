@@ -1,9 +1,6 @@
 // Reading and proving it; see kernel_map.h.
 #include "vmm/blackbox/kernel_map.h"
 
-#include <algorithm>
-#include <array>
-
 namespace vmm {
 
 namespace {
@@ -41,17 +38,6 @@ std::optional<KernelMap> arm64_map(const PhysicalMemory& memory, const VmcoreInf
                    .signature = static_cast<uint64_t>(info.number("KERNELPACMASK").value_or(0))};
 }
 
-// With page-table isolation a CPU that is in user space has tables that leave the kernel out. The full ones are in the
-// page before, on arm64 two pages behind (TRAMP_SWAPPER_OFFSET).
-std::array<AddressSpace, 2> possible_spaces(const PhysicalMemory& memory, const AddressSpace& space) {
-  constexpr uint64_t kX86UserTables = 1 << 12;
-  const PagingFormat& format = space.format();
-  const uint64_t full = format.entries == PagingFormat::Entries::kX86
-                            ? space.root().value & ~kX86UserTables
-                            : space.root().value + (uint64_t{2} << format.page_bits);
-  return {space, AddressSpace(memory, {full}, format)};
-}
-
 }  // namespace
 
 std::optional<KernelMap> KernelMap::of(const PhysicalMemory& memory, const VmcoreInfo& info) {
@@ -67,7 +53,7 @@ bool KernelMap::is_proven(const PhysicalMemory& memory, std::span<const CpuState
   for (const CpuState& cpu : cpus) {
     const auto own = AddressSpace::of(memory, cpu);
     if (!own) continue;
-    if (std::ranges::any_of(possible_spaces(memory, *own), agrees)) return true;
+    if (agrees(*own) || agrees(own->behind_isolation())) return true;
     any = true;
   }
   return !any;

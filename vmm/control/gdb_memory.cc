@@ -21,7 +21,7 @@ size_t in_page(uint64_t address, size_t most) { return std::min<uint64_t>(most, 
 }  // namespace
 
 std::optional<GuestAddress> GdbMemory::seen_by(unsigned cpu, uint64_t address) const {
-  CpuState state = target_.cpu_state(cpu);
+  const CpuState state = target_.cpu_state(cpu);
   if (!state.has_paging()) return GuestAddress{address};
   const Arm64Registers* const arm64 = state.arm64();
   const auto space = arm64 != nullptr && (address & kKernelHalf) == 0
@@ -29,12 +29,8 @@ std::optional<GuestAddress> GdbMemory::seen_by(unsigned cpu, uint64_t address) c
                          : AddressSpace::of(target_.memory(), state);
   if (!space) return target_.translate(cpu, address);
   if (const auto found = space->translate(address)) return found;
-  // With page-table isolation, the kernel's tables are in the page before.
-  constexpr uint64_t kUserTables = 1 << 12;
-  X86Registers* const x86 = state.x86();
-  if (x86 == nullptr || (address & kKernelHalf) == 0 || (x86->cr3 & kUserTables) == 0) return std::nullopt;
-  x86->cr3 &= ~kUserTables;
-  return AddressSpace::of(target_.memory(), *x86)->translate(address);
+  if (state.x86() == nullptr || (address & kKernelHalf) == 0) return std::nullopt;
+  return space->behind_isolation().translate(address);
 }
 
 std::optional<GuestAddress> GdbMemory::translate(unsigned cpu, uint64_t address) const {

@@ -59,4 +59,25 @@ bool KernelMap::is_proven(const PhysicalMemory& memory, std::span<const CpuState
   return !any;
 }
 
+namespace {
+
+std::optional<uint64_t> first_mapped(const AddressSpace& space) {
+  constexpr uint64_t kAlignment = uint64_t{2} << 20;  // the least CONFIG_PHYSICAL_ALIGN
+  for (uint64_t address = kLinkedX86Image; address >= kLinkedX86Image; address += kAlignment) {
+    if (space.translate(address)) return address;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+// Those of user space may have no more of it than the code that is entered from there. Without page-table isolation
+// there may be anything where full ones would be, but they have that code at the same place.
+std::optional<uint64_t> mapped_x86_image(const AddressSpace& space) {
+  const auto first = first_mapped(space);
+  const AddressSpace full = space.behind_isolation();
+  const bool isolated = first && full.translate(*first) == space.translate(*first);
+  return isolated ? first_mapped(full) : first;
+}
+
 }  // namespace vmm

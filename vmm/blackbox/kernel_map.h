@@ -32,4 +32,12 @@ struct KernelMap {
   bool is_proven(const PhysicalMemory& memory, std::span<const CpuState> cpus, uint64_t text) const;
 };
 
+// Where Linux is linked to on x86: __START_KERNEL_map and the default CONFIG_PHYSICAL_START.
+constexpr uint64_t kLinkedX86Image = 0xffffffff81000000;
+
+// Where the image of an x86 kernel that has unpacked itself begins, by a CPU's page tables alone: nothing is mapped
+// in front of it (__startup_64() and cleanup_highmap() see to that), and its beginning is aligned. Empty when they have
+// nothing of it.
+std::optional<uint64_t> mapped_x86_image(const AddressSpace& space);
+
 }  // namespace vmm

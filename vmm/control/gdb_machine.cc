@@ -8,16 +8,10 @@
 
 #include "vmm/blackbox/address_space.h"
 #include "vmm/blackbox/black_box.h"
+#include "vmm/blackbox/kernel_map.h"
 #include "vmm/core/error.h"
 
 namespace vmm {
-
-namespace {
-
-// Where Linux is linked to on x86: __START_KERNEL_map and the default CONFIG_PHYSICAL_START.
-constexpr uint64_t kLinkedKernel = 0xffffffff81000000;
-
-}  // namespace
 
 unsigned GdbMachine::cpus() const { return static_cast<unsigned>(machine_->vcpus().size()); }
 
@@ -117,11 +111,11 @@ void GdbMachine::resume() {
   if (!machine_->paused()) on_change_(Change::kRuns);
 }
 
-// gdb waits two seconds for an answer: the page tables tell at once, memory is searched only when all CPUs have those
-// of user space.
+// gdb waits two seconds for an answer: page tables of x86 tell at once, and memory is searched only where they have
+// nothing of a kernel.
 std::optional<GdbTarget::Kaslr> GdbMachine::kaslr() {
   if (machine_->kernel_in_place()) return std::nullopt;
-  if (const auto start = mapped_kernel()) return Kaslr{*start - kLinkedKernel, *start};
+  if (const auto start = mapped_kernel()) return Kaslr{*start - kLinkedX86Image, *start};
   std::optional<Kaslr> found;
   machine_->look_inside([&found](const GuestMemory& memory, std::span<const CpuState> cpus) {
     const BlackBox kernel(memory, cpus);
@@ -132,17 +126,11 @@ std::optional<GdbTarget::Kaslr> GdbMachine::kaslr() {
   return found;
 }
 
-// Where one of x86 that has unpacked itself begins: nothing else is mapped in front of it (__startup_64() and
-// cleanup_highmap() see to that), and its beginning is aligned.
 std::optional<uint64_t> GdbMachine::mapped_kernel() const {
-  constexpr uint64_t kAlignment = uint64_t{2} << 20;  // the least CONFIG_PHYSICAL_ALIGN
   for (const auto& thread : machine_->vcpus()) {
     const CpuState state = thread->cpu_state();
     const auto space = state.x86() != nullptr ? AddressSpace::of(memory(), *state.x86()) : std::nullopt;
-    if (!space) continue;
-    for (uint64_t address = kLinkedKernel; address >= kLinkedKernel; address += kAlignment) {
-      if (space->translate(address)) return address;
-    }
+    if (const auto start = space ? mapped_x86_image(*space) : std::nullopt) return start;
   }
   return std::nullopt;
 }

@@ -51,6 +51,45 @@ TEST_CASE("kernel map: the tables of a CPU prove it, where there are any", "[bla
 
 namespace {
 
+constexpr uint64_t kLargePage = 0x200000;
+constexpr uint64_t kFull = 0x200000, kOfUserSpace = 0x201000;  // page-table isolation has them so
+
+// Has `tables` map a large page of the kernel's. What is below them is in the two pages from `lower` on.
+void map_page(const LinuxMemory& linux, uint64_t tables, uint64_t lower, uint64_t address, uint64_t physical) {
+  const auto put = [&linux](uint64_t at, uint64_t entry) { linux.memory.write_value(GuestAddress{at}, entry); };
+  put(tables + 511 * 8, lower | 3);
+  put(lower + 510 * 8, (lower + 0x1000) | 3);
+  put(lower + 0x1000 + (address - LinuxMemory::kMap) / kLargePage * 8, physical | 0x83);
+}
+
+std::optional<uint64_t> image_by(const LinuxMemory& linux, uint64_t tables) {
+  return mapped_x86_image(AddressSpace(linux.memory, {tables}, PagingFormat::x86(4)));
+}
+
+}  // namespace
+
+TEST_CASE("kernel map: page tables tell where an x86 image begins, those of user space as well", "[blackbox]") {
+  const LinuxMemory linux;
+  CHECK_FALSE(image_by(linux, kFull));
+  const uint64_t entry_code = LinuxMemory::kImage + 6 * kLargePage, physical = LinuxMemory::kPhysical;
+  map_page(linux, kFull, 0x300000, LinuxMemory::kImage, physical);
+  map_page(linux, kFull, 0x300000, entry_code, physical + kLargePage);
+  map_page(linux, kOfUserSpace, 0x400000, entry_code, physical + kLargePage);
+  CHECK(image_by(linux, kFull) == LinuxMemory::kImage);
+  CHECK(image_by(linux, kOfUserSpace) == LinuxMemory::kImage);
+}
+
+TEST_CASE("kernel map: without page-table isolation the page before a CPU's tables says nothing", "[blackbox]") {
+  const LinuxMemory linux;
+  map_page(linux, kOfUserSpace, 0x400000, LinuxMemory::kImage, LinuxMemory::kPhysical);
+  CHECK(image_by(linux, kOfUserSpace) == LinuxMemory::kImage);
+  map_page(linux, kFull, 0x300000, LinuxMemory::kImage - kLargePage, LinuxMemory::kPhysical);
+  map_page(linux, kFull, 0x300000, LinuxMemory::kImage, LinuxMemory::kPhysical + kLargePage);
+  CHECK(image_by(linux, kOfUserSpace) == LinuxMemory::kImage);
+}
+
+namespace {
+
 struct ArmKernel : LinuxMemory {
   ArmKernel() : LinuxMemory(Machine::kArm64) {}
   std::optional<KernelMap> map() const { return KernelMap::of(memory, vmcoreinfo()); }

@@ -2,9 +2,11 @@
 #include "vmm/control/foreign_flags.h"
 
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <string>
 
 namespace vmm {
 
@@ -15,20 +17,26 @@ struct Equivalent {
   std::string_view ours;
 };
 
-// QEMU's first, then those of lkvm, crosvm and Cloud Hypervisor.
+// QEMU's first, then those of lkvm, crosvm, Cloud Hypervisor and Firecracker.
 constexpr auto kEquivalents = std::to_array<Equivalent>({
     {"-kernel", "--kernel"},
     {"-initrd", "--initrd"},
     {"-append", "--append"},
     {"-drive", "--disk FILE"},
     {"-hda", "--disk FILE"},
+    {"-hdb", "--disk FILE, once for each disk"},
+    {"-cdrom", "--disk FILE,ro"},
     {"-snapshot", "--disk FILE,ephemeral"},
+    {"-bios", "leave it out: --kernel starts a kernel without firmware"},
+    {"-pflash", "leave it out: --kernel starts a kernel without firmware"},
+    {"-boot", "leave it out: --kernel starts a kernel without firmware"},
     {"-smp", "--cpus"},
     {"-m", "--mem"},
     {"-cpu", "--cpu"},
     {"-serial", "--serial"},
     {"-nographic", "the default: the serial console is on your terminal"},
     {"-display", "leave it out: there is no display"},
+    {"-vnc", "leave it out: there is no display"},
     {"-vga", "leave it out: there is no display"},
     {"-echr", "--escape"},
     {"-no-reboot", "--on-reset exit, the default"},
@@ -37,7 +45,11 @@ constexpr auto kEquivalents = std::to_array<Equivalent>({
     {"-S", "--paused"},
     {"-s", "--gdb tcp::1234"},
     {"-gdb", "--gdb"},
+    {"-monitor", "--ctl PATH or --name NAME, and the keys after Ctrl-A"},
+    {"-qmp", "--ctl PATH"},
     {"-name", "--name"},
+    {"-version", "--version"},
+    {"-help", "--help"},
     {"-virtfs", "--share DIR[:TAG][,ro]"},
     {"-fsdev", "--share DIR[:TAG][,ro]"},
     {"-D", "--log"},
@@ -69,6 +81,21 @@ constexpr auto kEquivalents = std::to_array<Equivalent>({
     {"--root", "--rootfs DIR"},
     {"--rodir", "--share DIR[:TAG],ro"},
     {"--rwdir", "--share DIR[:TAG]"},
+    {"--api-socket", "--ctl PATH"},
+    {"--api-sock", "--ctl PATH"},
+    {"--firmware", "leave it out: --kernel starts a kernel without firmware"},
+    {"--config-file", "leave it out: all is said by flags; vmm test reads a vmm.toml"},
+});
+
+// Verbs of lkvm, and what others say.
+constexpr auto kEquivalentVerbs = std::to_array<Equivalent>({
+    {"stop", "vmm poweroff NAME, or vmm kill NAME"},
+    {"stat", "vmm stats NAME"},
+    {"ps", "vmm list"},
+    {"sandbox", "vmm -- CMD"},
+    {"boot", "vmm --kernel FILE"},
+    {"start", "vmm --kernel FILE"},
+    {"version", "vmm --version"},
 });
 
 // Of the interface, and refused until they do what they say.
@@ -99,7 +126,16 @@ Error refuse_verb(std::string_view verb) {
     return Error("'vmm trace' is a flag of a run, which is traced from its start",
                  "vmm run --trace F.json ..., then vmm boot-report F.json");
   }
-  return Error(fmt::format("unknown argument '{}'", verb), fmt::format("if it is a kernel: vmm --kernel {}", verb));
+  const auto found = std::ranges::find(kEquivalentVerbs, verb, &Equivalent::theirs);
+  if (found != kEquivalentVerbs.end()) {
+    return Error(fmt::format("there is no 'vmm {}'", verb), std::string(found->ours));
+  }
+  const std::string word(verb);
+  if (::access(word.c_str(), F_OK) == 0) {
+    return Error(fmt::format("unknown argument '{}'", verb), fmt::format("if it is a kernel: vmm --kernel {}", verb));
+  }
+  return Error(fmt::format("unknown argument '{}'", verb),
+               "a kernel goes to --kernel, what it is told to --append, a command behind --; vmm --help lists all");
 }
 
 }  // namespace vmm

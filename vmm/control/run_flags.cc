@@ -100,6 +100,9 @@ void add_run_flags(CLI::App& app, CommandLine& line) {
         ->allow_extra_args(false)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   };
+  const auto toggle = [&app](const std::string& name, std::function<void()> take) {
+    app.add_flag_callback(name, std::move(take))->disable_flag_override();
+  };
   flag("--kernel", [&](const std::string& value) { machine.kernel = value; });
   flag("--initrd", [&](const std::string& value) {
     machine.initrd_kind = value == "none" ? InitrdKind::kNone : value == "auto" ? InitrdKind::kMade : InitrdKind::kFile;
@@ -162,9 +165,9 @@ void add_run_flags(CLI::App& app, CommandLine& line) {
                             std::array<std::pair<std::string_view, Style>, 3>{
                                 {{"vmm", Style::kVmm}, {"simple", Style::kSimple}, {"crosvm", Style::kCrosvm}}});
   });
-  app.add_flag_callback("--github", [&] { line.report.github = true; });
-  app.add_flag_callback("--tap", [&] { line.report.tap = true; });
-  app.add_flag_callback("--expect-tap", [&] { line.expect_tap = true; });
+  toggle("--github", [&] { line.report.github = true; });
+  toggle("--tap", [&] { line.report.tap = true; });
+  toggle("--expect-tap", [&] { line.expect_tap = true; });
   flag("--timeout", [&](const std::string& value) { machine.timeout = parse_seconds("--timeout", value); });
   flag("--boot-timeout",
        [&](const std::string& value) { machine.boot_timeout = parse_seconds("--boot-timeout", value); });
@@ -195,10 +198,18 @@ void add_run_flags(CLI::App& app, CommandLine& line) {
     machine.trace = true;
   });
   flag("--log", [&](const std::string& value) { line.log_file = value; });
-  app.add_flag_callback("--no-rng", [&] { machine.rng = false; });
-  app.add_flag_callback("--paused", [&] { machine.paused = true; });
-  app.add_flag_callback("--dry-run", [&] { line.dry_run = true; });
-  app.add_flag_callback("-v,--verbose", [&] { line.verbose = true; });
+  toggle("--no-rng", [&] { machine.rng = false; });
+  toggle("--paused", [&] { machine.paused = true; });
+  toggle("--dry-run", [&] { line.dry_run = true; });
+  toggle("--verbose", [&] { line.verbose = true; });
+}
+
+// CLI11 says "--kernel: 1 required TEXT missing", and "tap was given a disallowed flag override".
+Error refuse_mismatch(std::string_view message) {
+  const std::string_view flag = message.substr(0, message.find_first_of(": "));
+  const bool takes_value = flag.starts_with("--");
+  return Error(fmt::format("{}{} {} value", takes_value ? "" : "--", flag, takes_value ? "needs a" : "takes no"),
+               "vmm --help lists all options");
 }
 
 }  // namespace
@@ -211,10 +222,15 @@ std::vector<std::string> take_run_flags(std::vector<std::string> arguments, Comm
   std::ranges::reverse(arguments);  // as CLI11 wants them
   try {
     app.parse(std::move(arguments));
+  } catch (const CLI::ArgumentMismatch& error) {
+    throw refuse_mismatch(error.what());
   } catch (const CLI::ParseError& error) {
     throw Error(error.what(), "vmm --help lists all options");
   }
-  return app.remaining();
+  std::vector<std::string> unknown = app.remaining();
+  // CLI11 is not told of it, or it would read "-vga" as -v, -g and -a.
+  if (std::erase(unknown, "-v") > 0) line.verbose = true;
+  return unknown;
 }
 
 uint64_t parse_size(std::string_view flag, const std::string& text) {

@@ -124,11 +124,39 @@ TEST_CASE("command line: the standard streams serve one console only", "[cli]") 
 }
 
 TEST_CASE("command line: QEMU's options are answered with their equivalents", "[cli]") {
-  const auto [theirs, ours] = GENERATE(table<std::string, std::string>(
-      {{"-kernel", "--kernel"}, {"-append", "--append"}, {"-smp", "--cpus"}, {"-m", "--mem"}, {"-drive", "--disk"}}));
+  const auto [theirs, ours] = GENERATE(table<std::string, std::string>({{"-kernel", "--kernel"},
+                                                                        {"-append", "--append"},
+                                                                        {"-smp", "--cpus"},
+                                                                        {"-m", "--mem"},
+                                                                        {"-drive", "--disk"},
+                                                                        {"-virtfs", "--share"},
+                                                                        {"-version", "--version"}}));
   const Refusal refused = refusal("--kernel k " + theirs + " x");
   CHECK(refused.what.starts_with("unknown option '" + theirs + "'"));
   CHECK_THAT(refused.what, Contains("here it is " + ours));
+}
+
+TEST_CASE("command line: -v is a flag by itself, and no part of others", "[cli]") {
+  CHECK(parse("--kernel k -v").verbose);
+  CHECK(parse("--kernel k --verbose").verbose);
+  CHECK_FALSE(parse("--kernel k").verbose);
+  CHECK(refusal("--kernel k -vga std").what == "unknown option '-vga'");
+  CHECK_THAT(refusal("--kernel k -vnc :0").fix, Contains("there is no display"));
+  CHECK(refusal("--kernel k -vv").what == "unknown option '-vv'");
+}
+
+TEST_CASE("command line: a flag without its value, or with one that it does not take, is named", "[cli]") {
+  CHECK(refusal("--append x --kernel").what == "--kernel needs a value");
+  CHECK(refusal("--kernel k --mem").what == "--mem needs a value");
+  CHECK(refusal("--kernel k --tap=no").what == "--tap takes no value");
+  CHECK(refusal("--kernel k --dry-run=1").what == "--dry-run takes no value");
+}
+
+TEST_CASE("command line: a word that is no flag is told where it belongs", "[cli]") {
+  CHECK(refusal("stop ci-3").fix == "vmm poweroff NAME, or vmm kill NAME");
+  CHECK_THAT(refusal("--kernel k quiet").what, Contains("unknown argument 'quiet'"));
+  CHECK_THAT(refusal("--kernel k quiet").fix, Contains("--append"));
+  CHECK(refusal("/dev/null").fix == "if it is a kernel: vmm --kernel /dev/null");
 }
 
 TEST_CASE("command line: what is not built yet is refused, never ignored", "[cli]") {
@@ -292,7 +320,7 @@ TEST_CASE("command line: a balloon fits into the guest (L8)", "[cli][balloon]") 
 }
 
 TEST_CASE("command line: unknown words are refused with what may be meant", "[cli]") {
-  CHECK_THAT(refusal("bzImage").fix, Contains("vmm --kernel bzImage"));
+  CHECK_THAT(refusal("bzImage").fix, Contains("--kernel"));
   CHECK_THAT(refusal("--kernel k --frobnicate").what, Contains("--frobnicate"));
   CHECK_THAT(refusal("--kernel").what, Contains("--kernel"));
 }

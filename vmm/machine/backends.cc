@@ -12,6 +12,7 @@
 #include "devices/backends/shared_folder.h"
 #include "devices/backends/vsock_host.h"
 #include "devices/virtio/vhost_user.h"
+#include "firmware/byte_source.h"
 #include "vmm/core/error.h"
 #include "vmm/core/log.h"
 #include "vmm/machine/auto_initrd.h"
@@ -29,11 +30,15 @@ UniqueFd open_initrd(const MachineConfig& config, const KernelFile& kernel) {
   }
   if (config.initrd_kind != InitrdKind::kFile) return UniqueFd();
   const std::string& path = config.initrd;
-  // O_NONBLOCK: a FIFO must not keep us waiting; the loader refuses it.
+  // O_NONBLOCK: a FIFO must not keep us waiting; it is refused below.
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (!fd) {
     throw Error(fmt::format("cannot open initrd '{}': {}", path, errno_text(errno)),
                 "pass a file that can be read, or leave --initrd out");
+  }
+  // The loader would say it as well, but only when a machine has been made.
+  if (FileSource(fd.get(), path).size() == 0) {
+    throw Error(fmt::format("the initrd '{}' is empty", path), "build or copy it again, or leave --initrd out");
   }
   return fd;
 }

@@ -8,6 +8,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "vmm/core/error.h"
+
 namespace vmm {
 
 namespace {
@@ -32,6 +34,13 @@ std::optional<KernelModules> KernelModules::find(const std::string& release, con
   }
   for (const std::string& folder : candidates) {
     if (::access((folder + "/modules.dep").c_str(), R_OK) == 0) return KernelModules(folder);
+  }
+  // As a package leaves them that was unpacked and not installed.
+  for (const std::string& folder : candidates) {
+    if (place.empty() || !folder.ends_with("/" + release)) continue;
+    if (::access((folder + "/modules.order").c_str(), R_OK) != 0) continue;
+    throw Error(fmt::format("'{}' has modules, but no modules.dep that says what they need", folder),
+                fmt::format("depmod -b DIR {}, where DIR is what holds lib/modules", release));
   }
   return std::nullopt;
 }

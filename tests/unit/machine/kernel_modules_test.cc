@@ -75,3 +75,9 @@ TEST_CASE("kernel modules: the folder itself, its parent or a root will do", "[m
   CHECK_FALSE(KernelModules::find("6.1.1-test", folder.root.path()));
   CHECK_FALSE(KernelModules::find("no-such-release-anywhere", ""));
 }
+
+TEST_CASE("kernel modules: a package that was unpacked only is sent to depmod", "[modules]") {
+  const Folder folder;
+  std::filesystem::rename(folder.path + "/modules.dep", folder.path + "/modules.order");
+  CHECK_THROWS_WITH(KernelModules::find("6.1.0-test", folder.root.path()), Catch::Contains("no modules.dep"));
+}

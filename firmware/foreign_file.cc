@@ -40,6 +40,8 @@ constexpr std::array kFormats = std::to_array<Format>({
     {0, "#!"sv, "script", kPassNative},
     {0, "QFI\xfb"sv, "qcow2 disk image", kPassDisk},
     {0, "KDMV"sv, "VMDK disk image", kPassDisk},
+    {40, "_FVH"sv, "UEFI firmware", "leave it out, there is no firmware: pass the kernel that it would start"},
+    {0, "\x55\xaa"sv, "option ROM", kPassNative},
     {0x200, "EFI PART"sv, "disk image with a GPT", kPassDisk},
     {0x438, "\x53\xef"sv, "ext4 file system", kPassDisk},
     {0, "hsqs"sv, "squashfs file system", kPassDisk},

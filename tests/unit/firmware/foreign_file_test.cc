@@ -49,6 +49,12 @@ TEST_CASE("foreign file: an EFI program that holds a compressed kernel is not ju
   CHECK_THAT(refuse("MZ..").what(), Contains("EFI or Windows program"));
 }
 
+TEST_CASE("foreign file: firmware is told that it is not needed", "[firmware][foreign]") {
+  CHECK_THAT(refuse(file_with(40, "_FVH")).what(), Contains("UEFI firmware"));
+  CHECK_THAT(refuse(file_with(40, "_FVH")).fix(), Contains("pass the kernel"));
+  CHECK_THAT(refuse(file_with(0, "\x55\xaa")).what(), Contains("option ROM"));
+}
+
 TEST_CASE("foreign file: disk images go elsewhere", "[firmware][foreign]") {
   CHECK_THAT(refuse(file_with(0, "QFI\xfb")).fix(), Contains("--disk"));
   CHECK_THAT(refuse(file_with(0x1fe, "\x55\xaa")).fix(), Contains("--disk"));

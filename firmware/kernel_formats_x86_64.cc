@@ -1,14 +1,16 @@
-// The kernels of x86: bzImage, vmlinux with a PVH entry, Multiboot. See kernel_format.h; the formats themselves are in
-// bzimage.cc, elf_kernel.cc, pvh.cc and multiboot.cc.
+// The kernels of x86: bzImage, vmlinux with a PVH entry, Multiboot; and those in a compressed file. See
+// kernel_format.h; the formats themselves are in bzimage.cc, elf_kernel.cc, pvh.cc and multiboot.cc.
 #include <fmt/core.h>
 
 #include <array>
 #include <utility>
 
 #include "firmware/bzimage.h"
+#include "firmware/decompress.h"
 #include "firmware/elf_kernel.h"
 #include "firmware/foreign_file.h"
 #include "firmware/kernel_format.h"
+#include "firmware/kernel_payload.h"
 #include "firmware/multiboot.h"
 #include "firmware/pvh.h"
 #include "vmm/core/error.h"
@@ -107,15 +109,53 @@ std::unique_ptr<const KernelFormat> elf_or_multiboot(SegmentedKernel kernel) {
   return std::make_unique<MultibootFormat>(std::move(kernel));
 }
 
-}  // namespace
-
-std::unique_ptr<const KernelFormat> recognise_kernel(const ByteSource& file) {
+std::unique_ptr<const KernelFormat> recognise_plain(const ByteSource& file) {
   if (is_bzimage(file)) return std::make_unique<BzImageFormat>(parse_bzimage(file));
   if (is_elf(file)) return elf_or_multiboot(parse_elf_kernel(file));
   const auto multiboot = find_multiboot_header(file);
   if (multiboot && multiboot->header.has_addresses()) return elf_or_multiboot(parse_multiboot(*multiboot, file));
   throw refuse_foreign_file(file,
                             {.missing = "no 'HdrS' at 0x202, not ELF", .pass = "pass an x86-64 bzImage or vmlinux"});
+}
+
+// One that was compressed as a whole, as kernels other than Linux are shipped: xen.gz, gnumach.gz.
+class CompressedFormat final : public KernelFormat {
+ public:
+  CompressedFormat(Bytes content, std::string_view compression)
+      : content_(std::move(content)),
+        source_(std::as_bytes(std::span(content_))),
+        kernel_(recognise_plain(source_)),
+        info_(kernel_->info()) {
+    info_.summary = fmt::format("{}, {}", compression, info_.summary);
+  }
+  const KernelInfo& info() const override { return info_; }
+  KernelEntry load(const ByteSource&, const BootRequest& request) const override {
+    return kernel_->load(source_, request);
+  }
+  KernelFacts facts(const ByteSource&) const override { return kernel_->facts(source_); }
+  Rows describe(const ByteSource&) const override { return kernel_->describe(source_); }
+
+ private:
+  const Bytes content_;
+  const MemorySource source_;
+  const std::unique_ptr<const KernelFormat> kernel_;
+  KernelInfo info_;
+};
+
+}  // namespace
+
+std::unique_ptr<const KernelFormat> recognise_kernel(const ByteSource& file) {
+  constexpr size_t kLongestMagic = 8;
+  const std::string_view compression = compression_of(file.read_text(0, kLongestMagic));
+  if (compression.empty() || compression == "uncompressed") return recognise_plain(file);
+  if (file.size() > kLargestKernel) throw Error(fmt::format("it is larger than {} MiB", kLargestKernel >> 20));
+  Bytes packed(file.size());
+  packed.resize(file.read_at(0, std::as_writable_bytes(std::span(packed))));
+  try {
+    return std::make_unique<CompressedFormat>(decompress_stream(packed, kLargestKernel), compression);
+  } catch (const Error& error) {
+    throw Error(fmt::format("inside the {} file: {}", compression, error.what()), error.fix());
+  }
 }
 
 std::span<const std::string_view> usual_kernels() {

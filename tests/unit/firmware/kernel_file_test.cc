@@ -9,6 +9,7 @@
 #include <catch2/catch.hpp>
 
 #include "tests/support/boot_fixture.h"
+#include "tests/support/compress.h"
 #include "tests/support/temp_file.h"
 
 using namespace vmm;
@@ -37,6 +38,24 @@ TEST_CASE("kernel file: a refusal names file and reason", "[firmware][kernel]") 
 
 TEST_CASE("kernel file: a Multiboot header without addresses needs a container", "[firmware][kernel]") {
   CHECK_THROWS_WITH(inspect(multiboot_header() + "code"), Contains("not a bootable kernel"));
+}
+
+TEST_CASE("kernel file: one that was compressed as a whole boots as it is", "[firmware][kernel]") {
+  const auto pack = GENERATE(as<std::string (*)(std::string_view)>(), gzip, zstd, bzip2);
+  const std::string plain = flat_multiboot({.flags = 4, .load_addr = kMiB}, "code");
+  const std::string file = pack(plain);
+  CHECK(inspect(file).kind == KernelKind::kMultiboot);
+  CHECK_THAT(inspect(file).summary, Contains(", flat image, entry 0x100020"));
+  Boot boot;
+  CHECK(boot.load(file).rip == kMiB + sizeof(MultibootHeader));
+  CHECK(boot.bytes(kMiB, plain.size()) == plain);
+  CHECK_THAT(row(KernelFile::from_bytes(as_file(file), "kernel"), "warning"), Contains("video mode"));
+}
+
+TEST_CASE("kernel file: what is in a compressed file that is no kernel is named", "[firmware][kernel]") {
+  CHECK_THROWS_WITH(inspect(gzip("070701")), Contains("inside the gzip file: ") && Contains("an initramfs"));
+  CHECK_THROWS_WITH(inspect(gzip(gzip(bzimage()))), Contains("inside the gzip file: ") && Contains("1f 8b gzip file"));
+  CHECK_THROWS_WITH(inspect(gzip(bzimage()).substr(0, 100)), Contains("inside the gzip file: "));
 }
 
 TEST_CASE("kernel file: one that is not there is said so", "[firmware][kernel]") {

@@ -67,6 +67,7 @@ UniqueFd open_fd(const std::string& path, ImageFile::Mode mode, ImageFile::Cache
   if (!fd) {
     const int error = errno;
     std::string fix;
+    if (error == ENOENT) fix = fmt::format("pass a disk image that is there, or make one: truncate -s 2G {}", path);
     if (error == EINVAL && cache == ImageFile::Cache::kDirect) fix = "its filesystem has no O_DIRECT: drop ,direct";
     if ((error == EACCES || error == EROFS) && mode == ImageFile::Mode::kReadWrite) fix = "add ,ro or ,ephemeral";
     throw Error(fmt::format("cannot open disk '{}': {}", path, errno_text(error)), fix);
@@ -78,37 +79,48 @@ UniqueFd open_fd(const std::string& path, ImageFile::Mode mode, ImageFile::Cache
   return fd;
 }
 
-void check_size(const std::string& path, uint64_t size) {
-  if (size == 0) refuse(path, "it is empty", fmt::format("give it a size: truncate -s 2G {}", path));
-  if (size % kSector != 0) {
-    refuse(path, fmt::format("its size, {} bytes, is not a multiple of {}", size, kSector),
-           fmt::format("pad it: truncate -s %{} {}", kSector, path));
-  }
-}
-
 struct Magic {
   std::string_view format;
   size_t offset;
   std::string_view bytes;
+  bool packed = false;  // a compressed file, whatever is in it
 };
 
 constexpr std::array kMagics{
-    Magic{"qcow2", 0, "QFI\xfb"},           Magic{"vmdk", 0, "KDMV"},    Magic{"vmdk", 0, "# Disk DescriptorFile"},
-    Magic{"vhdx", 0, "vhdxfile"},           Magic{"vpc", 0, "conectix"}, Magic{"qed", 0, std::string_view("QED\0", 4)},
+    Magic{"qcow2", 0, "QFI\xfb"},
+    Magic{"vmdk", 0, "KDMV"},
+    Magic{"vmdk", 0, "# Disk DescriptorFile"},
+    Magic{"vhdx", 0, "vhdxfile"},
+    Magic{"vpc", 0, "conectix"},
+    Magic{"qed", 0, std::string_view("QED\0", 4)},
     Magic{"vdi", 0x40, "\x7f\x10\xda\xbe"},
+    Magic{"gzip", 0, "\x1f\x8b", true},
+    Magic{"xz", 0, std::string_view("\xfd\x37zXZ\0", 6), true},
+    Magic{"zstd", 0, "\x28\xb5\x2f\xfd", true},
 };
 
-void warn_of_other_formats(const std::string& path, int fd) {
+// What it is, when it is not the bytes of a disk; null when it may be.
+const Magic* other_format(int fd) {
   alignas(4096) std::array<char, 4096> start{};  // aligned for O_DIRECT
   const ssize_t got = ::pread(fd, start.data(), start.size(), 0);
-  if (got <= 0) return;
+  if (got <= 0) return nullptr;
   const std::string_view content(start.data(), static_cast<size_t>(got));
-  const auto found = std::find_if(kMagics.begin(), kMagics.end(), [content](const Magic& magic) {
+  const auto* found = std::find_if(kMagics.begin(), kMagics.end(), [content](const Magic& magic) {
     return content.substr(std::min(magic.offset, content.size())).starts_with(magic.bytes);
   });
-  if (found == kMagics.end()) return;
-  log_warn("{} looks like {}; vmm uses it as raw bytes", path, found->format);
-  log_warn("  fix: qemu-img convert -f {} -O raw {} disk.img", found->format, path);
+  return found == kMagics.end() ? nullptr : found;
+}
+
+std::string way_to_raw(const std::string& path, const Magic& format) {
+  if (format.packed) return fmt::format("decompress {}, and pass what was in it", path);
+  return fmt::format("qemu-img convert -f {} -O raw {} disk.img", format.format, path);
+}
+
+void check_size(const std::string& path, uint64_t size, const Magic* format) {
+  if (size == 0) refuse(path, "it is empty", fmt::format("give it a size: truncate -s 2G {}", path));
+  if (size % kSector == 0) return;
+  refuse(path, fmt::format("its size, {} bytes, is not a multiple of {}", size, kSector),
+         format != nullptr ? way_to_raw(path, *format) : fmt::format("pad it: truncate -s %{} {}", kSector, path));
 }
 
 // Alignment for O_DIRECT (D9). Where the kernel does not tell, 4096 fits every disk there is.
@@ -163,7 +175,8 @@ uint64_t known_size(int fd) {
 ImageFile ImageFile::open(const std::string& path, Mode mode, Cache cache) {
   ImageFile image{.path = path, .fd = open_fd(path, mode, cache), .size = 0, .mode = mode, .topology = {}};
   image.size = storage_size(image.fd.get());
-  check_size(path, image.size);
+  const Magic* const format = other_format(image.fd.get());
+  check_size(path, image.size, format);
   if (cache == Cache::kDirect) ask_alignment(image);
   if (image.size % image.offset_alignment != 0) {
     // The last block could not be written without growing the file (D8).
@@ -171,7 +184,10 @@ ImageFile ImageFile::open(const std::string& path, Mode mode, Cache cache) {
            fmt::format("pad it: truncate -s %{} {}", image.offset_alignment, path));
   }
   image.topology = ask_topology(image);
-  warn_of_other_formats(path, image.fd.get());
+  if (format != nullptr) {
+    log_warn("{} looks like {}; vmm uses it as raw bytes", path, format->format);
+    log_warn("  fix: {}", way_to_raw(path, *format));
+  }
   return image;
 }
 

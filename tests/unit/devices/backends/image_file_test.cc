@@ -22,6 +22,15 @@ using Cache = ImageFile::Cache;
 
 ImageFile open_image(const std::string& path) { return ImageFile::open(path, Mode::kReadWrite, Cache::kHost); }
 
+std::string fix_of(const std::string& path) {
+  try {
+    open_image(path);
+  } catch (const Error& error) {
+    return error.fix();
+  }
+  return {};
+}
+
 void make_socket(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
@@ -83,6 +92,15 @@ TEST_CASE("image file: a symbolic link to a disk is followed", "[backends][image
 
 TEST_CASE("image file: what is not there is named", "[backends][image-file]") {
   CHECK_THROWS_WITH(open_image("/tmp/no/such/disk.img"), Contains("/tmp/no/such/disk.img") && Contains("No such file"));
+  CHECK_THAT(fix_of("/tmp/no/such/disk.img"), Contains("truncate -s 2G /tmp/no/such/disk.img"));
+}
+
+TEST_CASE("image file: a compressed image is to be decompressed, not padded", "[backends][image-file]") {
+  const auto magic = GENERATE(as<std::string>(), "\x1f\x8b", std::string("\xfd\x37zXZ\0", 6), "\x28\xb5\x2f\xfd");
+  TempFile file(1000);
+  CHECK_THAT(fix_of(file.path()), Contains("pad it"));
+  file.write(0, magic);
+  CHECK_THAT(fix_of(file.path()), Contains("decompress"));
 }
 
 TEST_CASE("image file: a qcow2 header is bytes like others (B20)", "[backends][image-file]") {

@@ -22,7 +22,7 @@ UniqueFd open_kernel(const std::string& path) {
   const int error = errno;
   const bool built_here = error == ENOENT && ::access(usual.c_str(), R_OK) == 0;
   throw Error(fmt::format("cannot open kernel '{}': {}", path, errno_text(error)),
-              built_here ? fmt::format("did you mean {}?", usual) : std::string());
+              built_here ? fmt::format("did you mean {}?", usual) : "pass a kernel that can be read");
 }
 
 }  // namespace

@@ -56,7 +56,7 @@ SharedTree::SharedTree(const std::string& path, size_t max_files, const Ownershi
       next_node_(FUSE_ROOT_ID + 1) {
   if (!readable_root_) {
     throw Error(fmt::format("cannot share '{}': {}", path, errno_text(errno)),
-                errno == ENOTDIR ? "share the directory that the file is in" : "");
+                errno == ENOTDIR ? "share the directory that the file is in" : "share a directory that can be read");
   }
   if (is_kernel_window(readable_root_.get())) {
     throw Error(fmt::format("cannot share '{}': it is no directory of files, but the host kernel's own", path));

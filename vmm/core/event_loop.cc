@@ -253,7 +253,7 @@ Timer::~Timer() {
   if (impl_) cancel();
 }
 
-void Timer::start(std::chrono::milliseconds delay) {
+void Timer::start(std::chrono::nanoseconds delay) {
   impl_->running = true;
   const uint64_t started_as = ++impl_->generation;
   impl_->timer.expires_after(delay);

@@ -103,7 +103,7 @@ class Timer {
   Timer& operator=(Timer&&) noexcept = default;
   ~Timer();
 
-  void start(std::chrono::milliseconds delay);  // restarts a running timer
+  void start(std::chrono::nanoseconds delay);  // restarts a running timer
   void cancel();
   bool running() const;
 

@@ -63,14 +63,14 @@ RtcCmos::RtcCmos(EventLoop& loop, IrqLine& irq, Battery& battery, Clock clock)
       clock_(std::move(clock)),
       cmos_(battery.cmos),
       offset_(battery.offset),
-      timer_(loop, [this] { tick(); }),
+      timer_(loop, [this] { look(); }),
       self_(std::make_shared<RtcCmos*>(this)) {
   cmos_[REGISTER_A] = kDefaultA;
   cmos_[REGISTER_B] = HOURS_24;
   cmos_[REGISTER_C] = 0;
   cmos_[REGISTER_D] = VRT;
   looked_ = guest_seconds();
-  periodic_looked_ = clock_();
+  period_start_ = clock_();
 }
 
 void RtcCmos::read(uint64_t offset, std::span<std::byte> data) {
@@ -99,6 +99,7 @@ uint8_t RtcCmos::read_register(uint8_t index) {
     advance();
     const uint8_t flags = std::exchange(cmos_[REGISTER_C], uint8_t{0});
     update_irq();
+    schedule_look();
     return flags;
   }
   return cmos_[index];
@@ -109,6 +110,8 @@ void RtcCmos::write_register(uint8_t index, uint8_t value) {
   switch (index) {
     case REGISTER_A:
       cmos_[REGISTER_A] = value & static_cast<uint8_t>(~UIP);
+      period_start_ = clock_();
+      schedule_look();
       return;
     case REGISTER_B: {
       const bool was_set = set_mode();
@@ -117,7 +120,7 @@ void RtcCmos::write_register(uint8_t index, uint8_t value) {
       cmos_[REGISTER_B] = (value & SET) != 0 ? value & static_cast<uint8_t>(~UIE) : value;
       if (was_set && !set_mode()) adopt_time();
       update_irq();
-      schedule_tick();
+      schedule_look();
       return;
     }
     case REGISTER_C:
@@ -191,44 +194,60 @@ void RtcCmos::advance() {
   }
   looked_ = now;
 
-  // Rate r has a period of 2^(r-1) ticks of 32.768 kHz, but rates 1 and 2 are those of 8 and 9 (data sheet, table 5).
-  const unsigned rate = cmos_[REGISTER_A] & RS_MASK;
-  const unsigned shift = rate < 3 ? rate + 6 : rate - 1;
-  const std::chrono::nanoseconds period((int64_t{1} << shift) * 1'000'000'000 / 32'768);
-  const Time host_now = clock_();
-  if (rate != 0 && host_now - periodic_looked_ >= period) {
+  const std::chrono::nanoseconds elapsed = clock_() - period_start_;
+  if (elapsed < elapsed.zero()) period_start_ += elapsed;  // the host's clock was set back
+  if (period() > period().zero() && elapsed >= period()) {
     flags |= PF;
-    periodic_looked_ = host_now;
+    period_start_ += elapsed / period() * period();
   }
   update_irq();
 }
 
-// IRQF, and the wire with it, is up while a flag is set whose interrupt is enabled. The periodic one has no wire.
+// IRQF, and the wire with it, is up while a flag is set whose interrupt is enabled.
 void RtcCmos::update_irq() {
   uint8_t& flags = cmos_[REGISTER_C];
-  const uint8_t pending = flags & cmos_[REGISTER_B] & (PF | AF | UF);
-  flags = static_cast<uint8_t>((flags & ~unsigned{IRQF}) | (pending != 0 ? IRQF : 0));
-  irq_.set((pending & (AF | UF)) != 0);
+  const bool pending = (flags & cmos_[REGISTER_B] & (PF | AF | UF)) != 0;
+  flags = static_cast<uint8_t>((flags & ~unsigned{IRQF}) | (pending ? IRQF : 0));
+  irq_.set(pending);
 }
 
-bool RtcCmos::wants_ticks() const { return (cmos_[REGISTER_B] & (AIE | UIE)) != 0; }
+// Rate r has a period of 2^(r-1) ticks of 32.768 kHz, but rates 1 and 2 are those of 8 and 9 (data sheet, table 5), and
+// rate 0 has none, which is zero here.
+std::chrono::nanoseconds RtcCmos::period() const {
+  const unsigned rate = cmos_[REGISTER_A] & RS_MASK;
+  const unsigned shift = rate < 3 ? rate + 6 : rate - 1;
+  return std::chrono::nanoseconds(rate == 0 ? 0 : (int64_t{1} << shift) * 1'000'000'000 / 32'768);
+}
 
-// Starts the timer, which belongs to the loop's thread.
-void RtcCmos::schedule_tick() {
-  if (!wants_ticks() || std::exchange(tick_scheduled_, true)) return;
+bool RtcCmos::wants_seconds() const { return (cmos_[REGISTER_B] & (AIE | UIE)) != 0; }
+
+// A guest that does not read the flag gets no more of them, and costs nothing.
+bool RtcCmos::wants_period() const {
+  return (cmos_[REGISTER_B] & PIE) != 0 && (cmos_[REGISTER_C] & PF) == 0 && period() > period().zero();
+}
+
+// Has the loop look, whose thread the timer belongs to.
+void RtcCmos::schedule_look() {
+  if (!wants_seconds() && !wants_period()) return;
+  if (std::exchange(look_posted_, true)) return;
   loop_.post([weak = std::weak_ptr(self_)] {
-    if (const auto self = weak.lock()) (*self)->tick();
+    if (const auto self = weak.lock()) (*self)->look();
   });
 }
 
-// On the loop, just after each full second while somebody waits for it.
-void RtcCmos::tick() {
+// On the loop: at the end of each period, and just after each full second, while somebody waits for it.
+void RtcCmos::look() {
   const std::lock_guard lock(mutex_);
+  look_posted_ = false;
   advance();
-  tick_scheduled_ = wants_ticks();
-  if (!tick_scheduled_) return;
-  const auto to_next = std::chrono::seconds(1) - clock_().time_since_epoch() % std::chrono::seconds(1);
-  timer_.start(std::chrono::ceil<std::chrono::milliseconds>(to_next));
+  const Time now = clock_();
+  auto wait = std::chrono::nanoseconds::max();
+  if (wants_seconds()) {
+    const auto to_next = std::chrono::seconds(1) - now.time_since_epoch() % std::chrono::seconds(1);
+    wait = std::chrono::ceil<std::chrono::milliseconds>(to_next);
+  }
+  if (wants_period()) wait = std::clamp(period_start_ + period() - now, wait.zero(), wait);
+  if (wait != wait.max()) timer_.start(wait);
 }
 
 // Numbers are BCD unless register B says binary. Nonsense nibbles decode to at most 165.

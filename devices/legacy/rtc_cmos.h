@@ -2,9 +2,9 @@
 //
 // The time is the host's, in UTC, plus an offset that the guest makes when it sets the clock. Nothing ticks here: time
 // registers are worked out when they are read, and flags from how far time has moved since they were last looked at.
-// Only while the guest wants update-ended or alarm interrupts does a timer of the loop look once per second. Of the
-// periodic interrupt there is only the flag: today's systems use better timers, and it would cost 8192 wake-ups a
-// second. Motorola MC146818 data sheet; the century at 0x32 and bit 7 of the index port are the PC's.
+// Only while the guest wants interrupts does a timer of the loop look: once per second for the update-ended and the
+// alarm interrupt, and once per period for the periodic one, which waits until the guest has read the flag of the one
+// before. Motorola MC146818 data sheet; the century at 0x32 and bit 7 of the index port are the PC's.
 #pragma once
 
 #include <array>
@@ -51,9 +51,11 @@ class RtcCmos : public Device {
   bool alarm_between(int64_t after, int64_t last) const;
   void advance();
   void update_irq();
-  bool wants_ticks() const;
-  void schedule_tick();
-  void tick();
+  std::chrono::nanoseconds period() const;
+  bool wants_seconds() const;
+  bool wants_period() const;
+  void schedule_look();
+  void look();
   uint8_t encode(int value) const;
   int decode(uint8_t value) const;
   uint8_t encode_hour(int hour) const;
@@ -67,8 +69,8 @@ class RtcCmos : public Device {
   std::array<uint8_t, 128>& cmos_;
   std::chrono::seconds& offset_;
   std::chrono::seconds looked_{0};  // guest's time up to which the flags tell
-  Time periodic_looked_;            // host's time of the same for the periodic flag
-  bool tick_scheduled_ = false;
+  Time period_start_;               // host's time when the current period began
+  bool look_posted_ = false;
   Timer timer_;
   std::shared_ptr<RtcCmos*> self_;  // held weakly by callbacks queued in the loop
 };

@@ -110,6 +110,7 @@ void abuse_pci(void) {
 // S7: indices beyond the memory, garbage in every register, alarms that never or always match.
 void abuse_clock(void) {
   enum { kIndex = 0x70, kData = 0x71, kStatusA = 10, kStatusB = 11, kStatusC = 12, kSet = 0x80, kBinary24 = 0x06 };
+  enum { kPeriodic = 0x40, kSecondPic = 0xa0, kPoll = 0x0c, kLine = 0x07 };
   for (unsigned round = 0; round < 4; round++) {
     for (unsigned index = 0; index < 256; index++) {
       out8(kIndex, (uint8_t)index);
@@ -131,6 +132,19 @@ void abuse_clock(void) {
   expect(in8(kData) == 30, "the clock can be set after all this: minutes", in8(kData));
   out8(kIndex, 4);
   expect(in8(kData) == 12, "the clock can be set after all this: hours", in8(kData));
+
+  // The second interrupt controller, when polled, gives its line that interrupts, and takes it: the clock's is 0. It
+  // gives 7 when there is none.
+  out8(kIndex, kStatusB), out8(kData, kPeriodic | kBinary24);
+  for (unsigned ticks = 0; ticks < 3; ticks++) {
+    unsigned polls = 0;
+    do {
+      out8(kSecondPic, kPoll);
+    } while ((in8(kSecondPic) & kLine) != 0 && ++polls < 1000000);
+    out8(kIndex, kStatusC);
+    expect(polls < 1000000 && (in8(kData) & kPeriodic) != 0, "the clock interrupts after all this", polls);
+  }
+  out8(kIndex, kStatusB), out8(kData, kBinary24);
 }
 
 // S1, S2: every value in every register, divisor 0 and flips of DLAB included.

@@ -17,7 +17,7 @@ namespace {
 constexpr uint8_t kSeconds = 0, kSecondsAlarm = 1, kMinutes = 2, kMinutesAlarm = 3, kHours = 4, kHoursAlarm = 5;
 constexpr uint8_t kDayOfWeek = 6, kDay = 7, kMonth = 8, kYear = 9, kCentury = 0x32;
 constexpr uint8_t kA = 10, kB = 11, kC = 12, kD = 13;
-constexpr uint8_t kUip = 0x80, kSet = 0x80, kAie = 0x20, kUie = 0x10, kBinary = 0x04, k24Hours = 0x02;
+constexpr uint8_t kUip = 0x80, kSet = 0x80, kPie = 0x40, kAie = 0x20, kUie = 0x10, kBinary = 0x04, k24Hours = 0x02;
 constexpr uint8_t kIrqf = 0x80, kPf = 0x40, kAf = 0x20, kUf = 0x10;
 
 struct Fixture {
@@ -222,6 +222,51 @@ TEST_CASE("rtc: rate 0 has no periodic flag", "[rtc]") {
   f.get(kC);
   f.now += 1h;
   CHECK((f.get(kC) & kPf) == 0);
+}
+
+TEST_CASE("rtc: the periodic interrupt comes once a period, when the flag of the one before was read", "[rtc]") {
+  Fixture f;
+  f.set(kA, 0x26);
+  f.set(kB, kPie | k24Hours);
+  f.loop.run_ready();
+  CHECK_FALSE(f.irq.level);
+  for (const unsigned round : {1u, 2u, 3u}) {
+    f.now += 977us;
+    CHECK(wait_until(f.loop, [&] { return f.irq.level; }));
+    f.now += 10ms;
+    f.loop.run_ready();
+    CHECK(f.irq.rises == round);
+    CHECK((f.get(kC) & (kIrqf | kPf)) == (kIrqf | kPf));
+    CHECK_FALSE(f.irq.level);
+  }
+  f.set(kB, k24Hours);
+  f.now += 1s;
+  f.loop.run_ready();
+  CHECK_FALSE(f.irq.level);
+}
+
+TEST_CASE("rtc: the periodic interrupt is not kept waiting by the update-ended one", "[rtc]") {
+  Fixture f;
+  f.set(kB, kUie | k24Hours);
+  f.loop.run_ready();
+  f.set(kB, kPie | kUie | k24Hours);
+  f.loop.run_ready();
+  f.now += 10ms;
+  CHECK(wait_until(f.loop, [&] { return f.irq.level; }));
+  CHECK((f.get(kC) & (kPf | kUf)) == kPf);
+}
+
+TEST_CASE("rtc: periods are counted from the first, however late the flag is read", "[rtc]") {
+  Fixture f;
+  f.set(kA, 0x2f);
+  f.now += 999ms;
+  CHECK((f.get(kC) & kPf) != 0);
+  f.now += 1ms;
+  CHECK((f.get(kC) & kPf) != 0);
+  f.now -= 1h;
+  f.get(kC);
+  f.now += 500ms;
+  CHECK((f.get(kC) & kPf) != 0);
 }
 
 TEST_CASE("rtc: the update-ended interrupt comes once a second and is cleared by reading its flag", "[rtc]") {

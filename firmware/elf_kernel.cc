@@ -168,6 +168,9 @@ SegmentedKernel parse_elf_kernel(const ByteSource& file) {
     kernel = parse_multiboot(*multiboot, file);
     if (multiboot->header.has_addresses()) return kernel;  // §3.1.3: they take precedence over the ELF headers
     kernel.info.entry = physical_entry(elf);
+  } else if (has_multiboot2_header(file)) {
+    throw Error("its Multiboot header is one of version 2, which vmm does not know",
+                "give the kernel a Multiboot header of version 1 as well, or a PVH note");
   } else if (elf.bits == 32) {
     throw Error("a 32-bit ELF file without a Multiboot header or PVH note", "pass an x86-64 bzImage or vmlinux");
   } else {

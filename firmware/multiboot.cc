@@ -96,6 +96,21 @@ std::optional<FoundMultibootHeader> find_multiboot_header(const ByteSource& file
   return std::nullopt;
 }
 
+bool has_multiboot2_header(const ByteSource& file) {
+  constexpr uint32_t kMagic = 0xe85250d6;
+  constexpr size_t kSearched = 32768;
+  struct {
+    uint32_t magic, architecture, header_length, checksum;
+  } header{};
+  const std::string start = file.read_text(0, kSearched);
+  for (size_t offset = 0; offset + sizeof header <= start.size(); offset += 8) {
+    std::memcpy(&header, start.data() + offset, sizeof header);
+    if (header.magic != kMagic) continue;
+    if (header.magic + header.architecture + header.header_length + header.checksum == 0) return true;
+  }
+  return false;
+}
+
 SegmentedKernel parse_multiboot(const FoundMultibootHeader& found, const ByteSource& file) {
   const uint32_t flags = found.header.flags;
   const uint32_t unknown = flags & kMandatory & ~(MULTIBOOT_PAGE_ALIGN | MULTIBOOT_MEMORY_INFO | MULTIBOOT_VIDEO_MODE);

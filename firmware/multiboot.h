@@ -26,6 +26,10 @@ struct FoundMultibootHeader {
 };
 std::optional<FoundMultibootHeader> find_multiboot_header(const ByteSource& file);
 
+// Whether there is a header of version 2, of which nothing more is known here ("Multiboot2 Specification version 2.0",
+// §3.1).
+bool has_multiboot2_header(const ByteSource& file);
+
 // What the header says by itself: kind, warnings, and (with address fields) the one segment and the entry point.
 // Throws Error when it demands what we do not have.
 SegmentedKernel parse_multiboot(const FoundMultibootHeader& found, const ByteSource& file);

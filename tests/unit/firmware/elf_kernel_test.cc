@@ -75,6 +75,16 @@ TEST_CASE("elf: a Multiboot kernel of either class is one", "[firmware][elf]") {
   CHECK(info.entry == kMiB + 12);
 }
 
+TEST_CASE("elf: a kernel with nothing but a Multiboot 2 header is told what it lacks", "[firmware][elf]") {
+  const uint32_t magic = 0xe85250d6, size = 16;
+  const auto header = [&](uint32_t checksum) {
+    return bytes_as_text(magic) + bytes_as_text(0u) + bytes_as_text(size) + bytes_as_text(checksum);
+  };
+  CHECK_THROWS_WITH(inspect(ElfBuilder(64).load(kMiB, header(0u - magic - size) + "code").build()),
+                    Contains("Multiboot header is one of version 2"));
+  CHECK_THROWS_WITH(inspect(ElfBuilder(64).load(kMiB, header(1) + "code").build()), Contains("without a PVH note"));
+}
+
 TEST_CASE("elf: a 32-bit container may hold 64-bit code, and the reverse", "[firmware][elf]") {
   CHECK_NOTHROW(inspect(multiboot(32).machine(EM_X86_64).build()));
   CHECK_NOTHROW(inspect(multiboot(64).machine(EM_386).build()));

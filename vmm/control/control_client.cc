@@ -124,7 +124,7 @@ ControlRequest parse_balloon(const std::vector<std::string>& arguments) {
   return request;
 }
 
-// What Linux counts is in bytes where its name says that it is memory, or a cache.
+// Linux counts memory, caches and what is swapped in bytes, all else in events.
 std::string balloon_text(const Json& answer) {
   const auto row = [](std::string_view name, const std::string& value) {
     return fmt::format("{:<20} {}\n", name, value);

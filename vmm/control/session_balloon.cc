@@ -15,7 +15,7 @@ namespace {
 
 using std::chrono::steady_clock;
 
-constexpr std::chrono::milliseconds kPatience{500};  // for a guest that is asked; a driver answers within one
+constexpr std::chrono::milliseconds kPatience{500};  // with a guest that is asked; Linux answers within one
 constexpr std::array<const char*, VIRTIO_BALLOON_S_NR> kNames = VIRTIO_BALLOON_S_NAMES;
 
 }  // namespace

@@ -30,10 +30,12 @@ TEST_CASE("kgdb: gdb enters a kernel on two CPUs, breaks in it and leaves, while
   const Fixture f;
   TestVm vm(f.words());
   vm.wait_for("# ");
-  // Work comes by itself every second.
-  const std::string said = f.debug({"bt 4", "break process_one_work", "continue", "bt 2", "delete", "detach"});
+  // One process alone meets the breakpoint: Linux 6.1 forgets a second CPU that has met it when gdb leaves, and has it
+  // wait for gdb.
+  vm.send("while sync; do usleep 500000; done &\n");
+  const std::string said = f.debug({"bt 4", "break __x64_sys_sync", "continue", "bt 2", "delete", "detach"});
   CHECK_THAT(said, Contains("kgdb_breakpoint ()"));
-  CHECK_THAT(said, Contains("Breakpoint 1, ") && Contains("in process_one_work ()"));
+  CHECK_THAT(said, Contains("Breakpoint 1, ") && Contains("in __x64_sys_sync ()"));
   CHECK(vm.run("echo on") == "on");
   vm.send("poweroff -f\n");
   CHECK(vm.wait_exit() == 0);

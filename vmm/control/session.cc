@@ -225,10 +225,12 @@ void Session::look_for_hang() {
   if (outcome_ || machine_->ended()) return;
   if (machine_->paused() || debugger_->attached()) {
     hangs_.forget();
-  } else if (const auto stuck = hangs_.look(machine_->sample_vcpus(), Clock::now())) {
-    const double seconds = std::chrono::duration<double>(config_.hang_timeout).count();
-    return finish({Outcome::Kind::kHung, exit_code::kHung, fmt::format("no progress for {:g} s: {}", seconds, *stuck),
-                   hangs_.activity()});
+  } else if (!hangs_.all_take_interrupts(machine_->interrupts_taken())) {
+    if (const auto stuck = hangs_.look(machine_->sample_vcpus(), Clock::now())) {
+      const double seconds = std::chrono::duration<double>(config_.hang_timeout).count();
+      return finish({Outcome::Kind::kHung, exit_code::kHung, fmt::format("no progress for {:g} s: {}", seconds, *stuck),
+                     hangs_.activity()});
+    }
   }
   hang_look_.start(hangs_.interval());
 }

@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace vmm {
 
@@ -50,6 +51,14 @@ void HangWatch::Circle::note(const Sample& sample, Clock::time_point now) {
     states.push_back(sample.registers);
   }
   ++looks;
+}
+
+bool HangWatch::all_take_interrupts(const Interrupts& interrupts) {
+  const Interrupts before = std::exchange(interrupts_, interrupts);
+  const bool all = std::ranges::equal(before, interrupts,
+                                      [](const auto& then, const auto& now) { return then && now && *now > *then; });
+  if (all) forget_circles();
+  return all;
 }
 
 std::optional<std::string> HangWatch::look(std::span<const Sample> samples, Clock::time_point now) {
@@ -115,6 +124,11 @@ std::string HangWatch::activity() const {
 
 void HangWatch::forget() {
   looks_.clear();
+  interrupts_.clear();
+  forget_circles();
+}
+
+void HangWatch::forget_circles() {
   circles_.clear();
   dead_since_.reset();
   suspicious_ = false;

@@ -203,6 +203,12 @@ void Machine::look_inside(const std::function<void(const GuestMemory&, std::span
   });
 }
 
+namespace {
+
+std::optional<uint64_t> interrupts_of(const KvmStats& stats) { return stats.sum({"irq_injections"}); }
+
+}  // namespace
+
 std::vector<HangWatch::Sample> Machine::sample_vcpus() {
   std::vector<HangWatch::Sample> samples;
   while_at_rest([&] {
@@ -216,10 +222,16 @@ std::vector<HangWatch::Sample> Machine::sample_vcpus() {
         stats.sum({"io_exits", "mmio_exits", "hypercalls", "mmio_exit_user", "mmio_exit_kernel", "hvc_exit_stat"});
     samples[i].counts = {.exits = stats.sum({"exits"}).value_or(0),
                          .accesses = accesses.value_or(0),
-                         .interrupts = stats.sum({"irq_injections"}),
+                         .interrupts = interrupts_of(stats),
                          .wakeups = stats.sum({"halt_wakeup", "halt_successful_poll"}).value_or(0)};
   }
   return samples;
+}
+
+HangWatch::Interrupts Machine::interrupts_taken() const {
+  HangWatch::Interrupts interrupts;
+  for (const KvmStats& stats : kvm_stats_) interrupts.push_back(interrupts_of(stats));
+  return interrupts;
 }
 
 std::vector<KvmStats::Value> Machine::kvm_counts() {

@@ -74,6 +74,8 @@ class Machine {
   void look_inside(const std::function<void(const GuestMemory&, std::span<const CpuState>)>& look);
   // What a HangWatch wants to know of each vCPU. They stand still as well.
   std::vector<HangWatch::Sample> sample_vcpus();
+  // The same of their interrupts alone, while they run on.
+  HangWatch::Interrupts interrupts_taken() const;
 
   uint64_t exits() const;  // of all vCPUs to this process so far
   // What KVM counts, of all vCPUs together; empty where the host does not tell.

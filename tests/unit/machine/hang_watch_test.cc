@@ -46,6 +46,31 @@ TEST_CASE("hang watch: an idle guest is not hung, and is looked at rarely", "[ha
   CHECK(looks <= 12);
 }
 
+TEST_CASE("hang watch: a guest whose vCPUs all take interrupts needs no look", "[hang]") {
+  HangWatch watch(kLimit);
+  CHECK_FALSE(watch.all_take_interrupts({7, 7}));  // since when?
+  CHECK(watch.all_take_interrupts({8, 9}));
+  CHECK_FALSE(watch.all_take_interrupts({8, 10}));
+  CHECK(watch.all_take_interrupts({9, 11}));
+  CHECK_FALSE(watch.all_take_interrupts({10, std::nullopt}));
+  CHECK_FALSE(watch.all_take_interrupts({11, 12}));
+  CHECK(watch.all_take_interrupts({12, 13}));
+  watch.forget();
+  CHECK_FALSE(watch.all_take_interrupts({13, 14}));
+}
+
+TEST_CASE("hang watch: an interrupt in between ends a suspicion", "[hang]") {
+  HangWatch watch(kLimit);
+  const HangWatch::Clock::time_point start{};
+  watch.all_take_interrupts({1});
+  CHECK_FALSE(watch.look(std::vector{dead()}, start));
+  CHECK(watch.interval() < kLimit / 2);
+  CHECK(watch.all_take_interrupts({2}));
+  CHECK(watch.interval() == kLimit / 2);
+  CHECK_FALSE(watch.look(std::vector{dead()}, start + kLimit));
+  CHECK(watch.look(std::vector{dead()}, start + 2 * kLimit));
+}
+
 TEST_CASE("hang watch: a vCPU that spins with interrupts off is, whatever the others do", "[hang]") {
   const auto states = GENERATE(as<uint64_t>(), 1, 2, 5);
   const Found found = watch([&](auto now) { return std::vector{idle(), spinning(now, states)}; });

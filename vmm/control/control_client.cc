@@ -120,7 +120,7 @@ ControlRequest parse_balloon(const std::vector<std::string>& arguments) {
                 "vmm balloon NAME [512M]; vmm list tells the names");
   }
   ControlRequest request{.verb = "balloon", .name = arguments[0]};
-  if (arguments.size() == 2) request.size = parse_size("balloon", arguments[1]);
+  if (arguments.size() == 2) request.size = parse_size("vmm balloon NAME", arguments[1]);
   return request;
 }
 

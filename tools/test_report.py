@@ -63,7 +63,7 @@ class Report:
         self.background = False
 
     def in_background(self):
-        """The same report, for what should take no time from the rest."""
+        """The same report, whose steps take no time from the rest. Tests do: they would be at the mercy of the clock."""
         view = copy.copy(self)
         view.background = True
         return view
@@ -161,7 +161,7 @@ class Report:
             apart = ["sh", "-c", 'exec 3>&1 1>&2 && exec "$0" "$@" -o /dev/fd/3'] if shell else []
             status, output, errors = run(
                 [*prefix, *apart, program, "-d", "yes", "-r", "xml", *(["-f", chosen.name] if names else [])],
-                limit, self.background, env={**os.environ, **environment})
+                limit, env={**os.environ, **environment})
         cases = read_catch2(output)
         cases.lab_failed = bool(prefix and status == 125 and "tools/lab: the lab" in errors and cases.running)
         if status == 77:  # the whole program: what meson and automake understand by it

@@ -96,15 +96,15 @@ class Report:
         failures = [f"{case}\n{why}" for case, why in cases.failures.items()] + ([cases.broken] if cases.broken else [])
         self.add(name, since, len(cases.passed), failures, cases.skips)
 
-    def catch2_in_labs(self, name, program, limit, lab, more_labs, shell=True, **environment):
-        """The same, in emulated machines of one core each: one, and as many as there are cores once more_labs is set.
-        Where they have no shell that runs there, what tests print gets into the report.
+    def catch2_in_labs(self, name, program, limit, lab, more_labs, shell=True, tag=None, **environment):
+        """The same, or those of them with tag, in emulated machines of one core each: one, and as many as there are
+        cores once more_labs is set. Where they have no shell that runs there, what tests print gets into the report.
 
         Nested emulation is not perfect: a lab may go down, or its clock stand still. So a test that failed, or whose lab
         did, is run a second time, which is said; failing twice is a failure.
         """
         since = time.monotonic()
-        names = list_catch2(program, [] if shell else lab)
+        names = list_catch2([*([] if shell else lab), program, *([tag] if tag else [])])
         if not names:
             return self.add(name, since, failures=[f"{program} names no tests"])
         parts = max(1, len(names) // TESTS_OF_A_LAB)
@@ -209,10 +209,10 @@ class Cases:
         self.broken, self.lab_failed = "", False  # why the program as a whole did not do; whether its lab is to blame
 
 
-def list_catch2(program, prefix=()):
-    """The names of its test cases, in the order they run in."""
+def list_catch2(command):
+    """The names of the test cases that command would run, in their order."""
     # Catch2 v2 returns the number of tests here.
-    listing = subprocess.run([*prefix, program, "--list-test-names-only"], cwd=ROOT, stdin=subprocess.DEVNULL,
+    listing = subprocess.run([*command, "--list-test-names-only"], cwd=ROOT, stdin=subprocess.DEVNULL,
                              stdout=subprocess.PIPE, text=True).stdout
     return [line.strip() for line in listing.splitlines() if line.strip()]
 

@@ -90,7 +90,7 @@ TEST_CASE("aarch64: Debian's full kernel gets its drivers in an initrd of ours, 
   CHECK_THAT(hvc0, Contains("debian login: ") && Contains("one two"));
 }
 
-TEST_CASE("aarch64: a disk of four queues interrupts each of four CPUs", "[boot]") {
+TEST_CASE("aarch64: a disk of four queues interrupts each of four CPUs", "[boot][gic]") {
   TestVm vm(debian_kernel() + Words{"--disk", tiny_disk() + ",ephemeral,queues=4", "--cpus", "4"});
   vm.wait_for("tiny: ready");
   CHECK(vm.run("nproc") == "4");

@@ -121,7 +121,7 @@ class Catch2Report(unittest.TestCase):
 class GuestTests(unittest.TestCase):
     def test_they_tell_their_names_where_they_cannot_run(self):
         for program in ("boot-tests", "payload-tests"):
-            names = list_catch2(os.path.join(ROOT, "build/tests/boot", program))
+            names = list_catch2([os.path.join(ROOT, "build/tests/boot", program)])
             self.assertGreater(len(names), 20)
             self.assertFalse([name for name in names if ": " not in name or name.startswith("skipped")])
 

@@ -2,9 +2,9 @@
 """tools/bench/run.py [NAME...] [--rounds N] [--json FILE] [--svg FILE]
 
 Measures vmm against Debian's QEMU on the same host, kernel and disk, and prints what came out beside what is promised.
-NAME is start, boot, command, disk, net, device, packets, idle, growth or trace; without one it is all of them. trace
-measures against vmm without --trace. Only ratios of pairs that ran one right after the other are compared with a bound, and of
-these the median: other work on the host then does little harm.
+NAME is start, boot, command, disk, net, device, packets, idle, growth, trace or gdb; without one it is all of them.
+trace measures against vmm without --trace. Only ratios of pairs that ran one right after the other are compared with a
+bound, and of these the median: other work on the host then does little harm.
 
 boot, command, disk, net and idle run whole guests and so in the lab (tools/lab); the others directly on this host's /dev/kvm,
 and in the lab only where there is none. Each begins no round that would end after its time, some minutes at most. The
@@ -24,7 +24,7 @@ from measure import Failure, say
 from monitors import ROOT
 
 ROUNDS = {"start": 20, "boot": 6, "command": 8, "disk": 8, "net": 6, "device": 6, "packets": 6, "idle": 6, "growth": 6,
-          "trace": 12}
+          "trace": 12, "gdb": 6}
 OUT_OF_TIME = 124  # the lab's status
 LAB_MARGIN = 150  # seconds, for the lab's start and for what comes beside the rounds
 MARK = "tools/bench: result: "  # before the JSON that the run in the lab prints after each round

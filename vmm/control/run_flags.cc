@@ -91,7 +91,7 @@ std::string variable(const std::string& text) {
 // CLI11 calls back in the order in which they were typed.
 void add_run_flags(CLI::App& app, CommandLine& line) {
   MachineConfig& machine = line.machine;
-  const auto flag = [&app](const std::string& name, std::function<void(const std::string&)> take) {
+  const auto text = [&app](const std::string& name, std::function<void(const std::string&)> take) {
     app.add_option_function<std::vector<std::string>>(name,
                                                       [take = std::move(take)](const std::vector<std::string>& values) {
                                                         for (const std::string& value : values) take(value);
@@ -99,6 +99,13 @@ void add_run_flags(CLI::App& app, CommandLine& line) {
         ->expected(1)
         ->allow_extra_args(false)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  };
+  // A script whose variable is not set passes "", and has to hear of it: its result would be written nowhere.
+  const auto flag = [&text](const std::string& name, std::function<void(const std::string&)> take) {
+    text(name, [name, take = std::move(take)](const std::string& value) {
+      if (value.empty()) throw Error(name + ": its value is empty", "give it one, or leave " + name + " out");
+      take(value);
+    });
   };
   const auto toggle = [&app](const std::string& name, std::function<void()> take) {
     app.add_flag_callback(name, std::move(take))->disable_flag_override();
@@ -111,8 +118,8 @@ void add_run_flags(CLI::App& app, CommandLine& line) {
   flag("--modules", [&](const std::string& value) { machine.modules = value; });
   flag("--env", [&](const std::string& value) { line.environment.push_back(variable(value)); });
   flag("--cwd", [&](const std::string& value) { line.directory = value; });
-  flag("--append", [&](const std::string& value) { machine.append.push_back(value); });
-  flag("--cmdline-only", [&](const std::string& value) { machine.command_line = value; });
+  text("--append", [&](const std::string& value) { machine.append.push_back(value); });
+  text("--cmdline-only", [&](const std::string& value) { machine.command_line = value; });
   flag("--cpus", [&](const std::string& value) { machine.cpus = parse_number<unsigned>("--cpus", value, "2"); });
   flag("--mem", [&](const std::string& value) { machine.memory = parse_size("--mem", value); });
   flag("--cpu", [&](const std::string& value) {

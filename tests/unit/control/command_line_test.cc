@@ -152,6 +152,16 @@ TEST_CASE("command line: a flag without its value, or with one that it does not 
   CHECK(refusal("--kernel k --dry-run=1").what == "--dry-run takes no value");
 }
 
+TEST_CASE("command line: an empty value, as of a variable that is not set, is refused where it means nothing",
+          "[cli]") {
+  for (const std::string flag :
+       {"--kernel", "--disk", "--name", "--result", "--junit", "--vmcore", "--log", "--allow"}) {
+    CHECK_THROWS_WITH(parse_command_line({"--kernel", "k", flag, ""}), Contains(flag + ": its value is empty"));
+  }
+  CHECK(parse_command_line({"--kernel", "k", "--append", ""}).machine.kernel == "k");
+  CHECK(parse_command_line({"--kernel", "k", "--cmdline-only", ""}).machine.command_line == "");
+}
+
 TEST_CASE("command line: a word that is no flag is told where it belongs", "[cli]") {
   CHECK(refusal("stop ci-3").fix == "vmm poweroff NAME, or vmm kill NAME");
   CHECK_THAT(refusal("--kernel k quiet").what, Contains("unknown argument 'quiet'"));

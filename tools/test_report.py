@@ -16,7 +16,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-TESTS_OF_A_LAB = 6  # starting one takes some 8 s
+TESTS_OF_A_LAB = 12  # starting one takes some 8 s
 
 # Takes no time from what runs beside it. The kernel weighs sessions against each other first (sched(7), "the autogroup
 # feature"), and run() gives each command one, so nice alone would mean nothing.

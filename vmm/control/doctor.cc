@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <fstream>
 #include <optional>
 #include <string>
 
@@ -56,13 +57,21 @@ bool look_at_kvm() {
   return true;
 }
 
+// Linux 6.6 and later have a switch; else it is a sandbox that forbids it, or a kernel without it.
+std::string fix_for_io_uring() {
+  std::ifstream file("/proc/sys/kernel/io_uring_disabled");
+  int disabled = 0;
+  if (file >> disabled && disabled != 0) return "sudo sysctl kernel.io_uring_disabled=0";
+  return "run outside the container or sandbox that forbids it, or on a kernel with CONFIG_IO_URING";
+}
+
 void look_at_io_uring() {
   EventLoop loop;
   try {
     IoEngine::create(loop, IoEngine::Kind::kIoUring);
     ok("io_uring, restricted to file I/O: disks use it");
   } catch (const Error& error) {
-    note(fmt::format("{}: disks use threads instead", error.what()), "sudo sysctl kernel.io_uring_disabled=0");
+    note(fmt::format("{}: disks use threads instead", error.what()), fix_for_io_uring());
   }
 }
 

@@ -5,11 +5,13 @@
 #include <fstream>
 #include <iterator>
 
+#include "tests/support/gdb_client.h"
 #include "tests/support/guests.h"
 #include "tests/support/temp_file.h"
 
 using namespace vmm::test;
 using Catch::Matchers::Contains;
+using Catch::Matchers::StartsWith;
 
 namespace {
 
@@ -110,6 +112,38 @@ TEST_CASE("gdb: breakpoints of a real kernel, from start_kernel on", "[boot][gdb
   CHECK_THAT(said, Contains("Hardware watchpoint 3") && Contains("Old value"));
   CHECK_THAT(said, Contains("in do_sys_openat2 ()") && Contains(" in __x64_sys_openat ()\n[Inferior 1"));
   vm.wait_for("tiny: ready");
+  vm.send("poweroff -f\n");
+  CHECK(vm.wait_exit() == 0);
+}
+
+TEST_CASE("gdb: breakpoints of the guest's own are the guest's, on each of two vCPUs", "[boot][gdb]") {
+  if (!breakpoints_work()) {
+    WARN("skipped: the CPU here does not stop at a guest's breakpoints");
+    return;
+  }
+  const TempDirectory files;
+  TestVm vm(debian_kernel() + Words{"--disk", tiny_disk() + ",ephemeral", "--cpus", "2", "--gdb=unix:" + files("gdb")});
+  vm.wait_for("tiny: ready");
+  // An ELF program of one instruction, INT3, at 0x400078.
+  vm.run(
+      R"(printf '\177ELF\2\1\1\0\0\0\0\0\0\0\0\0\2\0\76\0\1\0\0\0\170\0\100\0\0\0\0\0\100\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0)"
+      R"(\0\0\0\0\100\0\070\0\1\0\0\0\0\0\0\0\1\0\0\0\5\0\0\0\0\0\0\0\0\0\0\0\0\0\100\0\0\0\0\0\0\0\100\0\0\0\0\0)"
+      R"(\171\0\0\0\0\0\0\0\171\0\0\0\0\0\0\0\0\0\1\0\0\0\0\0\314' >/tmp/int3; chmod +x /tmp/int3)");
+  const std::string sync = vm.run("grep -m1 ' ksys_sync$' /proc/kallsyms | cut -d' ' -f1");
+  {
+    GdbClient gdb(files("gdb"));
+    CHECK_THAT(gdb.ask("?"), StartsWith("T05"));
+    CHECK(gdb.ask("Z0," + sync + ",1") == "OK");
+    gdb.send("vCont;c");
+    constexpr const char* kSigtrap = "133";
+    CHECK(vm.run("/tmp/int3 >/dev/null 2>&1; echo $?") == kSigtrap);
+    // Linux changes its code beneath both CPUs, behind an INT3 (arch/x86/kernel/alternative.c).
+    CHECK(
+        vm.run(
+            "n=0; while [ $n -lt 40 ]; do n=$((n+1)); echo $((n%2)) >/proc/sys/kernel/sched_schedstats; done; echo $n",
+            std::chrono::seconds(120)) == "40");
+  }
+  vm.run("sync");  // the breakpoint is gone with its debugger
   vm.send("poweroff -f\n");
   CHECK(vm.wait_exit() == 0);
 }

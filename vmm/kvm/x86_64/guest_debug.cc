@@ -59,20 +59,6 @@ kvm_guest_debug control_of(const Vcpu& vcpu, const GuestDebug& debug) {
   return control;
 }
 
-// The vCPU's next entry raises #BP. KVM_GUESTDBG_INJECT_BP would only queue it: a queued exception is dropped by a
-// write of registers that comes before the vCPU runs again (__set_regs() in arch/x86/kvm/x86.c), and refused while
-// another is queued. One that counts as injected already, which KVM delivers again, is neither; it is also what QEMU
-// makes.
-bool inject_breakpoint(const Vcpu& vcpu) {
-  kvm_vcpu_events events{};
-  if (kvm_ioctl(vcpu.fd(), KVM_GET_VCPU_EVENTS, &events) < 0) return false;
-  events.flags = 0;  // those that have one stay as they are
-  events.exception = {};
-  events.exception.injected = 1;
-  events.exception.nr = kBreakpointVector;
-  return kvm_ioctl(vcpu.fd(), KVM_SET_VCPU_EVENTS, &events) >= 0;
-}
-
 constexpr std::array kInt3{std::byte{0xcc}};
 
 }  // namespace
@@ -99,8 +85,8 @@ DebugEvent debug_event(const Vcpu& vcpu, const GuestDebug&) {
   return {.pc = arch.pc, .stepped = (arch.dr6 & kDr6Step) != 0, .points = static_cast<unsigned>(arch.dr6 & kDr6Points)};
 }
 
+// An INT3 whose exception is not delivered after all, as when registers are written before the vCPU runs, is met again.
 void give_to_guest(const Vcpu& vcpu, const GuestDebug& debug, const DebugEvent& event) {
-  if (event.breakpoint && inject_breakpoint(vcpu)) return;
   kvm_guest_debug control = control_of(vcpu, debug);
   control.control |= KVM_GUESTDBG_ENABLE | (event.breakpoint ? KVM_GUESTDBG_INJECT_BP : KVM_GUESTDBG_INJECT_DB);
   if (!event.breakpoint) {

@@ -45,12 +45,19 @@ void default_consoles(MachineConfig& machine, bool reports_on_stdout) {
   machine.serial.push_back(CharConfig::parse(taken ? "null" : "stdio"));
 }
 
-// What a login would have set; later ones win.
+// What a login would have set.
 std::vector<std::string> default_environment() {
   std::vector<std::string> variables = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                                         "HOME=/root", "USER=root", "LOGNAME=root", "SHELL=/bin/sh"};
   if (const char* terminal = std::getenv("TERM")) variables.push_back(std::string("TERM=") + terminal);
   return variables;
+}
+
+// A name has one value, the last: of two, some programs would take the first.
+void set_variable(std::vector<std::string>& environment, std::string variable) {
+  const std::string_view name = std::string_view(variable).substr(0, variable.find('=') + 1);
+  std::erase_if(environment, [name](const std::string& earlier) { return earlier.starts_with(name); });
+  environment.push_back(std::move(variable));
 }
 
 // Where a command starts whose root is the host's: where we are, unless the guest has something of its own there.
@@ -94,7 +101,7 @@ void take_command(CommandLine& line, bool has_command, std::vector<std::string> 
     if (line.directory.empty()) line.directory = starting_directory();
   }
   std::vector<std::string> environment = default_environment();
-  std::ranges::move(line.environment, std::back_inserter(environment));
+  for (std::string& variable : line.environment) set_variable(environment, std::move(variable));
   machine.command = CommandConfig{.words = std::move(words),
                                   .environment = std::move(environment),
                                   .directory = line.directory.empty() ? "/" : line.directory,

@@ -254,6 +254,15 @@ TEST_CASE("command line: what stands behind -- is the command, whatever it looks
   CHECK(machine.serial.at(0).kind == CharConfig::Kind::kNull);
 }
 
+TEST_CASE("command line: a variable has one value, the last", "[cli]") {
+  const auto environment =
+      parse("--kernel k --disk d --env PATH=/a --env PATHS=x --env PATH=/b -- true").machine.command->environment;
+  const auto is_path = [](const std::string& variable) { return variable.starts_with("PATH="); };
+  CHECK(std::ranges::count_if(environment, is_path) == 1);
+  CHECK(std::ranges::find(environment, "PATH=/b") != environment.end());
+  CHECK(std::ranges::find(environment, "PATHS=x") != environment.end());
+}
+
 TEST_CASE("command line: what does not go with a command, or without one, is refused", "[cli]") {
   CHECK_THAT(refusal("--kernel k --disk d --").what, Contains("no command"));
   CHECK_THAT(refusal("--kernel k --disk d --initrd i -- true").what, Contains("initrd"));

@@ -128,7 +128,8 @@ void TapParser::take_line() {
     on_plan(indent, text.substr(3));
   } else if (text.starts_with("Bail out!")) {
     any_ = bailed_ = true;
-    problem(fmt::format("the tests bailed out: {}", trimmed(text.substr(9))));
+    const std::string_view why = trimmed(text.substr(9));
+    problem(fmt::format("the tests bailed out{}{}", why.empty() ? "" : ": ", why));
   } else if (text.starts_with("TAP version ") || text.starts_with("KTAP version ")) {
     any_ = true;
     level_at(indent);
@@ -142,7 +143,6 @@ void TapParser::on_plan(size_t indent, std::string_view text) {
   Level* level = level_at(indent);
   if (level == nullptr) return;
   any_ = true;
-  if (levels_.size() == 1) planned_ = true;
   if (level->plan) return problem(fmt::format("there are two plans, 1..{} and 1..{}", *level->plan, *count));
   level->plan = count;
 }
@@ -214,7 +214,11 @@ void TapParser::close_level() {
   const Level& level = levels_.back();
   if (level.plan && *level.plan != level.results && !bailed_) {
     problem(fmt::format("planned {} result{}, {} came", *level.plan, *level.plan == 1 ? "" : "s", level.results));
+  } else if (level.plan && level.seen.size() > *level.plan && !bailed_) {
+    problem(fmt::format("planned 1..{}, but a result has the number {}", *level.plan, level.seen.size()));
   }
+  // Subtests may come before the first line of the level that they belong to: the last to close is the outermost.
+  planned_ = level.plan.has_value();
   levels_.pop_back();
 }
 

@@ -65,6 +65,8 @@ TEST_CASE("tap: what is wrong with a stream", "[tap]") {
       {"1..1\nok 1\nok 2\n", "planned 1 result, 2 came"},
       {"1..1\n  1..2\n  ok 1 a\nok 1 b\n", "planned 2 results, 1 came"},
       {"ok 1\n", "no plan"},
+      {"    1..1\n    ok 1 - in\nok 1 - out\n", "no plan"},
+      {"1..2\nok 2\nok 3\n", "a result has the number 3"},
       {"hello\n", "no TAP"},
       {"", "no TAP"},
       {"1..2\nok 1\nok 1\n", "two results with the number 1"},
@@ -78,6 +80,7 @@ TEST_CASE("tap: what is wrong with a stream", "[tap]") {
 
 TEST_CASE("tap: a plan may come last, and one of nothing is fulfilled", "[tap]") {
   CHECK(parse("ok 1\nok 2\n1..2\n").good());
+  CHECK(parse("    ok 1 - in\n    1..1\nok 1 - out\n1..1\n").good());
   CHECK(parse("TAP version 13\n1..0 # SKIP not here\n").good());
 }
 

@@ -68,6 +68,8 @@ std::string LogJudge::kinds() {
 }
 
 void LogJudge::fail_on(std::string_view words) {
+  // An unset variable of somebody's script, which must not take the defaults away.
+  if (words.empty()) throw Error("--fail-on: nothing is named", "--fail-on " + kinds() + ", or --fail-on none");
   while (!words.empty()) {
     const std::string_view word = words.substr(0, words.find(','));
     words.remove_prefix(std::min(words.size(), word.size() + 1));
@@ -91,6 +93,10 @@ void LogJudge::allow_file(const std::string& path) {
   }
   for (std::string line; std::getline(file, line);) {
     if (!line.empty() && !line.starts_with('#')) allow(line);
+  }
+  if (file.bad()) {  // a directory can be opened
+    throw Error(fmt::format("cannot read --allow file '{}': {}", path, errno_text(errno)),
+                "--allow FILE, one regular expression a line");
   }
 }
 

@@ -53,6 +53,7 @@ TEST_CASE("log judge: several kinds and a pattern of one's own", "[judge]") {
   CHECK(kind_of("oops,warn", "Oops: 0002") == "oops");
   LogJudge judge;
   CHECK_THROWS_WITH(judge.fail_on("(unclosed"), Contains("'(unclosed' is no regular expression"));
+  CHECK_THROWS_WITH(judge.fail_on(""), Contains("nothing is named"));
 }
 
 TEST_CASE("log judge: what is allowed is passed over, and the next offence counts", "[judge]") {
@@ -69,6 +70,7 @@ TEST_CASE("log judge: what is allowed is passed over, and the next offence count
   REQUIRE(judge.offence());
   CHECK(judge.offence()->line == "WARNING: CPU: 0 PID: 1 at new_driver.c:1");
   CHECK_THROWS_WITH(judge.allow_file("/nonexistent"), Contains("cannot open --allow file '/nonexistent'"));
+  CHECK_THROWS_WITH(judge.allow_file(folder.path()), Contains("cannot read") && Contains("Is a directory"));
 }
 
 TEST_CASE("log judge: a line made to be slow is not", "[judge]") {

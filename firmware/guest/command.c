@@ -167,6 +167,12 @@ static void start(uint8_t* frame, size_t count) {
   send_frame('R', NULL, 0);
 }
 
+// The command's next write there is a SIGPIPE.
+static void look_away(int* stream) {
+  if (*stream >= 0) close(*stream);
+  *stream = -1;
+}
+
 static void handle(uint8_t type, uint8_t* payload, uint32_t count) {
   switch (type) {
     case 'S':
@@ -176,6 +182,10 @@ static void handle(uint8_t type, uint8_t* payload, uint32_t count) {
       return;
     case 'K':
       if (count >= 1 && command) kill(-command, payload[0]);
+      return;
+    case 'C':
+      // A terminal's output and input are one.
+      if (count >= 1 && !terminal) look_away(payload[0] ? &err : &out);
       return;
     case 'I':
       input_ended |= count == 0;

@@ -6,6 +6,7 @@
 //            I input   bytes for the command; none = end of file
 //            W window  u16 rows, u16 columns
 //            K kill    u8 signal, for the command's whole process group
+//            C close   u8 standard error?: that stream has no reader any more, so whoever writes to it is to hear of it
 //   from us  R running
 //            O, E      bytes of standard output, standard error
 //            A taken   u32 number of input bytes the command took: the host keeps at most 256 KiB under way,

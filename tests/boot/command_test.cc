@@ -41,6 +41,21 @@ TEST_CASE("command: a success whose output nobody reads is a timeout", "[boot][c
              Contains("vmm: timed out after 20") && Contains("not all of the command's output was read"));
 }
 
+TEST_CASE("command: it hears that its reader went away, and ends by that", "[boot][command]") {
+  TestVm vm(in_shell("yes; echo status $? >&2; exit 7"));
+  vm.wait_for("y\n");
+  vm.close_output();
+  CHECK(vm.wait_exit() == 7);
+  CHECK_THAT(vm.messages(), Contains("status 141"));
+}
+
+TEST_CASE("command: a success whose output could not be written is none", "[boot][command]") {
+  TestVm vm(in_shell("echo out"), {.full_output = true});
+  CHECK(vm.wait_exit() == 125);
+  CHECK_THAT(vm.messages(),
+             Contains("vmm: cannot write the command's output: No space left on device") && Contains("  fix: "));
+}
+
 TEST_CASE("command: the boot timeout ends a guest that does not get to it, and no command", "[boot][command]") {
   TestVm late(Words{"--boot-timeout", "0.01"} + in_shell("true"));
   CHECK(late.wait_exit() == 124);

@@ -44,6 +44,7 @@ class TestVm {
   pid_t pid() const { return pid_; }
   void send(std::string_view text);
   void close_input() { input_ = UniqueFd(); }
+  void close_output() { output_.fd = UniqueFd(); }  // nobody reads it any more
   // Reads on until `text` has come on standard output after what earlier calls took; returns what came before it.
   std::string wait_for(std::string_view text, std::chrono::seconds patience = kPatience);
   // The same for standard error.

@@ -334,6 +334,7 @@ Evidence Session::gather_evidence() {
   if (const WatchedConsole* console = panicked_console()) {
     evidence.console_panic = {*console->watch.reason(), console->panicked_at.count()};
   }
+  if (backends_.command) evidence.output_lost = backends_.command->output_lost();
   if (needs_explanation()) {
     evidence.findings = look_inside();
     for (const std::string& line : evidence.findings->log) judge_.look_at(line);

@@ -52,6 +52,11 @@ Outcome outcome_of(const Evidence::Panic& panic, Evidence::Root root) {
 Outcome verdict_of(const Evidence& evidence) {
   if (const auto panic = panic_behind(evidence)) return outcome_of(*panic, evidence.root);
   const Outcome& ending = evidence.ending;
+  // It may well have failed by that, or passed without it.
+  if (ending.kind == Outcome::Kind::kCommand && !evidence.output_lost.empty()) {
+    return {Outcome::Kind::kHostTrouble, exit_code::kHostTrouble,
+            "cannot write the command's output: " + evidence.output_lost, "  fix: send it where there is room"};
+  }
   if (ending.exit_code != exit_code::kClean) return ending;
   if (!evidence.flushed) {
     return {Outcome::Kind::kHostTrouble, exit_code::kHostTrouble, ending.what + ", but not all of its data is safe"};

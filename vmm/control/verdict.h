@@ -26,6 +26,7 @@ struct Evidence {
 
   Outcome ending;                            // what the guest did, or somebody decided
   bool flushed = true;                       // all that it wrote is on its disks
+  std::string output_lost;                   // why not all of its command's output could be written; else empty
   bool has_console = false;                  // that is looked at
   std::optional<Panic> console_panic;        // that one of them shows
   std::optional<Findings> findings;          // in memory, where it was looked at

@@ -37,15 +37,18 @@ void append_text(std::vector<std::byte>& to, const std::string& text) {
 
 }  // namespace
 
-GuestCommand::Output::Output(GuestCommand& owner, int fd)
-    : stream(fd, O_WRONLY), writable(owner.loop_, stream.fd(), FdWatch::Event::kWritable, [this, &owner] {
+GuestCommand::Output::Output(GuestCommand& of, bool is_error, int fd)
+    : owner(of),
+      errors(is_error),
+      stream(fd, O_WRONLY),
+      writable(owner.loop_, stream.fd(), FdWatch::Event::kWritable, [this] {
         send();
         if (owner.on_writable_) owner.on_writable_();
         if (owner.on_drained_ && owner.drained()) std::exchange(owner.on_drained_, nullptr)();
       }) {}
 
 size_t GuestCommand::Output::push(Bytes bytes, bool last) {
-  if (broken) return bytes.size();
+  if (broken != 0) return bytes.size();
   size_t taken = rest.empty() ? ring.push(bytes) : 0;
   if (last) {
     const Bytes more = bytes.subspan(taken, std::min(bytes.size() - taken, kLastSize - rest.size()));
@@ -57,7 +60,7 @@ size_t GuestCommand::Output::push(Bytes bytes, bool last) {
 }
 
 void GuestCommand::Output::send() {
-  while (!broken) {
+  while (broken == 0) {
     rest.erase(rest.begin(), rest.begin() + static_cast<std::ptrdiff_t>(ring.push(rest)));
     if (ring.empty()) return;
     const auto part = ring.front();
@@ -67,18 +70,21 @@ void GuestCommand::Output::send() {
     } else if (errno == EAGAIN) {
       return writable.arm();
     } else if (errno != EINTR) {
-      broken = true;
+      broken = errno;
       ring.pop(ring.size());
       rest.clear();
+      tell_guest();
     }
   }
 }
 
+void GuestCommand::Output::tell_guest() const { owner.send('C', std::as_bytes(std::span(&errors, 1))); }
+
 GuestCommand::GuestCommand(EventLoop& loop, const CommandConfig& config, const Streams& streams)
     : loop_(loop),
       config_(config),
-      output_(*this, streams.output),
-      errors_(*this, streams.errors),
+      output_(*this, false, streams.output),
+      errors_(*this, true, streams.errors),
       input_(streams.input, O_RDONLY),
       readable_(loop, input_.fd(), FdWatch::Event::kReadable, [this] { read_input(); }),
       self_(std::make_shared<GuestCommand*>(this)) {}
@@ -165,6 +171,9 @@ void GuestCommand::start_command() {
   for (const std::string& word : config_.words) append_text(payload, word);
   for (const std::string& variable : config_.environment) append_text(payload, variable);
   send('S', payload);
+  for (const Output* output : {&output_, &errors_}) {
+    if (output->broken != 0) output->tell_guest();  // since an earlier boot
+  }
   if (!early_.empty()) send('I', std::exchange(early_, {}));
   if (!may_read(input_.fd())) input_ended_ = true;
   if (input_ended_) send('I', {});
@@ -221,6 +230,13 @@ void GuestCommand::resume_input() {
   loop_.post([weak = std::weak_ptr(self_)] {
     if (const auto self = weak.lock()) (*self)->deliver();
   });
+}
+
+std::string GuestCommand::output_lost() const {
+  for (const Output* output : {&output_, &errors_}) {
+    if (output->broken != 0 && output->broken != EPIPE) return errno_text(output->broken);
+  }
+  return {};
 }
 
 void GuestCommand::when_drained(std::function<void()> on_drained) {

@@ -70,6 +70,8 @@ class GuestCommand : public CharBackend, private CommandFrames::Sink {
   void set_window_size(uint16_t columns, uint16_t rows);
   bool started() const { return started_; }
   const std::optional<Result>& result() const { return result_; }
+  // Why output is lost that the command could write, other than that its reader went away; else empty.
+  std::string output_lost() const;
   // Does nothing of the output wait for its reader any more?
   bool drained() const { return output_.empty() && errors_.empty(); }
   // For the end, when the device has stopped: calls `on_drained` once that has come true, unless there is a new boot.
@@ -91,15 +93,18 @@ class GuestCommand : public CharBackend, private CommandFrames::Sink {
 
   // Standard output, or standard error.
   struct Output {
-    Output(GuestCommand& owner, int fd);
+    Output(GuestCommand& of, bool is_error, int fd);
     size_t push(Bytes bytes, bool last);
-    void send();  // as much as is taken now
+    void send();              // as much as is taken now
+    void tell_guest() const;  // that nobody reads it
     bool empty() const { return ring.empty() && rest.empty(); }
+    GuestCommand& owner;
+    const bool errors;
     StandardStream stream;
     CharRing ring{kOutputSize};
     std::vector<std::byte> rest;  // what came when the device was stopping, behind the ring
     FdWatch writable;
-    bool broken = false;  // nobody will ever read it: what comes is thrown away
+    int broken = 0;  // by this errno: nobody will ever read it, what comes is thrown away
   };
 
   size_t on_output(bool is_error, Bytes bytes) override;

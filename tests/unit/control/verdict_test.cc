@@ -89,6 +89,15 @@ TEST_CASE("verdict: data that may be lost makes a good end the host's trouble, a
   CHECK(verdict_of({.ending = kReset, .flushed = false}).kind == Kind::kReset);
 }
 
+TEST_CASE("verdict: output that could not be written makes a command's end the host's trouble, and no other",
+          "[verdict]") {
+  Evidence evidence{.ending = {Kind::kCommand, GENERATE(0, 3), {}}, .output_lost = "No space left on device"};
+  CHECK(verdict_of(evidence).exit_code == exit_code::kHostTrouble);
+  CHECK_THAT(verdict_of(evidence).what, Contains("No space left on device"));
+  evidence.ending = kReset;
+  CHECK(verdict_of(evidence).exit_code == exit_code::kReset);
+}
+
 TEST_CASE("verdict: a message that --fail-on names fails a pass, and leaves a failure as it is", "[verdict]") {
   const LogJudge::Offence offence{"warn", "WARNING: CPU: 0 PID: 1"};
   const Outcome failed = verdict_of({.ending = kPassed, .offence = offence});

@@ -216,6 +216,34 @@ TEST_CASE("guest command: a reader that went away does not hold the guest up", "
   CHECK(f.say('O', much) == much.size() + CommandFrames::kHeader);
 }
 
+TEST_CASE("guest command: the guest is told once in a boot that a reader went away, and of which stream", "[command]") {
+  Fixture f;
+  f.say('B');
+  f.errors.read = UniqueFd();
+  f.say('O', "out");
+  CHECK(f.count('C') == 0);
+  f.say('E', "err");
+  f.say('E', "err");
+  CHECK(f.frames('C') == std::vector<std::string>{"\1"});
+  CHECK(f.command->output_lost().empty());
+  f.command->restart();
+  f.say('B');
+  CHECK(f.count('C') == 2);
+  CHECK(f.sent.rfind('C') > f.sent.rfind('S'));
+}
+
+TEST_CASE("guest command: output that cannot be written is lost, and why is known", "[command]") {
+  Fixture f;
+  const UniqueFd full(::open("/dev/full", O_WRONLY | O_CLOEXEC));
+  GuestCommand command(f.loop, CommandConfig{}, {f.input.read.get(), full.get(), f.errors.write.get()});
+  GuestCommand::Events events;
+  events.on_output = [](bool, GuestCommand::Bytes) {};
+  command.begin(false, nullptr, std::move(events));
+  CHECK(command.output_lost().empty());
+  command.write(CommandFrames::frame('O', std::as_bytes(std::span("out"))));
+  CHECK(command.output_lost() == "No space left on device");
+}
+
 TEST_CASE("guest command: input and its end arrive, before and behind the start", "[command]") {
   Fixture f;
   f.type("hello");

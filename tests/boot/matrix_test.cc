@@ -41,6 +41,7 @@ expect-tap = true
   TestVm vm({"test", file, "--output", folder("out"), "--result", folder("r.json"), "--junit", folder("r.xml")});
   CHECK(vm.wait_exit() == 1);
   CHECK_THAT(vm.output(), Contains("ok      one/cpus (pass, ") && Contains("FAILED  two/cpus (fail, ") &&
+                              Contains("\nFAILED two/cpus: fail: the command ended with status 3\n") &&
                               Contains("\n4 tests: 3 passed, 1 failed\n"));
   CHECK(contents(folder("out/two/cpus/stdout")) == "two\n");
   CHECK_THAT(contents(folder("out/one/tap/stdout")), Contains("ok 1 a"));

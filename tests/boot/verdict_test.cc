@@ -85,4 +85,5 @@ TEST_CASE("verdict: a panic that is only printed is no panic, and the difference
   const auto json = nlohmann::json::parse(contents(folder("r.json")));
   CHECK(json["verdict"] == "pass");
   CHECK_THAT(json["disagreement"].get<std::string>(), Contains("panic"));
+  CHECK(vm.messages() == "vmm: there is a panic in what the guest printed, but it ended well\n");
 }

@@ -166,13 +166,12 @@ void Session::command_wrote(bool is_error, std::span<const std::byte> bytes) {
 
 void Session::command_ended(const GuestCommand::Result& result) {
   using How = GuestCommand::Result::How;
-  Outcome outcome{Outcome::Kind::kCommand, result.value, {}};
+  Outcome outcome{Outcome::Kind::kCommand, result.value, fmt::format("the command ended with status {}", result.value)};
   switch (result.how) {
     case How::kExited:
       if (result.value <= exit_code::kLastOfCommand) break;
       outcome.exit_code = exit_code::kLastOfCommand;
-      outcome.what = fmt::format("the command ended with status {}, which is reported as {}", result.value,
-                                 exit_code::kLastOfCommand);
+      outcome.what += fmt::format(", which is reported as {}", exit_code::kLastOfCommand);
       break;
     case How::kSignalled:
       outcome.exit_code = exit_code::kLastOfCommand;
@@ -385,15 +384,21 @@ RunResult Session::result() const {
   return result;
 }
 
+// Is it the status of a command, which has had its say?
+bool Session::is_commands_own(const Outcome& outcome) const {
+  if (outcome.kind != Outcome::Kind::kCommand) return false;
+  const auto& ended = backends_.command->result();
+  return ended->how == GuestCommand::Result::How::kExited && ended->value == outcome.exit_code;
+}
+
 void Session::report(const Outcome& outcome) const {
   using Kind = Outcome::Kind;
-  if (outcome.kind == Kind::kCommand && outcome.what.empty()) return;
   // What was not on the terminal anyway. A panic makes even a quiet kernel talk.
   if (outcome.kind == Kind::kHung || outcome.kind == Kind::kTimeout ||
       (outcome.is_failure_of_guest() && backends_.stdio() == nullptr)) {
     for (const std::string& line : last_log()) print_lines("  | " + line);
   }
-  print_outcome(outcome, lasted_, machine_->exits());
+  if (!is_commands_own(outcome)) print_outcome(outcome, lasted_, machine_->exits());
   if (const std::string words = disagreement(evidence_, outcome); !words.empty()) log_warn("{}", words);
   const auto& findings = evidence_.findings;
   if (!findings || outcome.kind == Kind::kReset) return;

@@ -130,6 +130,7 @@ class Session : public Controls {
   const WatchedConsole* panicked_console() const;
   std::vector<std::string> last_log() const;
   std::chrono::duration<double> elapsed() const { return Clock::now() - started_; }
+  bool is_commands_own(const Outcome& outcome) const;
   void report(const Outcome& outcome) const;
 
   EventLoop& loop_;

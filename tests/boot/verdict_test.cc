@@ -23,6 +23,7 @@ TEST_CASE("verdict: a kernel message that no console showed fails a command that
   TestVm vm(in_shell({}, kOffence));
   CHECK(vm.wait_exit() == 97);
   CHECK_THAT(vm.messages(), Contains("vmm: kasan in the kernel's log: ") && Contains("use-after-free in a_test"));
+  CHECK_THAT(vm.messages(), !Contains("vCPU"));
 }
 
 TEST_CASE("verdict: what is excused or not asked for fails nothing", "[boot][verdict]") {

@@ -401,7 +401,8 @@ void Session::report(const Outcome& outcome) const {
   if (!is_commands_own(outcome)) print_outcome(outcome, lasted_, machine_->exits());
   if (const std::string words = disagreement(evidence_, outcome); !words.empty()) log_warn("{}", words);
   const auto& findings = evidence_.findings;
-  if (!findings || outcome.kind == Kind::kReset) return;
+  // Where the vCPUs of a guest were that did what it was asked to explains nothing.
+  if (!findings || (!outcome.is_death() && outcome.kind != Kind::kNoVerdict)) return;
   // Before Linux runs there is nothing of it to be found, and nothing to say about that.
   const bool expected = outcome.kind == Kind::kPanic || outcome.kind == Kind::kHung || outcome.kind == Kind::kTimeout;
   if (!expected && findings->kernel.empty()) return;

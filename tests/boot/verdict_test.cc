@@ -64,6 +64,9 @@ TEST_CASE("verdict: a panic is told by console and memory alike, and written dow
   CHECK(json["detectors"]["memory"] == "panic: sysrq triggered crash");
   CHECK_FALSE(json.contains("disagreement"));
   CHECK_THAT(json["vcpus"][0]["doing"].get<std::string>(), Contains("sysrq_handle_crash"));
+  CHECK_THAT(json["vcpus"][0]["rip"].get<std::string>(), Contains("+0x"));
+  CHECK_THAT(json["vcpus"][0]["stack"].dump(), Contains("panic") && Contains("sysrq_handle_crash"));
+  CHECK_THAT(json["kaslr"].get<std::string>(), Contains("0x"));
   CHECK_THAT(json["last_log"].dump(), Contains("Kernel panic - not syncing"));
   CHECK_THAT(contents(folder("r.xml")), Contains("failures=\"1\"") && Contains("sysrq triggered crash"));
 }

@@ -42,6 +42,12 @@ Findings::Cpu describe(const BlackBox& box, const CpuState& cpu) {
   Findings::Cpu found;
   found.id = cpu.id;
   const std::vector<Frame> frames = box.stack(cpu);
+  for (const Frame& frame : std::span(frames).first(std::min(frames.size(), kFramesShown))) {
+    found.stack.push_back(frame_text(frame, found.stack.empty()));
+  }
+  if (cpu.activity != CpuState::Activity::kNotStarted) {
+    found.place = found.stack.empty() ? fmt::format("{:#x}", cpu.pc()) : found.stack.front();
+  }
   const auto panic = std::ranges::find_if(
       frames, [](const Frame& frame) { return frame.sure && (frame.symbol == "panic" || frame.symbol == "vpanic"); });
   if (panic != frames.end()) {
@@ -74,7 +80,10 @@ Findings Findings::of(const PhysicalMemory& memory, std::span<const CpuState> cp
   Findings findings;
   if (!box.release().empty()) {
     findings.kernel = "Linux " + box.release();
-    if (box.kaslr_offset()) findings.kernel += fmt::format(", KASLR offset {:#x}", *box.kaslr_offset());
+    if (box.kaslr_offset()) {
+      findings.kaslr = fmt::format("{:#x}", *box.kaslr_offset());
+      findings.kernel += ", KASLR offset " + findings.kaslr;
+    }
   }
   PanicWatch watch;
   for (const LogLine& line : box.log()) {

@@ -16,7 +16,9 @@ struct Findings {
   struct Cpu {
     unsigned id = 0;
     bool panicked = false;
-    std::string doing;  // "halted in default_idle+0xb < ...", or, where it panicked, who called panic()
+    std::string doing;               // "halted in default_idle+0xb < ...", or, where it panicked, who called panic()
+    std::string place;               // "default_idle+0xb", or an address; empty: not started
+    std::vector<std::string> stack;  // from there to its callers; empty without symbols
   };
   struct Panic {
     std::string reason;
@@ -27,6 +29,7 @@ struct Findings {
   static Findings of(const PhysicalMemory& memory, std::span<const CpuState> cpus, std::string_view vmcoreinfo = {});
 
   std::string kernel;            // "Linux 6.1.0-18-cloud-amd64, KASLR offset 0x16c00000"; empty when none was found
+  std::string kaslr;             // that offset; empty where it is not known
   std::vector<std::string> log;  // as on a console, the oldest first
   std::optional<Panic> panic;    // that the log ends with
   std::vector<Cpu> cpus;

@@ -51,6 +51,7 @@ std::string to_json(const RunResult& result) {
   json["t"] = result.seconds;
   json["kernel"] = result.kernel;
   if (!result.release.empty()) json["release"] = result.release;
+  if (!result.kaslr.empty()) json["kaslr"] = result.kaslr;
   if (!result.command.empty()) json["command"] = result.command;
   if (result.status) json["status"] = *result.status;
   if (result.signal) json["signal"] = *result.signal;
@@ -67,7 +68,9 @@ std::string to_json(const RunResult& result) {
   }
   if (!result.tap_problems.empty()) json["tap_problems"] = result.tap_problems;
   json["vcpus"] = nlohmann::ordered_json::array();
-  for (const RunResult::Cpu& cpu : result.vcpus) json["vcpus"].push_back({{"id", cpu.id}, {"doing", cpu.doing}});
+  for (const RunResult::Cpu& cpu : result.vcpus) {
+    json["vcpus"].push_back({{"id", cpu.id}, {"doing", cpu.doing}, {"rip", cpu.place}, {"stack", cpu.stack}});
+  }
   json["last_log"] = result.last_log;
   if (!result.vmcore.empty()) json["vmcore"] = result.vmcore;
   json["exits"] = result.exits;

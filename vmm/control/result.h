@@ -19,6 +19,8 @@ struct RunResult {
   struct Cpu {
     unsigned id = 0;
     std::string doing;
+    std::string place;
+    std::vector<std::string> stack;
   };
   // Who noticed how it ended, each by itself: "console", "memory" (the kernel's log), "hardware" (what the guest did).
   struct Detector {
@@ -33,6 +35,7 @@ struct RunResult {
   uint64_t exits = 0;  // of all vCPUs to this process
   std::string kernel;  // as it was given
   std::string release;
+  std::string kaslr;  // how far the kernel moved itself, where that is known
   std::vector<std::string> command;
   std::optional<int> status;  // of the command, as it was
   std::optional<int> signal;  // that killed it

@@ -379,7 +379,10 @@ RunResult Session::result() const {
   result.tap_problems.insert(result.tap_problems.end(), ktap_.problems().begin(), ktap_.problems().end());
   result.vmcore = vmcore_;
   if (evidence_.findings) {
-    for (const Findings::Cpu& cpu : evidence_.findings->cpus) result.vcpus.push_back({cpu.id, cpu.doing});
+    result.kaslr = evidence_.findings->kaslr;
+    for (const Findings::Cpu& cpu : evidence_.findings->cpus) {
+      result.vcpus.push_back({cpu.id, cpu.doing, cpu.place, cpu.stack});
+    }
   }
   return result;
 }

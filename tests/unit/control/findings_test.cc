@@ -53,6 +53,12 @@ TEST_CASE("findings: who called panic, and what the others do", "[findings]") {
 
   const Findings findings = Findings::of(linux.memory, cpus);
   CHECK(findings.kernel == "Linux 6.1.0-1-test, KASLR offset 0x400000");
+  CHECK(findings.kaslr == "0x400000");
+  CHECK(findings.cpus[0].place == "panic+0x10");
+  CHECK(findings.cpus[0].stack == std::vector<std::string>{"panic+0x10", "sysrq_handle_crash", "vfs_write"});
+  CHECK(findings.cpus[3].place.empty());
+  CHECK(findings.cpus[4].place == "0x101234");
+  CHECK(findings.cpus[4].stack.empty());
   REQUIRE(findings.panic);
   CHECK(findings.panic->reason == "sysrq triggered crash");
   CHECK(findings.panic->seconds == Approx(2.44));

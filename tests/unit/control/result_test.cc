@@ -24,9 +24,10 @@ RunResult panicked() {
           .exits = 1234,
           .kernel = "bzImage",
           .release = "6.1.0",
+          .kaslr = "0x16c00000",
           .command = {"sh", "-c", "make check"},
           .detectors = {{"console", "panic"}, {"memory", "panic"}, {"hardware", ""}},
-          .vcpus = {{0, "in panic < foo"}},
+          .vcpus = {{0, "in panic < foo", "panic+0x1", {"panic+0x1", "foo"}}},
           .last_log = {"[    2.4] one", "[    2.4] two"},
           .reproduce = "vmm --kernel bzImage -- sh -c 'make check'"};
 }
@@ -41,7 +42,10 @@ TEST_CASE("result: the JSON says what is known", "[result]") {
   CHECK(json["detectors"]["console"] == "panic");
   CHECK(json["detectors"]["hardware"].is_null());
   CHECK_FALSE(json.contains("disagreement"));
+  CHECK(json["kaslr"] == "0x16c00000");
   CHECK(json["vcpus"][0]["doing"] == "in panic < foo");
+  CHECK(json["vcpus"][0]["rip"] == "panic+0x1");
+  CHECK(json["vcpus"][0]["stack"] == nlohmann::json{"panic+0x1", "foo"});
   CHECK(json["last_log"].size() == 2);
   CHECK_FALSE(json.contains("status"));
 }

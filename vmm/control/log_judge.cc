@@ -52,6 +52,18 @@ std::unique_ptr<re2::RE2> compile(std::string_view flag, std::string_view patter
   return compiled;
 }
 
+// Is this the comma of an expression's {1,9}? Cut there, each half would be an expression, too, that matches nothing.
+bool is_of_count(std::string_view words, size_t comma) {
+  const size_t before = words.substr(0, comma).find_last_not_of("0123456789");
+  return before != std::string_view::npos && before + 1 < comma && words[before] == '{';
+}
+
+size_t word_end(std::string_view words) {
+  size_t comma = words.find(',');
+  while (comma != std::string_view::npos && is_of_count(words, comma)) comma = words.find(',', comma + 1);
+  return std::min(comma, words.size());
+}
+
 bool matches(const RE2& pattern, std::string_view line) {
   return RE2::PartialMatch(re2::StringPiece(line.data(), line.size()), pattern);
 }
@@ -71,7 +83,7 @@ void LogJudge::fail_on(std::string_view words) {
   // An unset variable of somebody's script, which must not take the defaults away.
   if (words.empty()) throw Error("--fail-on: nothing is named", "--fail-on " + kinds() + ", or --fail-on none");
   while (!words.empty()) {
-    const std::string_view word = words.substr(0, words.find(','));
+    const std::string_view word = words.substr(0, word_end(words));
     words.remove_prefix(std::min(words.size(), word.size() + 1));
     if (word.empty() || word == "none") continue;
     if (word == kKtap) {

@@ -51,6 +51,9 @@ TEST_CASE("log judge: what is no trouble is none", "[judge]") {
 TEST_CASE("log judge: several kinds and a pattern of one's own", "[judge]") {
   CHECK(kind_of("oops,my_driver: failed [0-9]+", "my_driver: failed 17 times") == "my_driver: failed [0-9]+");
   CHECK(kind_of("oops,warn", "Oops: 0002") == "oops");
+  CHECK(kind_of("a.{1,9}b,oops", "a---b") == "a.{1,9}b");
+  CHECK(kind_of("a.{1,9}b,oops", "Oops: 0002") == "oops");
+  CHECK(kind_of("a {,oops", "Oops: 0002") == "oops");
   LogJudge judge;
   CHECK_THROWS_WITH(judge.fail_on("(unclosed"), Contains("'(unclosed' is no regular expression"));
   CHECK_THROWS_WITH(judge.fail_on(""), Contains("nothing is named"));

@@ -1,4 +1,4 @@
-// ACPI tables for a full (not hardware-reduced) PC: RSDP -> XSDT -> FADT (-> FACS, DSDT), MADT, MCFG.
+// ACPI tables for a full (not hardware-reduced) PC: RSDP -> RSDT and XSDT -> FADT (-> FACS, DSDT), MADT, MCFG.
 //
 // Tables are laid one behind another from the start of the ACPI area, the RSDP first. The machine has no System
 // Management Mode, so it is in ACPI mode from the start: SMI_CMD is zero, and SCI_EN reads as one (ACPI 6.4 §5.2.9).
@@ -160,16 +160,22 @@ GuestAddress write_acpi(const GuestMemory& memory, const Platform& platform) {
   const GuestAddress dsdt = tables.place_table({'D', 'S', 'D', 'T'}, 2, build_dsdt(platform));
   const Fadt fadt = build_fadt(platform, facs_address, dsdt);
 
-  Bytes xsdt;
-  append(xsdt, tables.place_table({'F', 'A', 'C', 'P'}, 6, bytes_of(fadt)).value);
-  append(xsdt, tables.place_table({'A', 'P', 'I', 'C'}, 5, build_madt(platform)).value);
-  append(xsdt, tables.place_table({'M', 'C', 'F', 'G'}, 1, bytes_of(build_mcfg(platform))).value);
+  // Small kernels and test suites read the RSDT alone, which is as old as ACPI; Linux takes the XSDT.
+  Bytes rsdt, xsdt;
+  const auto list = [&](GuestAddress table) {
+    append(rsdt, static_cast<uint32_t>(table.value));
+    append(xsdt, table.value);
+  };
+  list(tables.place_table({'F', 'A', 'C', 'P'}, 6, bytes_of(fadt)));
+  list(tables.place_table({'A', 'P', 'I', 'C'}, 5, build_madt(platform)));
+  list(tables.place_table({'M', 'C', 'F', 'G'}, 1, bytes_of(build_mcfg(platform))));
 
   Rsdp rsdp{};
   rsdp.signature = {'R', 'S', 'D', ' ', 'P', 'T', 'R', ' '};
   rsdp.oem_id = kOemId;
   rsdp.revision = 2;
   rsdp.length = sizeof rsdp;
+  rsdp.rsdt_address = static_cast<uint32_t>(tables.place_table({'R', 'S', 'D', 'T'}, 1, rsdt).value);
   rsdp.xsdt_address = tables.place_table({'X', 'S', 'D', 'T'}, 1, xsdt).value;
   rsdp.checksum = checksum(bytes_of(rsdp).first(20));
   rsdp.extended_checksum = checksum(bytes_of(rsdp));

@@ -92,6 +92,21 @@ TEST_CASE("acpi: all tables are reached, and each sums to zero", "[firmware][acp
   CHECK(tables.by_signature.size() == 4);
 }
 
+TEST_CASE("acpi: the RSDT lists what the XSDT lists, for guests that read no other", "[firmware][acpi]") {
+  const Tables tables(platform_with(kGiB));
+  const Bytes rsdt = tables.table(tables.rsdp.rsdt_address), xsdt = tables.table(tables.rsdp.xsdt_address);
+  CHECK(std::string(rsdt.begin(), rsdt.begin() + 4) == "RSDT");
+  CHECK(sum(rsdt) == 0);
+  REQUIRE(rsdt.size() == sizeof(acpi::Header) + 3 * 4);
+  for (size_t entry = 0; entry < 3; ++entry) {
+    uint32_t narrow = 0;
+    uint64_t wide = 0;
+    std::memcpy(&narrow, rsdt.data() + sizeof(acpi::Header) + entry * 4, sizeof narrow);
+    std::memcpy(&wide, xsdt.data() + sizeof(acpi::Header) + entry * 8, sizeof wide);
+    CHECK(narrow == wide);
+  }
+}
+
 TEST_CASE("acpi: the FACS is aligned to 64 bytes", "[firmware][acpi]") {
   const Tables tables(platform_with(kGiB));
   const uint64_t address = tables.body<acpi::Fadt>("FACP").firmware_ctrl;

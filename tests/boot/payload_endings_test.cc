@@ -13,7 +13,7 @@ TEST_CASE("payload: a Multiboot kernel speaks on the serial line and ends with a
   TestVm vm(payload("case=hello status=16"));
   vm.wait_for("payload: hello\n");
   CHECK(vm.wait_exit() == debug_status(16));
-  CHECK_THAT(vm.messages(), Contains("guest ended with status 33"));
+  CHECK_THAT(vm.messages(), Contains("guest ended with status 33 (it wrote 0x10 to the debug exit port)"));
 }
 
 TEST_CASE("payload: status 0 on the debug-exit port is 1 for the caller", "[payload]") {

@@ -139,9 +139,9 @@ void PcBoard::plug_devices() {
 }
 
 void PcBoard::plug_debug_exit(uint16_t port) {
-  debug_exit_.emplace([this](uint32_t status) {
-    world_.end({Outcome::Kind::kDebugExit, static_cast<int>(status & 0xff),
-                fmt::format("guest ended with status {}", status)});
+  debug_exit_.emplace([this](uint32_t value, uint8_t status) {
+    world_.end({Outcome::Kind::kDebugExit, status,
+                fmt::format("guest ended with status {} (it wrote {:#x} to the debug exit port)", status, value)});
   });
   if (!world_.ports.add(port, DebugExit::kPorts, *debug_exit_)) {
     throw Error(fmt::format("port {:#x} is taken by a device", port), "--debug-exit 0xf4");

@@ -1,4 +1,5 @@
 // --trace with a payload kernel, whose exits are known by number.
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -64,6 +65,24 @@ TEST_CASE("payload: with --trace pio,mmio,kvm each access and exit is a line", "
   CHECK(lines_with(log, "vmm: kvm: vCPU 0: port write at 0x") == lines_with(log, "vmm: pio: vCPU 0: out "));
   CHECK_THAT(log, Contains("vmm: pio: vCPU 0: out 0xf4 0x00000003: debug exit\n"));
   CHECK_THAT(log, !Contains("vmm: virtio: "));
+}
+
+TEST_CASE("payload: with --pc-testdev, and only then, there is QEMU's device of that name", "[payload][trace]") {
+  constexpr unsigned kRounds = 300;
+  const std::string words = "case=use-testdev rounds=300 status=3";
+  const TempDirectory folder;
+  TestVm vm(payload(words, {"--pc-testdev", "--trace", folder("trace.json")}));
+  CHECK(vm.wait_exit() == debug_status(3));
+  const auto trace = nlohmann::json::parse(std::ifstream(folder("trace.json")));
+  CHECK(count_of(trace, "port write", "pc-testdev") == kRounds + 4);
+  CHECK(count_of(trace, "memory write", "pc-testdev") == 2);  // of one value, from one page to the next
+  // Each round had KVM look the page up, which it counts where the host has Linux 5.14 or later.
+  const auto faults = std::ranges::find(trace["kvm"], "pf_fixed", [](const auto& count) { return count["name"]; });
+  if (faults != trace["kvm"].end()) CHECK((*faults)["count"] >= kRounds);
+
+  TestVm without(payload(words));
+  CHECK(without.wait_exit() == debug_status(1));
+  CHECK_THAT(without.output(), Contains("its ports keep what is written"));
 }
 
 TEST_CASE("payload: what is no trace is refused", "[payload][trace]") {

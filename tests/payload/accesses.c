@@ -164,3 +164,22 @@ void abuse_serial(void) {
   }
   print("\npayload: the line works\n");
 }
+
+void use_testdev(void) {
+  enum { kInput14 = 0x200e, kSecondPic = 0xa0, kReadRequests = 0x0a, kItsInput6 = 0x40 };
+  static volatile uint32_t word;
+  out32(0xe0, 0x12345678), out8(0xe1, 0xab);
+  expect(in32(0xe0) == 0x1234ab78, "its ports keep what is written", in32(0xe0));
+  *at32(0xff000ffe) = 0x5aa55aa5;  // from one page to the next
+  expect(*at32(0xff000ffe) == 0x5aa55aa5, "its memory keeps what is written", *at32(0xff000ffe));
+  out8(kSecondPic, kReadRequests);
+  expect((in8(kSecondPic) & kItsInput6) == 0, "input 14 is low at first", in8(kSecondPic));
+  out8(kInput14, 1);
+  expect((in8(kSecondPic) & kItsInput6) != 0, "input 14 rises", in8(kSecondPic));
+  out8(kInput14, 0);
+  for (uint32_t round = 0; round < argument("rounds", 0); round++) {
+    word = round;
+    out32(0xe4, (uint32_t)(uintptr_t)&word);
+    expect(word == round, "a page that is looked up anew is the same", word);
+  }
+}

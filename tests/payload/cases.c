@@ -22,6 +22,7 @@ static const struct {
     {"abuse-pci", abuse_pci},
     {"abuse-clock", abuse_clock},
     {"abuse-serial", abuse_serial},
+    {"use-testdev", use_testdev},
     {"abuse-ring", abuse_ring},
     {"abuse-transport", abuse_transport},
     {"abuse-interrupts", abuse_interrupts},

@@ -24,6 +24,8 @@ void scan_memory(void);
 void abuse_pci(void);
 void abuse_clock(void);
 void abuse_serial(void);
+// QEMU's pc-testdev, as its users know it.
+void use_testdev(void);
 
 // Rings that no driver makes, and whether the device recovers: rings.c, disks.c.
 void abuse_ring(void);

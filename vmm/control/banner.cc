@@ -109,6 +109,7 @@ std::string describe_machine(const MachineConfig& config, const Backends& backen
     row("console", fmt::format("hvc{} {}", i, config.consoles[i].describe()));
   }
   if (config.debug_exit_port) row("debug exit", fmt::format("port {:#x}", *config.debug_exit_port));
+  if (config.pc_testdev) row("pc-testdev", "for kvm-unit-tests");
 
   text += "memory map\n";
   for (const MapRow& part : memory_map_of(config)) {

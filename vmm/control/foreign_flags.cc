@@ -58,7 +58,7 @@ constexpr auto kEquivalents = std::to_array<Equivalent>({
     {"-accel", "leave it out: KVM is the only one"},
     {"-enable-kvm", "leave it out: KVM is the only one"},
     {"-nodefaults", "leave it out: there is nothing you did not ask for, but a serial port and virtio-rng (--no-rng)"},
-    {"-device", "--disk, --net, --console, --debug-exit or --no-rng"},
+    {"-device", "--disk, --net, --console, --debug-exit, --pc-testdev or --no-rng"},
     {"-nic", "--net user,fwd=2222:22, or --net tap=NAME"},
     {"-net", "--net user,fwd=2222:22, or --net tap=NAME"},
     {"-netdev", "--net user,fwd=2222:22, or --net tap=NAME"},

@@ -32,7 +32,7 @@ The machine
   --rootfs DIR[,ro]    a directory as the root file system [with CMD and no disk: /,ro]
   --share DIR[:TAG][,ro]  for mount -t virtiofs TAG /mnt [share]; disk, net, share: vhost-user=SOCKET too
   --vsock PATH[,cid=N] a Unix socket to the guest's vsock ports ("CONNECT PORT"); PATH_PORT from it [3]
-  --debug-exit PORT    a port whose write of V ends the run with status (V << 1) | 1; --no-rng
+  --debug-exit PORT    writing V there ends the run with (V << 1) | 1; --pc-testdev (QEMU's); --no-rng
 Consoles, and what CMD gets
   --serial KIND        stdio, file=F, pty, unix=F, tcp=HOST:PORT, null; ,ts ,log=F ,split-gdb=A [stdio]
   --console KIND       the same as a virtio console (hvc0), with window size (both: repeat)

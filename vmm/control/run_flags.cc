@@ -138,6 +138,7 @@ void add_run_flags(CLI::App& app, CommandLine& line) {
   flag("--debug-exit", [&](const std::string& value) {
     machine.debug_exit_port = parse_number<uint16_t>("--debug-exit", value, "0xf4");
   });
+  toggle("--pc-testdev", [&] { machine.pc_testdev = true; });
   flag("--on-reset", [&](const std::string& value) {
     machine.on_reset = parse_choice<OnReset>(
         "--on-reset", value,

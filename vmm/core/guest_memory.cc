@@ -42,6 +42,13 @@ size_t GuestSlice::discard() const {
   return ::madvise(data_ + before, whole, MADV_DONTNEED) == 0 ? whole : 0;
 }
 
+void GuestSlice::look_up_anew() const {
+  // Whoever watches a mapping is told of each change of its protection. This one takes nothing away, so that other
+  // threads may be in the middle of an access.
+  ::mprotect(data_, size_, PROT_READ | PROT_WRITE | PROT_EXEC);
+  ::mprotect(data_, size_, PROT_READ | PROT_WRITE);
+}
+
 namespace {
 
 constexpr size_t kHugePage = 2 << 20;  // of x86-64, and of aarch64 with pages of 4 KiB

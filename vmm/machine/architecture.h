@@ -13,7 +13,7 @@ struct Architecture {
   std::string_view kernels;         // what --kernel takes, in words
   size_t max_serial = 0;
   unsigned max_cpus = 0;
-  bool has_ports = false;      // for --debug-exit
+  bool has_ports = false;      // for --debug-exit and --pc-testdev
   bool knows_exit_pc = false;  // KVM tells where in the guest's code each exit was, for traces
 };
 

@@ -11,6 +11,7 @@
 #include "devices/legacy/debug_exit.h"
 #include "devices/legacy/fw_cfg.h"
 #include "devices/legacy/i8042.h"
+#include "devices/legacy/pc_testdev.h"
 #include "devices/legacy/reset_port.h"
 #include "devices/legacy/rtc_cmos.h"
 #include "devices/legacy/serial.h"
@@ -85,6 +86,7 @@ class PcBoard final : public Board {
 
  private:
   void plug_devices();
+  void plug_testdev();
   void plug_debug_exit(uint16_t port);
   Platform describe() const;
   void end_by_reset(const char* by_what) const {
@@ -100,6 +102,7 @@ class PcBoard final : public Board {
   I8042 keyboard_controller_;
   ResetPort reset_port_;
   FwCfg fw_cfg_;
+  std::optional<PcTestdev> testdev_;
   std::optional<DebugExit> debug_exit_;
   SerialLines<Serial> serial_;
 };
@@ -135,7 +138,17 @@ void PcBoard::plug_devices() {
     const auto& place = layout::kSerialPorts[i];
     plug(place.port, Serial::kPorts, serial_.add(world_.host.irq_line(place.irq), *world_.backends.serial[i]));
   }
+  if (world_.config.pc_testdev) plug_testdev();
   if (world_.config.debug_exit_port) plug_debug_exit(*world_.config.debug_exit_port);
+}
+
+void PcBoard::plug_testdev() {
+  PcTestdev::Inputs inputs;
+  for (size_t input = 0; input < inputs.size(); ++input) {
+    inputs[input] = world_.host.irq_line(static_cast<uint8_t>(input));
+  }
+  testdev_.emplace(world_.host.memory(), std::move(inputs));
+  CHECK(testdev_->plug(world_.ports, world_.memory_bus));
 }
 
 void PcBoard::plug_debug_exit(uint16_t port) {
@@ -202,6 +215,7 @@ std::string PcBoard::device_name(const Device* device) {
   if (device == &clock_) return "RTC and CMOS";
   if (device == &keyboard_controller_) return "i8042 keyboard controller";
   if (device == &fw_cfg_) return "fw_cfg";
+  if (testdev_ && testdev_->is(device)) return "pc-testdev";
   return debug_exit_ && device == &*debug_exit_ ? "debug exit" : "";
 }
 

@@ -75,6 +75,9 @@ void validate(const MachineConfig& config) {
     throw Error(fmt::format("--debug-exit: {} has no ports", kArchitecture.name),
                 "power off, or run a command: -- CMD");
   }
+  if (config.pc_testdev && !kArchitecture.has_ports) {
+    throw Error(fmt::format("--pc-testdev: {} has no ports", kArchitecture.name), "leave it out");
+  }
   require_one_stdio(config);
   require_none_alone(config);
   require_different_tags(config);

@@ -62,6 +62,7 @@ struct MachineConfig {
   std::optional<BalloonConfig> balloon;
   std::optional<CommandConfig> command;  // to be run in the guest, on our standard streams
   std::optional<uint16_t> debug_exit_port;
+  bool pc_testdev = false;    // devices/legacy/pc_testdev.h
   std::string name;           // shown to people: in the lock message and by SMBIOS
   std::string serial_number;  // SMBIOS
 };

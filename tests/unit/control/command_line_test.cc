@@ -97,6 +97,8 @@ TEST_CASE("command line: numbers that are none are refused", "[cli]") {
 
 TEST_CASE("command line: the debug exit port may be hexadecimal", "[cli]") {
   CHECK(parse("--kernel k --debug-exit 0xf4").machine.debug_exit_port == 0xf4);
+  CHECK(parse("--kernel k --pc-testdev").machine.pc_testdev);
+  CHECK(!parse("--kernel k").machine.pc_testdev);
 }
 
 TEST_CASE("command line: timeouts are seconds, of which parts count", "[cli]") {

@@ -21,6 +21,11 @@ TEST_CASE("payload: status 0 on the debug-exit port is 1 for the caller", "[payl
   CHECK(vm.wait_exit() == 1);
 }
 
+TEST_CASE("payload: the interrupt table is that of real mode until a kernel has its own", "[payload]") {
+  TestVm vm(payload("case=find-vectors status=3"));
+  CHECK(vm.wait_exit() == debug_status(3));
+}
+
 TEST_CASE("payload: sleep state S5 powers off with status 0", "[payload]") {
   TestVm vm(payload("case=power-off"));
   CHECK(vm.wait_exit() == 0);

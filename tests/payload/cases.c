@@ -4,11 +4,21 @@
 
 static void hello(void) { print("payload: hello\n"); }
 
+// A kernel that goes back to real mode without a word about interrupts finds the vectors of the BIOS.
+static void find_vectors(void) {
+  enum { kEquipment = 0x11 };
+  const uint32_t base = first_idt[1] | (uint32_t)first_idt[2] << 16;
+  expect(first_idt[0] == 256 * 4 - 1, "there is room for all vectors", first_idt[0]);
+  expect(base == 0, "they are at 0", base);
+  expect(*at32(base + kEquipment * 4) != 0, "and lead to the BIOS", *at32(base + kEquipment * 4));
+}
+
 static const struct {
   const char* name;
   void (*run)(void);
 } cases[] = {
     {"hello", hello},
+    {"find-vectors", find_vectors},
     {"count-boots", count_boots},
     {"power-off", power_off},
     {"panic", panic},

@@ -50,6 +50,9 @@ static inline void compiler_fence(void) { __asm__ volatile("" ::: "memory"); }
 void print(const char* format, ...);
 void print_raw(char c);  // without asking whether the line is ready
 
+// The interrupt table register as it was at the start: a limit of 16 bits, then an address of 32.
+extern const uint16_t first_idt[3];
+
 // The words of the command line: name=value.
 extern const char* command_line;
 bool argument_is(const char* name, const char* value);

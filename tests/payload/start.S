@@ -19,6 +19,7 @@
 _start:
   cli
   cld
+  sidt first_idt
   lgdt gdt_pointer
   ljmp $KERNEL_CODE, $1f
 1:
@@ -112,6 +113,9 @@ idt_pointer:
   .long idt
 
   .bss
+  .globl first_idt
+first_idt:
+  .skip 6
   .balign 16
 tss:
   .skip 104

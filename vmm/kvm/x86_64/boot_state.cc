@@ -14,6 +14,7 @@ namespace {
 constexpr uint16_t kCodeSelector = 0x10;
 constexpr uint16_t kDataSelector = 0x18;
 constexpr uint16_t kTssSelector = 0x20;
+constexpr uint16_t kRealModeVectors = 256;  // at address 0, of 4 bytes each
 constexpr uint64_t kEferLme = 1 << 8;
 constexpr uint64_t kEferLma = 1 << 10;
 constexpr uint64_t kRflagsReserved = 1 << 1;
@@ -53,7 +54,7 @@ void set_boot_state(const Vcpu& vcpu, const BootState& state) {
   sregs.tr.type = 0xb;  // busy TSS
   sregs.tr.present = 1;
   sregs.gdt = {.base = state.gdt, .limit = state.gdt_limit, .padding = {}};
-  sregs.idt = {};
+  sregs.idt = {.base = 0, .limit = kRealModeVectors * 4 - 1, .padding = {}};
   sregs.cr0 = X86_CR0_PE | X86_CR0_ET | X86_CR0_NE;
   if (state.long_mode) {
     sregs.cr0 |= X86_CR0_PG;

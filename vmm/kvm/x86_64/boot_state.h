@@ -15,6 +15,7 @@ struct BootState {
   uint16_t gdt_limit = 0;
 };
 
+// The interrupt table is the one of real mode, as a BIOS leaves it: kernels that go back there may rely on that.
 void set_boot_state(const Vcpu& vcpu, const BootState& state);
 
 // What firmware leaves behind on every CPU: memory types, fast strings, and on the first CPU the wires of the local

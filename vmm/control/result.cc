@@ -48,6 +48,7 @@ std::string to_json(const RunResult& result) {
   json["verdict"] = result.verdict;
   json["reason"] = result.reason;
   json["exit"] = result.exit_code;
+  if (!result.phase.empty()) json["phase"] = result.phase;
   json["t"] = result.seconds;
   json["kernel"] = result.kernel;
   if (!result.release.empty()) json["release"] = result.release;
@@ -73,7 +74,9 @@ std::string to_json(const RunResult& result) {
   }
   json["last_log"] = result.last_log;
   if (!result.vmcore.empty()) json["vmcore"] = result.vmcore;
-  json["exits"] = result.exits;
+  if (!result.console.empty()) json["console"] = result.console;
+  json["exits"]["vmm"] = result.exits;
+  for (const RunResult::Exits& exits : result.kvm_exits) json["exits"][exits.name] = exits.count;
   json["reproduce"] = result.reproduce;
   // What a guest printed need not be UTF-8.
   return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";

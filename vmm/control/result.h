@@ -22,6 +22,11 @@ struct RunResult {
     std::string place;
     std::vector<std::string> stack;
   };
+  // How often vCPUs left the guest, by KVM's own count and name: "halt_exits".
+  struct Exits {
+    std::string name;
+    uint64_t count = 0;
+  };
   // Who noticed how it ended, each by itself: "console", "memory" (the kernel's log), "hardware" (what the guest did).
   struct Detector {
     std::string name;
@@ -31,11 +36,14 @@ struct RunResult {
   std::string verdict;  // "pass", "fail", "panic", "timeout", ...: verdict_name()
   std::string reason;
   int exit_code = 0;
-  double seconds = 0;  // from power-on to the end
-  uint64_t exits = 0;  // of all vCPUs to this process
-  std::string kernel;  // as it was given
+  double seconds = 0;            // from power-on to the end
+  uint64_t exits = 0;            // of all vCPUs to this process
+  std::vector<Exits> kvm_exits;  // of all vCPUs; empty where the host does not tell
+  std::string kernel;            // as it was given
   std::string release;
-  std::string kaslr;  // how far the kernel moved itself, where that is known
+  std::string kaslr;    // how far the kernel moved itself, where that is known
+  std::string phase;    // that the guest came to: "start", "kernel", "userspace", "command"; empty: nobody looked
+  std::string console;  // the file that has what its first serial line printed; empty: none
   std::vector<std::string> command;
   std::optional<int> status;  // of the command, as it was
   std::optional<int> signal;  // that killed it

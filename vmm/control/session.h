@@ -131,6 +131,7 @@ class Session : public Controls {
   std::vector<std::string> last_log() const;
   std::chrono::duration<double> elapsed() const { return Clock::now() - started_; }
   bool is_commands_own(const Outcome& outcome) const;
+  std::string phase() const;
   void report(const Outcome& outcome) const;
 
   EventLoop& loop_;

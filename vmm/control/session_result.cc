@@ -1,7 +1,9 @@
 // What is made of a session's end: the evidence, what is printed, and the result as others read it. See session.h.
 #include <string>
+#include <utility>
 
 #include "vmm/control/banner.h"
+#include "vmm/control/boot_phases.h"
 #include "vmm/control/session.h"
 #include "vmm/core/log.h"
 
@@ -59,6 +61,9 @@ RunResult Session::result() const {
   result.exit_code = line_.report.exit_code(*outcome_);
   result.seconds = lasted_.count();
   result.exits = machine_->exits();
+  for (KvmStats::Value& count : machine_->kvm_counts()) {
+    if (count.name.ends_with("exits")) result.kvm_exits.push_back({std::move(count.name), count.value});
+  }
   result.kernel = config_.kernel;
   result.release = backends_.kernel.release();
   result.reproduce = "vmm " + shell_line(line_.report.words);
@@ -78,6 +83,11 @@ RunResult Session::result() const {
   result.cases.insert(result.cases.end(), ktap_.cases().begin(), ktap_.cases().end());
   result.tap_problems.insert(result.tap_problems.end(), ktap_.problems().begin(), ktap_.problems().end());
   result.vmcore = vmcore_;
+  result.phase = phase();
+  if (!config_.serial.empty()) {
+    const CharConfig& console = config_.serial.front();
+    result.console = console.kind == CharConfig::Kind::kFile ? console.path : console.log_path;
+  }
   if (evidence_.findings) {
     result.kaslr = evidence_.findings->kaslr;
     for (const Findings::Cpu& cpu : evidence_.findings->cpus) {
@@ -85,6 +95,16 @@ RunResult Session::result() const {
     }
   }
   return result;
+}
+
+// How far the guest came.
+std::string Session::phase() const {
+  if (backends_.command && backends_.command->started()) return "command";
+  if (!evidence_.findings) return {};
+  if (evidence_.findings->kernel.empty()) return "start";
+  BootLog log;
+  for (const std::string& line : evidence_.findings->log) log.console_line(line, lasted_.count());
+  return log.init() ? "userspace" : "kernel";
 }
 
 // Is it the status of a command, which has had its say?

@@ -234,7 +234,7 @@ HangWatch::Interrupts Machine::interrupts_taken() const {
   return interrupts;
 }
 
-std::vector<KvmStats::Value> Machine::kvm_counts() {
+std::vector<KvmStats::Value> Machine::kvm_counts() const {
   std::vector<KvmStats::Value> sums;
   for (const KvmStats& stats : kvm_stats_) {
     for (KvmStats::Value& value : stats.counts()) {

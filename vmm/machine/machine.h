@@ -79,7 +79,7 @@ class Machine {
 
   uint64_t exits() const;  // of all vCPUs to this process so far
   // What KVM counts, of all vCPUs together; empty where the host does not tell.
-  std::vector<KvmStats::Value> kvm_counts();
+  std::vector<KvmStats::Value> kvm_counts() const;
   // Of each vCPU, at rest; empty where the configuration wants none.
   std::vector<const ExitTrace*> traces() const;
   // What answers at ports and addresses, as a trace shows it.

@@ -22,9 +22,12 @@ RunResult panicked() {
           .exit_code = 96,
           .seconds = 2.5,
           .exits = 1234,
+          .kvm_exits = {{"exits", 5678}, {"halt_exits", 9}},
           .kernel = "bzImage",
           .release = "6.1.0",
           .kaslr = "0x16c00000",
+          .phase = "userspace",
+          .console = "run1/console.log",
           .command = {"sh", "-c", "make check"},
           .detectors = {{"console", "panic"}, {"memory", "panic"}, {"hardware", ""}},
           .vcpus = {{0, "in panic < foo", "panic+0x1", {"panic+0x1", "foo"}}},
@@ -43,6 +46,9 @@ TEST_CASE("result: the JSON says what is known", "[result]") {
   CHECK(json["detectors"]["hardware"].is_null());
   CHECK_FALSE(json.contains("disagreement"));
   CHECK(json["kaslr"] == "0x16c00000");
+  CHECK(json["phase"] == "userspace");
+  CHECK(json["console"] == "run1/console.log");
+  CHECK(json["exits"] == nlohmann::json{{"vmm", 1234}, {"exits", 5678}, {"halt_exits", 9}});
   CHECK(json["vcpus"][0]["doing"] == "in panic < foo");
   CHECK(json["vcpus"][0]["rip"] == "panic+0x1");
   CHECK(json["vcpus"][0]["stack"] == nlohmann::json{"panic+0x1", "foo"});

@@ -26,24 +26,25 @@ struct Pl061::Registers {
     return kByte;
   }
 
+  // Eight bits each, and written as bytes by Linux.
   static constexpr std::array<Register<Pl061>, 17> kMap = {{
-      {0x400, 4, get<&Pl061::direction_>, set<&Pl061::direction_>},
-      {0x404, 4, get<&Pl061::sense_>, set<&Pl061::sense_>},
-      {0x408, 4, get<&Pl061::both_edges_>, set<&Pl061::both_edges_>},
-      {0x40c, 4, get<&Pl061::event_>, set<&Pl061::event_>},
-      {0x410, 4, get<&Pl061::mask_>, set<&Pl061::mask_>},
-      {0x414, 4, raw},
-      {0x418, 4, masked},
-      {0x41c, 4, nothing, clear},  // GPIOIC
-      {0x420, 4, nothing},         // GPIOAFSEL: no line has a second function
-      {0xfe0, 4, identity<0x61>},  // GPIOPeriphID0 to 3
-      {0xfe4, 4, identity<0x10>},
-      {0xfe8, 4, identity<0x04>},
-      {0xfec, 4, identity<0x00>},
-      {0xff0, 4, identity<0x0d>},  // GPIOPCellID0 to 3
-      {0xff4, 4, identity<0xf0>},
-      {0xff8, 4, identity<0x05>},
-      {0xffc, 4, identity<0xb1>},
+      {0x400, 1, get<&Pl061::direction_>, set<&Pl061::direction_>},
+      {0x404, 1, get<&Pl061::sense_>, set<&Pl061::sense_>},
+      {0x408, 1, get<&Pl061::both_edges_>, set<&Pl061::both_edges_>},
+      {0x40c, 1, get<&Pl061::event_>, set<&Pl061::event_>},
+      {0x410, 1, get<&Pl061::mask_>, set<&Pl061::mask_>},
+      {0x414, 1, raw},
+      {0x418, 1, masked},
+      {0x41c, 1, nothing, clear},  // GPIOIC
+      {0x420, 1, nothing},         // GPIOAFSEL: no line has a second function
+      {0xfe0, 1, identity<0x61>},  // GPIOPeriphID0 to 3
+      {0xfe4, 1, identity<0x10>},
+      {0xfe8, 1, identity<0x04>},
+      {0xfec, 1, identity<0x00>},
+      {0xff0, 1, identity<0x0d>},  // GPIOPCellID0 to 3
+      {0xff4, 1, identity<0xf0>},
+      {0xff8, 1, identity<0x05>},
+      {0xffc, 1, identity<0xb1>},
   }};
 };
 

@@ -17,8 +17,9 @@ namespace vmm {
 class Pl061 : public Device {
  public:
   static constexpr uint64_t kSize = 0x1000;
-  // Linux looks at a button's line some milliseconds after its edge, and takes one that is gone by then for noise.
-  static constexpr std::chrono::milliseconds kPress{100};
+  // Linux looks at a button's line some milliseconds after its edge, and takes one that is gone by then for noise: on a
+  // busy host, a vCPU may come to it late.
+  static constexpr std::chrono::milliseconds kPress{500};
 
   // Built and destroyed on the loop's thread.
   Pl061(EventLoop& loop, IrqLine& irq);

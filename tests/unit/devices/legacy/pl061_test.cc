@@ -18,7 +18,8 @@ constexpr unsigned kButton = 3, kBit = 1 << kButton;
 
 struct Fixture {
   uint32_t get(uint64_t offset) { return read_port<uint32_t>(gpio, offset); }
-  void set(uint64_t offset, uint32_t value) { write_port<uint32_t>(gpio, offset, value); }
+  // As Linux does, byte by byte.
+  void set(uint64_t offset, uint8_t value) { write_port<uint8_t>(gpio, offset, value); }
   EventLoop loop;
   FakeIrqLine irq;
   Pl061 gpio{loop, irq};
@@ -32,6 +33,15 @@ TEST_CASE("pl061: an input is seen, alone or among all", "[pl061]") {
   CHECK(f.get(kAllData) == kBit);
   CHECK(f.get(kBit << 2) == kBit);
   CHECK(f.get((0xff & ~kBit) << 2) == 0);
+}
+
+TEST_CASE("pl061: a register may be written as a byte or as a word", "[pl061]") {
+  Fixture f;
+  f.set(kMask, kBit);
+  CHECK(f.get(kMask) == kBit);
+  write_port<uint32_t>(f.gpio, kMask, 0xf1);
+  CHECK(f.get(kMask) == 0xf1);
+  CHECK(read_port<uint8_t>(f.gpio, kMask) == 0xf1);
 }
 
 TEST_CASE("pl061: a button is held long enough to be seen, and let go", "[pl061]") {

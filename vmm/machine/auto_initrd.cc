@@ -139,7 +139,8 @@ UniqueFd as_file(std::span<const std::byte> bytes) {
 }  // namespace
 
 WantedModules modules_for(const MachineConfig& config) {
-  WantedModules wanted{.required = {"virtio_pci"}, .helpful = {"virtio_rng"}};
+  // The power button is ACPI's, or keys of a GPIO chip; evdev hands either to those who listen.
+  WantedModules wanted{.required = {"virtio_pci"}, .helpful = {"virtio_rng", "button", "gpio_keys", "evdev"}};
   if (!config.disks.empty()) {
     wanted.required.emplace_back("virtio_blk");
     // One that is not recognised may yet be known to the kernel.

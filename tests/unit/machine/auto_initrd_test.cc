@@ -73,6 +73,12 @@ TEST_CASE("auto initrd: a card's driver is taken along where there is one", "[in
   CHECK(std::ranges::count(modules_for(config).helpful, "virtio_net") == 1);
 }
 
+TEST_CASE("auto initrd: the power button is heard where its driver is a module", "[initrd]") {
+  const Modules modules({"virtio_pci.ko", "gpio_keys.ko", "evdev.ko"});
+  CHECK_THAT(archive_of(make_initrd(config_with(modules), "6.1.0")),
+             Contains("virtio_pci.ko\ngpio_keys.ko\nevdev.ko\n"));
+}
+
 TEST_CASE("auto initrd: a driver that is nowhere is named", "[initrd]") {
   const Modules modules({"virtio_pci.ko"});
   MachineConfig config = config_with(modules);

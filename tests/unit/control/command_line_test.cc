@@ -157,7 +157,7 @@ TEST_CASE("command line: a flag without its value, or with one that it does not 
 TEST_CASE("command line: an empty value, as of a variable that is not set, is refused where it means nothing",
           "[cli]") {
   for (const std::string flag :
-       {"--kernel", "--disk", "--name", "--result", "--junit", "--vmcore", "--log", "--allow"}) {
+       {"--kernel", "--disk", "--name", "--result", "--junit", "--vmcore", "--log", "--allow", "--fail-on"}) {
     CHECK_THROWS_WITH(parse_command_line({"--kernel", "k", flag, ""}), Contains(flag + ": its value is empty"));
   }
   CHECK(parse_command_line({"--kernel", "k", "--append", ""}).machine.kernel == "k");

@@ -143,6 +143,7 @@ std::optional<DescriptorChain> Virtqueue::try_next() {
     const auto head = pop_head();
     if (!head) return std::nullopt;
     --budget_;
+    loop_.count_request();
     schedule_end_of_turn();
     in_flight_[*head] = true;
     ++in_flight_count_;

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "vmm/core/cpu_pause.h"
+#include "vmm/core/patience.h"
 
 namespace vmm {
 
@@ -40,6 +41,8 @@ struct EventLoop::Impl {
   bool poll();
   bool look(Clock::time_point until);
   bool rest();
+  void sleep();
+  void be_patient(bool patient);
   void post(std::function<void()> fn);
 
   asio::io_context context{1};
@@ -47,6 +50,9 @@ struct EventLoop::Impl {
   std::vector<std::function<void()>> end_of_turn;
   std::vector<Poller*> pollers;
   Clock::duration look_for{};
+  Patience patience;
+  bool patient = false;
+  size_t requests = 0;  // served since it last slept
   std::atomic<size_t> posted{0};
   std::atomic<bool> stopped{false};
 };
@@ -66,7 +72,7 @@ bool EventLoop::Impl::wait() {
   if (poll()) return true;  // before the time is asked for: that costs as much as a good part of a request
   const auto began = Clock::now();
   const bool found = look(began + look_for);
-  if (!found && (posted != 0 || !rest())) context.run_one();
+  if (!found && (posted != 0 || !rest())) sleep();
   const auto waited = Clock::now() - began;
   if (waited > kMaxLook) {
     look_for = {};
@@ -91,6 +97,15 @@ bool EventLoop::Impl::look(Clock::time_point until) {
 
 bool EventLoop::Impl::rest() {
   return std::ranges::count_if(pollers, [](Poller* poller) { return poller->rest(); }) > 0;
+}
+
+void EventLoop::Impl::sleep() {
+  be_patient(patience.advise(std::exchange(requests, 0)));
+  context.run_one();
+}
+
+void EventLoop::Impl::be_patient(bool wanted) {
+  if (std::exchange(patient, wanted) != wanted) set_thread_patience(wanted);
 }
 
 void EventLoop::Impl::post(std::function<void()> fn) {
@@ -144,6 +159,10 @@ void EventLoop::post(std::function<void()> fn) { impl_->post(std::move(fn)); }
 void EventLoop::add_poller(Poller& poller) { impl_->pollers.push_back(&poller); }
 
 void EventLoop::remove_poller(Poller& poller) { std::erase(impl_->pollers, &poller); }
+
+void EventLoop::count_request() { ++impl_->requests; }
+
+void EventLoop::end_patience() { impl_->be_patient(false); }
 
 void EventLoop::at_end_of_turn(std::function<void()> fn) { impl_->end_of_turn.push_back(std::move(fn)); }
 

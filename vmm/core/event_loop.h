@@ -49,6 +49,10 @@ class EventLoop {
   // Loop thread only, and not from within poll() or rest().
   void add_poller(Poller& poller);
   void remove_poller(Poller& poller);
+  // A poller's ring had one. By these the loop knows whether it pays to be patient (patience.h). Loop thread only.
+  void count_request();
+  // For threads that are about to be started, as they inherit it. Loop thread only.
+  void end_patience();
   // Starts a task now, on the loop's thread, and calls `on_done` when it has ended.
   void spawn(Task<void> task, std::function<void()> on_done = {});
 

@@ -72,6 +72,7 @@ void Machine::create_vcpus() {
 }
 
 void Machine::start() {
+  loop_.end_patience();  // a vCPU has none
   for (const auto& vcpu : vcpus_) vcpu->start();
 }
 

@@ -1,0 +1,32 @@
+// When to be patient, and how; see patience.h.
+#include "vmm/core/patience.h"
+
+#include <sched.h>
+
+#include <algorithm>
+
+namespace vmm {
+
+bool Patience::advise(size_t served) {
+  if (served == 0) return patient_;
+  ++sleeps_;
+  served_ += served;
+  if (sleeps_ < (patient_ ? kTrial : pause_)) return patient_;
+  if (patient_) {
+    patient_ = served_ >= kGathered;
+    pause_ = patient_ ? kMinPause : std::min(2 * pause_, kMaxPause);
+  } else {
+    patient_ = true;
+  }
+  sleeps_ = 0;
+  served_ = 0;
+  return patient_;
+}
+
+void set_thread_patience(bool patient) {
+  if (::sched_getscheduler(0) != (patient ? SCHED_OTHER : SCHED_BATCH)) return;
+  const sched_param none{};
+  ::sched_setscheduler(0, patient ? SCHED_BATCH : SCHED_OTHER, &none);
+}
+
+}  // namespace vmm

@@ -1,0 +1,37 @@
+// Whether a loop's thread, woken, pushes aside who has its core.
+//
+// Where a vCPU shares a core with the loop, its notification of the first request would be its last act for now: the
+// loop serves that one, and the next request comes with exits and an interrupt of its own. A driver that has many, with
+// a disk's queue full or in the middle of a TCP stream, does several times as much when the loop waits for its turn
+// (SCHED_BATCH, sched(7)): then the vCPU goes on until it has no more to ask, and all is served at once. One that asks
+// a single thing and waits for the answer is served sooner when it is pushed aside. What a driver does cannot be seen
+// without patience, so now and then that is tried for a few times, and kept for as long as requests gather. Where the
+// loop has a core to itself, the two are the same.
+#pragma once
+
+#include <cstddef>
+
+namespace vmm {
+
+class Patience {
+ public:
+  // The loop is about to sleep, and has served this many requests since it last did. Whether to be patient from now on.
+  bool advise(size_t served);
+
+ private:
+  static constexpr size_t kTrial = 4;              // sleeps after requests
+  static constexpr size_t kGathered = 2 * kTrial;  // requests in them that are worth it
+  static constexpr size_t kMinPause = 16;          // sleeps between two trials; doubled by each that was in vain
+  static constexpr size_t kMaxPause = 128;
+
+  bool patient_ = false;
+  size_t sleeps_ = 0;
+  size_t served_ = 0;
+  size_t pause_ = kMinPause;
+};
+
+// Has the kernel treat the calling thread, and those it starts, so. A policy that somebody chose for it, as by chrt(1),
+// stays.
+void set_thread_patience(bool patient);
+
+}  // namespace vmm

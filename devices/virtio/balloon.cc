@@ -24,7 +24,7 @@ constexpr size_t kBatch = 256;
 constexpr size_t kMaxPages = 64 * 1024;
 // Statistics of one buffer that are looked at.
 constexpr size_t kMaxStatistics = 64;
-// Giving memory back takes the host time, for each call and for each page. So it is done in pieces of a huge page, and
+// Work on memory takes the host time, for each call and for each page. So it is done in pieces of a huge page, and
 // after that many of them somebody else has a turn.
 constexpr size_t kPiece = 2 << 20;
 constexpr size_t kPiecesPerTurn = 256;
@@ -62,19 +62,34 @@ class PageRun {
 // The work of one task until it lets others have a turn.
 class Shift {
  public:
-  explicit Shift(VirtioBalloon::Counts& counts) : counts_(counts) {}
+  using Work = size_t (GuestSlice::*)() const;
+
+  // `bytes` counts what the work says it was done to.
+  Shift(Work work, uint64_t& bytes) : work_(work), bytes_(bytes) {}
 
   bool over() const { return pieces_ >= kPiecesPerTurn; }
-  void discard(const GuestSlice& piece) {
+  void work_on(const GuestSlice& piece) {
     ++pieces_;
-    counts_.discarded_bytes += piece.discard();
+    bytes_ += (piece.*work_)();
   }
   void begin() { pieces_ = 0; }
 
  private:
-  VirtioBalloon::Counts& counts_;
+  const Work work_;
+  uint64_t& bytes_;
   size_t pieces_ = 0;
 };
+
+Task<void> work_on_writable(Virtqueue& queue, const DescriptorChain& chain, Shift& shift) {
+  for (const GuestSlice& range : chain.writable()) {
+    for (size_t done = 0; done < range.size() && !queue.stopped(); done += kPiece) {
+      shift.work_on(range.sub(done, kPiece));
+      if (!shift.over()) continue;
+      co_await queue.loop().next_turn();
+      shift.begin();
+    }
+  }
+}
 
 Task<void> return_all(Virtqueue& queue) {
   while (auto chain = co_await queue.next()) continue;
@@ -164,7 +179,7 @@ void VirtioBalloon::reset() {
 
 Task<void> VirtioBalloon::inflate(Virtqueue& queue) {
   std::array<uint32_t, kBatch> pages;
-  Shift shift(counts_);
+  Shift shift(&GuestSlice::discard, counts_.discarded_bytes);
   while (auto chain = co_await queue.next()) {
     const size_t count = std::min(chain->readable_size() / sizeof pages[0], kMaxPages);
     for (size_t done = 0; done < count && !queue.stopped(); done += kBatch) {
@@ -173,12 +188,12 @@ Task<void> VirtioBalloon::inflate(Virtqueue& queue) {
       PageRun run(queue.memory());
       for (const uint32_t page : batch) {
         if (run.take(page)) continue;
-        shift.discard(run.end());
+        shift.work_on(run.end());
         if (run.take(page)) continue;
         ++counts_.bad_pages;
         guest_debug(log_limit_, "virtio-balloon: page {:#x} is no RAM", page);
       }
-      shift.discard(run.end());
+      shift.work_on(run.end());
       if (!shift.over()) continue;
       co_await queue.loop().next_turn();
       shift.begin();
@@ -187,18 +202,11 @@ Task<void> VirtioBalloon::inflate(Virtqueue& queue) {
 }
 
 Task<void> VirtioBalloon::report(Virtqueue& queue) {
-  Shift shift(counts_);
+  Shift shift(&GuestSlice::discard, counts_.discarded_bytes);
   while (auto chain = co_await queue.next()) {
     // A guest that fills its free pages wants to find them so, and a page that was given back is zeroes.
     if (has(VIRTIO_BALLOON_F_PAGE_POISON) && poison_ != 0) continue;
-    for (const GuestSlice& range : chain->writable()) {
-      for (size_t done = 0; done < range.size() && !queue.stopped(); done += kPiece) {
-        shift.discard(range.sub(done, kPiece));
-        if (!shift.over()) continue;
-        co_await queue.loop().next_turn();
-        shift.begin();
-      }
-    }
+    co_await work_on_writable(queue, *chain, shift);
   }
 }
 

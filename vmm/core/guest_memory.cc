@@ -30,16 +30,20 @@ void GuestSlice::fill(std::byte value) const {
   if (size_ > 0) std::memset(data_, std::to_integer<int>(value), size_);
 }
 
-size_t GuestSlice::discard() const {
+GuestSlice GuestSlice::whole_pages() const {
   static const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
   const auto begin = reinterpret_cast<uintptr_t>(data_);
-  const size_t before = (page - begin % page) % page;
-  if (size_ < before + page) return 0;
-  const size_t whole = (size_ - before) / page * page;
+  const GuestSlice aligned = sub((page - begin % page) % page, size_);
+  return aligned.sub(0, aligned.size_ / page * page);
+}
+
+size_t GuestSlice::discard() const {
+  const GuestSlice pages = whole_pages();
+  if (pages.empty()) return 0;
   // Shared memory is given back by a hole in its file; private memory has none, and refuses that.
-  if (::madvise(data_ + before, whole, MADV_REMOVE) == 0) return whole;
+  if (::madvise(pages.data_, pages.size_, MADV_REMOVE) == 0) return pages.size_;
   // Memory that is locked, or of huge pages, stays.
-  return ::madvise(data_ + before, whole, MADV_DONTNEED) == 0 ? whole : 0;
+  return ::madvise(pages.data_, pages.size_, MADV_DONTNEED) == 0 ? pages.size_ : 0;
 }
 
 void GuestSlice::look_up_anew() const {

@@ -92,6 +92,8 @@ class GuestSlice {
   iovec iov() const { return {data_, size_}; }
 
  private:
+  GuestSlice whole_pages() const;  // of the host
+
   std::byte* data_ = nullptr;
   size_t size_ = 0;
 };

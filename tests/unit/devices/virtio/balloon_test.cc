@@ -1,10 +1,10 @@
 // virtio-balloon gives back the pages that it is told, and no others.
 #include "devices/virtio/balloon.h"
 
+#include <array>
 #include <catch2/catch.hpp>
-#include <cstring>
 
-#include "tests/support/driver_queue.h"
+#include "tests/support/balloon_fixture.h"
 #include "vmm/core/error.h"
 
 using namespace vmm;
@@ -13,55 +13,13 @@ using Catch::Matchers::Contains;
 
 namespace {
 
-constexpr uint64_t kPage = 4096;
-constexpr uint64_t kMemory = FakeDeviceHost::kMemorySize;
-constexpr uint64_t kEnd = kMemory / kPage;  // the first page number past RAM
-// Pages that no ring and no buffer is in.
-constexpr uint64_t kFirst = 0x200;
-constexpr uint64_t kCount = 0x100;
-
-constexpr uint64_t kAllFeatures = feature(VIRTIO_BALLOON_F_STATS_VQ) | feature(VIRTIO_BALLOON_F_DEFLATE_ON_OOM) |
-                                  feature(VIRTIO_BALLOON_F_REPORTING) | feature(VIRTIO_BALLOON_F_PAGE_POISON);
-
-struct Fixture {
-  explicit Fixture(size_t queue, uint64_t features = kAllFeatures) {
-    host.memory().slice({kFirst * kPage}, kCount * kPage)->fill(std::byte{0x5a});
-    balloon.activate(features);
-    host.loop().spawn(balloon.serve(queue, driver.device_side()));
-  }
-  ~Fixture() { balloon.stopping(); }
-
-  // The first and the last byte, as one is written or both are zero.
-  bool given_back(uint64_t page) {
-    return host.memory().read<uint8_t>({page * kPage}) == uint8_t{0} &&
-           host.memory().read<uint8_t>({page * kPage + kPage - 1}) == uint8_t{0};
-  }
-  uint64_t pages_given_back() {
-    uint64_t count = 0;
-    for (uint64_t page = kFirst; page < kFirst + kCount; ++page) count += uint64_t{given_back(page)};
-    return count;
-  }
-  void write_config(size_t offset, uint32_t value) {
-    balloon.write_config(offset, std::as_bytes(std::span(&value, 1)));
-  }
-  uint32_t read_config(size_t offset) const {
-    uint32_t value = 0;
-    balloon.read_config(offset, std::as_writable_bytes(std::span(&value, 1)));
-    return value;
-  }
-
-  FakeDeviceHost host;
-  VirtioBalloon balloon{{.size = 1 << 20}, kMemory};
-  DriverQueue driver{host};
-};
-
 constexpr size_t kActual = offsetof(virtio_balloon_config, actual);
 constexpr size_t kPoison = offsetof(virtio_balloon_config, poison_val);
 
 }  // namespace
 
 TEST_CASE("virtio-balloon: pages that go in are given back, their neighbours are not", "[virtio][balloon]") {
-  Fixture f(0);
+  BalloonFixture f(0);
   f.driver.chain().readable_value(std::array<uint32_t, 6>{0x210, 0x211, 0x212, 0x221, 0x220, 0x2ff}).publish();
   const auto used = f.driver.next_used();
   REQUIRE(used);
@@ -73,7 +31,7 @@ TEST_CASE("virtio-balloon: pages that go in are given back, their neighbours are
 }
 
 TEST_CASE("virtio-balloon: pages that are no RAM are passed over and counted (L1)", "[virtio][balloon]") {
-  Fixture f(0);
+  BalloonFixture f(0);
   f.driver.chain()
       .readable_value(std::array<uint32_t, 6>{kEnd, 0xc0000, 0xffffffff, 0x210, 0xffffffff, kEnd - 1})
       .publish();
@@ -84,7 +42,7 @@ TEST_CASE("virtio-balloon: pages that are no RAM are passed over and counted (L1
 }
 
 TEST_CASE("virtio-balloon: a run of pages may go over the end of RAM (L1)", "[virtio][balloon]") {
-  Fixture f(0);
+  BalloonFixture f(0);
   f.driver.chain().readable_value(std::array<uint32_t, 4>{kEnd - 2, kEnd - 1, kEnd, kEnd + 1}).publish();
   REQUIRE(f.driver.next_used());
   CHECK(f.balloon.counts().bad_pages == 2);
@@ -93,7 +51,7 @@ TEST_CASE("virtio-balloon: a run of pages may go over the end of RAM (L1)", "[vi
 
 TEST_CASE("virtio-balloon: what is less than a page number is none (L2)", "[virtio][balloon]") {
   const size_t length = GENERATE(1u, 2u, 3u);
-  Fixture f(0);
+  BalloonFixture f(0);
   const std::array<std::byte, 3> part{std::byte{0x10}, std::byte{0x02}, std::byte{0}};
   f.driver.chain().readable(std::span(part).first(length)).publish();
   f.driver.chain().readable_value(uint32_t{0x210}).readable(std::span(part).first(length)).publish();
@@ -103,7 +61,7 @@ TEST_CASE("virtio-balloon: what is less than a page number is none (L2)", "[virt
 }
 
 TEST_CASE("virtio-balloon: a page number may be in two buffers", "[virtio][balloon]") {
-  Fixture f(0);
+  BalloonFixture f(0);
   const std::array<std::byte, 4> number{std::byte{0x10}, std::byte{0x02}};
   f.driver.chain().readable(std::span(number).first(1)).readable(std::span(number).last(3)).publish();
   REQUIRE(f.driver.next_used());
@@ -111,7 +69,7 @@ TEST_CASE("virtio-balloon: a page number may be in two buffers", "[virtio][ballo
 }
 
 TEST_CASE("virtio-balloon: of a buffer of megabytes a bounded part is looked at (L2)", "[virtio][balloon]") {
-  Fixture f(0);
+  BalloonFixture f(0);
   f.host.memory().slice({kFirst * kPage}, 2 << 20)->fill(std::byte{0xff});
   f.driver.chain().raw({kFirst * kPage}, 2 << 20, 0).publish();
   REQUIRE(f.driver.next_used());
@@ -120,7 +78,7 @@ TEST_CASE("virtio-balloon: of a buffer of megabytes a bounded part is looked at 
 }
 
 TEST_CASE("virtio-balloon: others have their turn while it works (L2)", "[virtio][balloon]") {
-  Fixture f(0);
+  BalloonFixture f(0);
   f.host.memory().slice({kFirst * kPage}, 2 << 20)->fill(std::byte{0xff});
   f.driver.chain().raw({kFirst * kPage}, 2 << 20, 0).publish();
   uint64_t bad_when_we_ran = 0;
@@ -132,7 +90,7 @@ TEST_CASE("virtio-balloon: others have their turn while it works (L2)", "[virtio
 }
 
 TEST_CASE("virtio-balloon: a reset ends its work on a large buffer", "[virtio][balloon]") {
-  Fixture f(0);
+  BalloonFixture f(0);
   f.host.memory().slice({kFirst * kPage}, 2 << 20)->fill(std::byte{0xff});
   f.driver.chain().raw({kFirst * kPage}, 2 << 20, 0).publish();
   f.driver.device_side().take_available();
@@ -143,7 +101,7 @@ TEST_CASE("virtio-balloon: a reset ends its work on a large buffer", "[virtio][b
 }
 
 TEST_CASE("virtio-balloon: pages that go out come back to the driver as they are", "[virtio][balloon]") {
-  Fixture f(1);
+  BalloonFixture f(1);
   f.driver.chain().readable_value(std::array<uint32_t, 2>{0x210, 0xffffffff}).publish();
   REQUIRE(f.driver.next_used());
   CHECK(f.pages_given_back() == 0);
@@ -151,7 +109,7 @@ TEST_CASE("virtio-balloon: pages that go out come back to the driver as they are
 
 TEST_CASE("virtio-balloon: free pages are given back, in either place of the queue", "[virtio][balloon]") {
   const size_t queue = GENERATE(3u, 4u);
-  Fixture f(queue);
+  BalloonFixture f(queue);
   f.driver.chain()
       .raw({0x210 * kPage}, 2 * kPage, VRING_DESC_F_WRITE)
       .raw({0x220 * kPage}, kPage, VRING_DESC_F_WRITE)
@@ -164,7 +122,7 @@ TEST_CASE("virtio-balloon: free pages are given back, in either place of the que
 }
 
 TEST_CASE("virtio-balloon: of a free range only whole pages are given back", "[virtio][balloon]") {
-  Fixture f(4);
+  BalloonFixture f(4);
   f.driver.chain()
       .raw({0x210 * kPage + 1}, 3 * kPage - 2, VRING_DESC_F_WRITE)
       .raw({0x220 * kPage + 8}, kPage, VRING_DESC_F_WRITE)
@@ -176,7 +134,7 @@ TEST_CASE("virtio-balloon: of a free range only whole pages are given back", "[v
 }
 
 TEST_CASE("virtio-balloon: readable buffers report nothing", "[virtio][balloon]") {
-  Fixture f(4);
+  BalloonFixture f(4);
   f.driver.chain().raw({0x210 * kPage}, kPage, 0).publish();
   REQUIRE(f.driver.next_used());
   CHECK(f.pages_given_back() == 0);
@@ -184,14 +142,14 @@ TEST_CASE("virtio-balloon: readable buffers report nothing", "[virtio][balloon]"
 
 TEST_CASE("virtio-balloon: reports without the feature are ignored (L7)", "[virtio][balloon]") {
   const size_t queue = GENERATE(3u, 4u);
-  Fixture f(queue, kAllFeatures & ~feature(VIRTIO_BALLOON_F_REPORTING));
+  BalloonFixture f(queue, kAllFeatures & ~feature(VIRTIO_BALLOON_F_REPORTING));
   f.driver.chain().raw({0x210 * kPage}, kPage, VRING_DESC_F_WRITE).publish();
   REQUIRE(f.driver.next_used());
   CHECK(f.pages_given_back() == 0);
 }
 
 TEST_CASE("virtio-balloon: free pages that are filled with a value keep it", "[virtio][balloon]") {
-  Fixture f(4);
+  BalloonFixture f(4);
   f.write_config(kPoison, 0xaaaaaaaa);
   f.driver.chain().raw({0x210 * kPage}, kPage, VRING_DESC_F_WRITE).publish();
   REQUIRE(f.driver.next_used());
@@ -203,7 +161,7 @@ TEST_CASE("virtio-balloon: free pages that are filled with a value keep it", "[v
 }
 
 TEST_CASE("virtio-balloon: statistics come when they are asked for, unknown ones ignored (L5)", "[virtio][balloon]") {
-  Fixture f(2);
+  BalloonFixture f(2);
   CHECK_FALSE(f.balloon.statistics());
   f.driver.chain()
       .readable_value(std::array<virtio_balloon_stat, 3>{
@@ -227,7 +185,7 @@ TEST_CASE("virtio-balloon: statistics come when they are asked for, unknown ones
 }
 
 TEST_CASE("virtio-balloon: of megabytes of statistics the first are read (L5)", "[virtio][balloon]") {
-  Fixture f(2);
+  BalloonFixture f(2);
   f.host.memory().write_value(GuestAddress{kFirst * kPage},
                               virtio_balloon_stat{.tag = VIRTIO_BALLOON_S_SWAP_IN, .val = 3});
   f.driver.chain().raw({kFirst * kPage}, 2 << 20, 0).publish();
@@ -237,7 +195,7 @@ TEST_CASE("virtio-balloon: of megabytes of statistics the first are read (L5)", 
 }
 
 TEST_CASE("virtio-balloon: a reset takes the buffer that it kept, and the others", "[virtio][balloon]") {
-  Fixture f(2);
+  BalloonFixture f(2);
   for (int i = 0; i < 3; ++i) f.driver.chain().readable_value(virtio_balloon_stat{.tag = 1, .val = 1}).publish();
   f.host.loop().run_ready();
   f.balloon.stopping();
@@ -249,7 +207,7 @@ TEST_CASE("virtio-balloon: a reset takes the buffer that it kept, and the others
 }
 
 TEST_CASE("virtio-balloon: the driver learns of the target, and says how far it came", "[virtio][balloon]") {
-  Fixture f(0);
+  BalloonFixture f(0);
   CHECK(f.read_config(offsetof(virtio_balloon_config, num_pages)) == 256);
   unsigned changes = 0;
   f.balloon.change_config = [&](const VirtioDevice::Change& change) {
@@ -266,13 +224,13 @@ TEST_CASE("virtio-balloon: the driver learns of the target, and says how far it 
 }
 
 TEST_CASE("virtio-balloon: an absurd size is never more than the memory (L4)", "[virtio][balloon]") {
-  Fixture f(0);
+  BalloonFixture f(0);
   f.write_config(kActual, 0xffffffff);
   CHECK(f.balloon.actual() == kMemory);
 }
 
 TEST_CASE("virtio-balloon: the driver cannot write what is not its own", "[virtio][balloon]") {
-  Fixture f(0);
+  BalloonFixture f(0);
   const std::array<std::byte, 16> ones{std::byte{0xff}};
   for (size_t offset = 0; offset < ones.size(); ++offset) {
     f.balloon.write_config(offset, std::span(ones).first(1));
@@ -286,7 +244,7 @@ TEST_CASE("virtio-balloon: the driver cannot write what is not its own", "[virti
 }
 
 TEST_CASE("virtio-balloon: a target above the memory is refused, and changes nothing (L8)", "[virtio][balloon]") {
-  Fixture f(0);
+  BalloonFixture f(0);
   CHECK_THROWS_WITH(f.balloon.set_target(kMemory + 1), Contains("larger than the guest's memory"));
   CHECK(f.balloon.target() == 1 << 20);
   f.balloon.set_target(kMemory);

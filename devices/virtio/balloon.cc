@@ -17,6 +17,7 @@ namespace {
 constexpr size_t kQueueInflate = 0;
 constexpr size_t kQueueDeflate = 1;
 constexpr size_t kQueueStatistics = 2;
+constexpr size_t kQueueHints = 3;  // of a driver that hints
 
 constexpr uint64_t kBalloonPage = uint64_t{1} << VIRTIO_BALLOON_PFN_SHIFT;
 // Page numbers that are looked at together, and as many as one buffer may have. Linux sends 256.
@@ -108,7 +109,7 @@ VirtioBalloon::VirtioBalloon(const BalloonConfig& config, uint64_t memory) : con
 }
 
 VirtioTraits VirtioBalloon::traits() const {
-  uint64_t features = feature(VIRTIO_BALLOON_F_STATS_VQ);
+  uint64_t features = feature(VIRTIO_BALLOON_F_STATS_VQ) | feature(VIRTIO_BALLOON_F_FREE_PAGE_HINT);
   if (config_.deflate_on_oom) features |= feature(VIRTIO_BALLOON_F_DEFLATE_ON_OOM);
   // A guest that fills its free pages would otherwise not report them (§5.5.6.7).
   if (config_.reporting) features |= feature(VIRTIO_BALLOON_F_REPORTING) | feature(VIRTIO_BALLOON_F_PAGE_POISON);
@@ -131,6 +132,7 @@ void VirtioBalloon::read_config(size_t offset, std::span<std::byte> out) const {
   virtio_balloon_config config = {};
   config.num_pages = target_pages_;
   config.actual = actual_pages_;
+  config.free_page_hint_cmd_id = hint_command_;
   config.poison_val = poison_;
   const auto bytes = std::as_bytes(std::span(&config, 1)).subspan(offset, out.size());
   std::ranges::copy(bytes, out.begin());
@@ -149,12 +151,35 @@ void VirtioBalloon::request_statistics(std::function<void()> told) {
   statistics_wanted_.notify();
 }
 
+// ---- what is free
+
+void VirtioBalloon::request_hints(std::function<void()> told) {
+  if (!running_ || !has(VIRTIO_BALLOON_F_FREE_PAGE_HINT)) {
+    throw Error("the guest's driver does not tell what is free", "Linux 4.20 or newer with virtio_balloon");
+  }
+  // A driver that has not come to an end keeps what it hinted so far, and does not hint it again.
+  if (!hinting()) hints_ = {};
+  hints_told_ = std::move(told);
+  last_hint_id_ = next_hint_id(last_hint_id_);
+  set_hint_command(last_hint_id_);
+}
+
+// The driver takes back then what it hinted.
+void VirtioBalloon::end_hints() {
+  if (hinting()) set_hint_command(VIRTIO_BALLOON_CMD_ID_DONE);
+}
+
+void VirtioBalloon::set_hint_command(uint32_t command) {
+  change_config([this, command] { hint_command_ = command; });
+}
+
 // ---- the queues
 
 Task<void> VirtioBalloon::serve(size_t index, Virtqueue& queue) {
   if (index == kQueueInflate) return inflate(queue);
   if (index == kQueueDeflate) return return_all(queue);
   if (index == kQueueStatistics) return has(VIRTIO_BALLOON_F_STATS_VQ) ? collect_statistics(queue) : return_all(queue);
+  if (index == kQueueHints && has(VIRTIO_BALLOON_F_FREE_PAGE_HINT)) return take_hints(queue);
   return has(VIRTIO_BALLOON_F_REPORTING) ? report(queue) : return_all(queue);
 }
 
@@ -173,6 +198,8 @@ void VirtioBalloon::reset() {
   features_ = 0;
   actual_pages_ = 0;
   poison_ = 0;
+  set_hint_command(VIRTIO_BALLOON_CMD_ID_STOP);
+  hints_ = {};
   statistics_.reset();
   statistics_wanted_ = {};
 }
@@ -207,6 +234,24 @@ Task<void> VirtioBalloon::report(Virtqueue& queue) {
     // A guest that fills its free pages wants to find them so, and a page that was given back is zeroes.
     if (has(VIRTIO_BALLOON_F_PAGE_POISON) && poison_ != 0) continue;
     co_await work_on_writable(queue, *chain, shift);
+  }
+}
+
+Task<void> VirtioBalloon::take_hints(Virtqueue& queue) {
+  Shift shift(&GuestSlice::advise_cold, hints_.bytes);
+  uint32_t answered = VIRTIO_BALLOON_CMD_ID_STOP;  // the request that the driver is at, as it says
+  while (auto chain = co_await queue.next()) {
+    const bool wanted = hinting() && answered == hint_command_;
+    uint32_t command = 0;
+    if (chain->read_at(0, std::as_writable_bytes(std::span(&command, 1))) < sizeof command) {
+      if (wanted) co_await work_on_writable(queue, *chain, shift);
+      continue;
+    }
+    answered = command;
+    if (!wanted || command != VIRTIO_BALLOON_CMD_ID_STOP) continue;
+    hints_.complete = true;
+    end_hints();
+    if (const auto told = std::exchange(hints_told_, nullptr)) told();
   }
 }
 

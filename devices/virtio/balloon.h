@@ -3,19 +3,23 @@
 //   queue 0     pages that go into the balloon, as numbers of 32 bits
 //   queue 1     pages that the driver takes out again: nothing to do, as a page comes back with its first use
 //   queue 2     statistics: one buffer, which is kept until somebody wants newer ones
-//   queue 3, 4  free page reporting: buffers that are the free pages themselves
+//   queue 3     free page hinting, on request: the request's number, then buffers that are the free pages themselves
+//   queue 4     free page reporting, without being asked: only such buffers
 //
 // The device asks for a size, the target, and the driver comes as near to it as it can; with deflate-on-OOM it takes
 // pages back on its own. Whatever the driver says about pages is a wish to lose their contents: one that is not RAM is
 // counted and passed over, and any other was the guest's to lose. A page is given back before its buffer is, so the
 // driver never uses one that is still to be lost.
 //
-// Free page hinting is not offered: it says which pages a migration need not copy, and may name pages that are in use
-// again. Without it queue 3 has no meaning in the specification (§5.5.2), but it is where Linux has its reporting
-// queue, because it counts only the queues that exist; queue 4 is for drivers that number them as specified. Both are
-// served.
+// A hint (§5.5.6.5) is taken as no more than advice: the driver may use the page again before its buffer comes back, as
+// Linux does when it runs short, so that a host that loses what is in it loses data. The host only takes such pages
+// first when it is short of memory itself, and what is in them stays.
+//
+// Without hints queue 3 has no meaning in the specification (§5.5.2), but it is where Linux has its reporting queue,
+// because it counts only the queues that exist; queue 4 is for drivers that number them as specified. Both are served.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -45,6 +49,11 @@ class VirtioBalloon : public VirtioDevice {
     uint64_t discarded_bytes = 0;
     uint64_t bad_pages = 0;  // not RAM
   };
+  // What the driver said is free, when it was asked.
+  struct Hints {
+    uint64_t bytes = 0;     // that the host takes first now
+    bool complete = false;  // it came to an end
+  };
 
   // `memory` is the guest's, in bytes; the balloon is no larger.
   VirtioBalloon(const BalloonConfig& config, uint64_t memory);
@@ -60,6 +69,18 @@ class VirtioBalloon : public VirtioDevice {
   // before, is called once they have come.
   void request_statistics(std::function<void()> told = {});
   const Counts& counts() const { return counts_; }
+  // Asks the driver what is free. `told`, which replaces the one before, is called once it has said all. Throws Error
+  // when there is no driver that hints.
+  void request_hints(std::function<void()> told = {});
+  // Waits for no more of them, as the driver need not come to an end.
+  void end_hints();
+  // Of the last request since the last reset.
+  const Hints& hints() const { return hints_; }
+  // The number of the request that follows the one of that number: none that has a meaning of its own, also when they
+  // start again.
+  static constexpr uint32_t next_hint_id(uint32_t last) {
+    return std::max<uint32_t>(last + 1, VIRTIO_BALLOON_CMD_ID_DONE + 1);
+  }
 
   std::string name() const override { return "virtio-balloon"; }
   VirtioTraits traits() const override;
@@ -73,6 +94,9 @@ class VirtioBalloon : public VirtioDevice {
  private:
   Task<void> inflate(Virtqueue& queue);
   Task<void> report(Virtqueue& queue);
+  Task<void> take_hints(Virtqueue& queue);
+  void set_hint_command(uint32_t command);
+  bool hinting() const { return hint_command_ > VIRTIO_BALLOON_CMD_ID_DONE; }
   Task<void> collect_statistics(Virtqueue& queue);
   void take_statistics(const DescriptorChain& chain);
   bool has(unsigned bit) const { return (features_ & feature(bit)) != 0; }
@@ -82,6 +106,7 @@ class VirtioBalloon : public VirtioDevice {
   uint64_t features_ = 0;  // agreed on
   bool running_ = false;
   uint32_t target_pages_ = 0;
+  uint32_t hint_command_ = VIRTIO_BALLOON_CMD_ID_STOP;  // or the number of the request that the driver is at
   // Written by vCPU threads.
   std::atomic<uint32_t> actual_pages_ = 0;
   std::atomic<uint32_t> poison_ = 0;
@@ -89,6 +114,9 @@ class VirtioBalloon : public VirtioDevice {
   std::optional<Statistics> statistics_;
   Wakeup statistics_wanted_;
   std::function<void()> told_;
+  uint32_t last_hint_id_ = 0;
+  Hints hints_;
+  std::function<void()> hints_told_;
   Counts counts_;
   LogLimit log_limit_;
 };

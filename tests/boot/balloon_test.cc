@@ -33,6 +33,12 @@ uint64_t host_memory(const TestVm& vm) {
   return bytes_of(status, "RssAnon");
 }
 
+// That the host thinks of as used lately.
+uint64_t warm_memory(const TestVm& vm) {
+  std::ifstream smaps("/proc/" + std::to_string(vm.pid()) + "/smaps_rollup");
+  return bytes_of(smaps, "Referenced");
+}
+
 // Looks until it is true, for as long as an emulated machine may take.
 template <typename Look>
 bool patiently(Look look) {
@@ -77,6 +83,30 @@ TEST_CASE("balloon: what the guest frees, the host gets back", "[boot][balloon]"
   vm.run("rm /dev/shm/file");
   CHECK(patiently([&] { return host_memory(vm) < used - 48 * kMiB; }));
   CHECK(vm.run("dd if=/dev/zero bs=1M count=32 2>/dev/null | wc -c") == "33554432");
+  vm.send("poweroff -f\n");
+  CHECK(vm.wait_exit() == 0);
+}
+
+TEST_CASE("balloon: what the guest hints as free, the host takes first", "[boot][balloon]") {
+  const TempDirectory folder;
+  TestVm vm(guest("0,reporting=off") + Words{"--ctl", folder("s")});
+  vm.wait_for("tiny: ready");
+  vm.run("dd if=/dev/zero of=/dev/shm/file bs=1M count=64 2>/dev/null");
+  const uint64_t used = host_memory(vm);
+  vm.run("rm /dev/shm/file");
+  const uint64_t warm = warm_memory(vm);
+  REQUIRE(warm > 64 * kMiB);
+  // Twice, as the guest must have back what it hinted.
+  for (int i = 0; i < 2; ++i) {
+    const std::string told = say({"balloon", folder("s"), "hint"});
+    CHECK_THAT(told, Contains("MiB: the host takes it first when it is short") && Contains("free-memory"));
+    const std::string_view row = "free, as hinted ";
+    CHECK(std::stod(told.substr(told.find(row) + row.size())) > 48);
+  }
+  CHECK(warm_memory(vm) < warm - 48 * kMiB);
+  CHECK(host_memory(vm) > used - 16 * kMiB);
+  CHECK(vm.run("dd if=/dev/zero of=/dev/shm/file bs=1M count=64 2>/dev/null; tr -d '\\000' </dev/shm/file | wc -c") ==
+        "0");
   vm.send("poweroff -f\n");
   CHECK(vm.wait_exit() == 0);
 }

@@ -1,8 +1,10 @@
 // BalloonFixture: a balloon of which a test drives one queue, and memory whose pages it looks at.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <span>
+#include <vector>
 
 #include "devices/virtio/balloon.h"
 #include "tests/support/driver_queue.h"
@@ -17,10 +19,13 @@ constexpr uint64_t kFirst = 0x200;
 constexpr uint64_t kCount = 0x100;
 
 constexpr uint64_t kAllFeatures = feature(VIRTIO_BALLOON_F_STATS_VQ) | feature(VIRTIO_BALLOON_F_DEFLATE_ON_OOM) |
-                                  feature(VIRTIO_BALLOON_F_REPORTING) | feature(VIRTIO_BALLOON_F_PAGE_POISON);
+                                  feature(VIRTIO_BALLOON_F_FREE_PAGE_HINT) | feature(VIRTIO_BALLOON_F_REPORTING) |
+                                  feature(VIRTIO_BALLOON_F_PAGE_POISON);
+constexpr uint64_t kWithoutHints = kAllFeatures & ~feature(VIRTIO_BALLOON_F_FREE_PAGE_HINT);
 
 struct BalloonFixture {
-  explicit BalloonFixture(size_t queue, uint64_t features = kAllFeatures) {
+  explicit BalloonFixture(size_t queue, uint64_t features = kAllFeatures, uint16_t ring_size = 16)
+      : driver(host, {.size = ring_size}) {
     host.memory().slice({kFirst * kPage}, kCount * kPage)->fill(std::byte{0x5a});
     balloon.activate(features);
     host.loop().spawn(balloon.serve(queue, driver.device_side()));
@@ -37,6 +42,11 @@ struct BalloonFixture {
     for (uint64_t page = kFirst; page < kFirst + kCount; ++page) count += uint64_t{given_back(page)};
     return count;
   }
+  uint64_t bytes_as_they_were() {
+    std::vector<std::byte> bytes(kCount * kPage);
+    host.memory().read({kFirst * kPage}, bytes);
+    return static_cast<uint64_t>(std::ranges::count(bytes, std::byte{0x5a}));
+  }
   void write_config(size_t offset, uint32_t value) {
     balloon.write_config(offset, std::as_bytes(std::span(&value, 1)));
   }
@@ -48,7 +58,7 @@ struct BalloonFixture {
 
   FakeDeviceHost host;
   VirtioBalloon balloon{{.size = 1 << 20}, kMemory};
-  DriverQueue driver{host};
+  DriverQueue driver;
 };
 
 }  // namespace vmm::test

@@ -28,8 +28,8 @@ struct FakeControls : Controls {
     dumping = std::move(done);
   }
 
-  void balloon(std::optional<uint64_t> size, TellBalloon tell) override {
-    note(size ? fmt::format("balloon {}", *size) : "balloon");
+  void balloon(const BalloonRequest& request, TellBalloon tell) override {
+    note("balloon" + (request.size ? fmt::format(" {}", *request.size) : "") + (request.hint ? " hint" : ""));
     telling = std::move(tell);
   }
 

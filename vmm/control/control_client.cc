@@ -82,6 +82,7 @@ Json answer_to(const ControlRequest& request) {
     link->wait_as_long_as_it_takes();
   }
   if (request.size) question["size"] = *request.size;
+  if (request.hint) question["hint"] = true;
   return link->ask(question);
 }
 
@@ -113,14 +114,16 @@ ControlRequest parse_console(std::vector<std::string> arguments) {
   return request;
 }
 
-// NAME, perhaps a size.
+// NAME, perhaps a size, or "hint".
 ControlRequest parse_balloon(const std::vector<std::string>& arguments) {
   if (arguments.empty() || arguments.size() > 2) {
-    throw Error("balloon takes the name of a machine, and perhaps a size",
-                "vmm balloon NAME [512M]; vmm list tells the names");
+    throw Error("balloon takes the name of a machine, and perhaps a size, or hint",
+                "vmm balloon NAME [512M|hint]; vmm list tells the names");
   }
   ControlRequest request{.verb = "balloon", .name = arguments[0]};
-  if (arguments.size() == 2) request.size = parse_size("vmm balloon NAME", arguments[1]);
+  if (arguments.size() == 1) return request;
+  request.hint = arguments[1] == "hint";
+  if (!request.hint) request.size = parse_size("vmm balloon NAME", arguments[1]);
   return request;
 }
 
@@ -132,6 +135,11 @@ std::string balloon_text(const Json& answer) {
   const auto mib = [](const Json& bytes) { return fmt::format("{:.1f} MiB", bytes.get<double>() / (1 << 20)); };
   std::string text = row("size asked for", mib(answer["target"])) + row("size now", mib(answer["actual"])) +
                      row("given to the host", mib(answer["given_back"]) + " so far");
+  if (answer.contains("hinted")) {
+    text += row("free, as hinted", mib(answer["hinted"]) + (answer["hinted_all"].get<bool>()
+                                                                ? ": the host takes it first when it is short"
+                                                                : " so far: the guest did not come to an end"));
+  }
   if (answer["age"].is_null()) return text + "the guest's driver tells nothing of its memory\n";
   text += fmt::format("the guest, {:.1f} s ago:\n", answer["age"].get<double>());
   for (const auto& [name, value] : answer["guest"].items()) {

@@ -15,6 +15,7 @@ struct ControlRequest {
   std::string key;               // of sysrq
   std::string file;              // of dump
   std::optional<uint64_t> size;  // of balloon, in bytes; none: it stays as it is
+  bool hint = false;             // of balloon: the guest is asked what is free
   std::string console;           // of console and break: which one; empty: the machine's choice
   std::string escape = "^A";     // of console
 };

@@ -93,14 +93,22 @@ void dump(Controls& controls, const Json& request, const std::function<void(cons
 }
 
 void balloon(Controls& controls, const Json& request, const std::function<void(const Json&)>& later) {
-  std::optional<uint64_t> size;
-  if (const auto wanted = request.find("size"); wanted != request.end()) {
-    if (!wanted->is_number_unsigned())
+  Controls::BalloonRequest wanted;
+  if (const auto size = request.find("size"); size != request.end()) {
+    if (!size->is_number_unsigned())
       throw Error("balloon: the size is a number of bytes", R"({"do": "balloon", "size": 0})");
-    size = wanted->get<uint64_t>();
+    wanted.size = size->get<uint64_t>();
   }
-  controls.balloon(size, [later](const Controls::Balloon& balloon) {
+  if (const auto hint = request.find("hint"); hint != request.end()) {
+    if (!hint->is_boolean()) throw Error("balloon: hint is true or false", R"({"do": "balloon", "hint": true})");
+    wanted.hint = hint->get<bool>();
+  }
+  controls.balloon(wanted, [later](const Controls::Balloon& balloon) {
     Json answer = done();
+    if (balloon.hinted) {
+      answer["hinted"] = *balloon.hinted;
+      answer["hinted_all"] = balloon.hinted_all;
+    }
     answer["target"] = balloon.target;
     answer["actual"] = balloon.actual;
     answer["given_back"] = balloon.given_back;

@@ -5,6 +5,7 @@
 //   {"do": "dmesg"}                 {"ok": true, "kernel": "Linux 6.1.0", "log": ["[    0.000000] ...", ...]}
 //   {"do": "dump", "file": "/f"}    {"ok": true}, when it is written
 //   {"do": "balloon", "size": 0}    {"ok": true, "target": 0, "actual": 1048576, "guest": {"free-memory": ...}, ...}
+//   {"do": "balloon", "hint": true} {"ok": true, "hinted": 67108864, "hinted_all": true, "target": 0, ...}
 //   {"do": "fly"}                   {"ok": false, "error": "there is no request 'fly'", "fix": "status, pause, ..."}
 //
 // "console" (with the "name" of one, "ttyS0" or "hvc0", or without) is answered with which one it is; from then on the
@@ -45,6 +46,10 @@ class Controls {
     size_t visitors = 0;  // who have come to it besides
   };
 
+  struct BalloonRequest {
+    std::optional<uint64_t> size;  // in bytes; none: it stays as it is
+    bool hint = false;             // the guest is asked what is free, which the host takes first then when it is short
+  };
   // All in bytes but what the guest's driver counts.
   struct Balloon {
     uint64_t target = 0;      // what the guest is to do without
@@ -52,6 +57,8 @@ class Controls {
     uint64_t given_back = 0;  // to the host, over all: pages that came into the balloon, and free ones
     std::vector<std::pair<std::string, uint64_t>> guest;  // by Linux's names; empty when its driver does not tell
     std::optional<double> age;                            // of what the guest said, in seconds
+    std::optional<uint64_t> hinted;                       // where it was asked what is free
+    bool hinted_all = false;                              // or it did not come to an end
   };
   using TellBalloon = std::function<void(const Balloon&)>;
 
@@ -70,8 +77,8 @@ class Controls {
   virtual Findings look_inside() = 0;
   // Writes a vmcore. The machine stands still meanwhile.
   virtual void dump(const std::string& path, Done done) = 0;
-  // Makes it another size, if any is given, and tells what has come of it, once: a moment later, as the guest is asked.
-  virtual void balloon(std::optional<uint64_t> size, TellBalloon tell) = 0;
+  // Tells what has come of it, once: later, as the guest is asked, which for hints may take seconds.
+  virtual void balloon(const BalloonRequest& request, TellBalloon tell) = 0;
   // Of this name; of none: the first whose output goes anywhere, else the first.
   virtual Console find_console(std::string_view name) const = 0;
   // A BREAK on that console's line.

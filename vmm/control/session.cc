@@ -63,7 +63,8 @@ Session::Session(EventLoop& loop, const CommandLine& line, Backends& backends, E
       debugger_(Debugger::make(
           loop, line.debug, config_, *this,
           {.on_stop = [this](bool stopped) { hold_limits(stopped); }, .on_leave = [this] { gdb_left(); }})),
-      balloon_patience_(loop, [this] { tell_balloon(); }) {
+      balloon_patience_(loop, [this] { tell_balloon(); }),
+      hints_patience_(loop, [this] { take_hints(); }) {
   for (CharStream* stream : backends_.streams()) visitors_.emplace_back(loop_, *stream);
   for (const std::string& words : line.fail_on) judge_.fail_on(words);
   for (const std::string& path : line.allow_files) judge_.allow_file(path);

@@ -70,7 +70,7 @@ class Session : public Controls {
   void quit() override;
   Findings look_inside() override;
   void dump(const std::string& path, Done done) override;
-  void balloon(std::optional<uint64_t> size, TellBalloon tell) override;
+  void balloon(const BalloonRequest& request, TellBalloon tell) override;
   Console find_console(std::string_view name) const override;
   void send_break(std::string_view console) override;
   void admit(std::string_view console, UniqueFd client, std::string_view typed) override;
@@ -119,6 +119,8 @@ class Session : public Controls {
   void stuck();
   void announce(std::string_view event) const;
   void require_alive() const;
+  void take_hints();
+  void ask_statistics();
   void tell_balloon();
   void start_dump(const std::string& path, Done done);
   void end_dump(const std::optional<Error>& trouble);
@@ -173,6 +175,8 @@ class Session : public Controls {
   std::optional<uint64_t> balloon_size_;  // that somebody asked for; every boot has it then
   std::vector<TellBalloon> balloon_asked_;
   Timer balloon_patience_;
+  std::vector<TellBalloon> hints_asked_;
+  Timer hints_patience_;
   std::string vmcore_;              // of the end, when it was written
   std::optional<Outcome> outcome_;  // of this boot, once it is ending
   Evidence evidence_;               // of how it ended

@@ -46,6 +46,13 @@ size_t GuestSlice::discard() const {
   return ::madvise(pages.data_, pages.size_, MADV_DONTNEED) == 0 ? pages.size_ : 0;
 }
 
+size_t GuestSlice::advise_cold() const {
+  const GuestSlice pages = whole_pages();
+  if (pages.empty()) return 0;
+  // Memory that is locked, or of huge pages, is never taken; a host before Linux 5.4 knows no such advice.
+  return ::madvise(pages.data_, pages.size_, MADV_COLD) == 0 ? pages.size_ : 0;
+}
+
 void GuestSlice::look_up_anew() const {
   // Whoever watches a mapping is told of each change of its protection. This one takes nothing away, so that other
   // threads may be in the middle of an access.

@@ -61,6 +61,9 @@ class GuestSlice {
   // Gives the host back what the whole pages in it cost; they read as zeroes then, and cost again when written. Pages
   // are the host's: where those are larger, less is given back. Returns how many bytes.
   size_t discard() const;
+  // Has the host take the whole pages in it first when it is short of memory. Nothing in them is lost. Returns how many
+  // bytes.
+  size_t advise_cold() const;
   // Has the kernel, and with it KVM, forget where these whole pages of the host are, though nothing is lost: the
   // guest's next access finds them again. A host that does not allow that leaves them as they are.
   void look_up_anew() const;

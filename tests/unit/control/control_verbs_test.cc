@@ -126,10 +126,30 @@ TEST_CASE("control: the balloon's size is asked for, or only told, and what the 
   CHECK(controls.calls == "balloon 4096balloon");
   controls.telling({});
   CHECK(nlohmann::json::parse(later)["age"].is_null());
+  CHECK_FALSE(nlohmann::json::parse(later).contains("hinted"));
 
   for (const auto* const size : {"-1", "1.5", "\"1M\"", "null"}) {
     CHECK_THAT(ask(fmt::format(R"({{"do": "balloon", "size": {}}})", size)).value(), Contains("a number of bytes"));
   }
   controls.refuses = true;
   CHECK_THAT(ask(R"({"do": "balloon"})").value(), Contains("has ended"));
+}
+
+TEST_CASE("control: a guest that is asked what is free says how much, and whether that is all", "[control]") {
+  FakeControls controls;
+  std::string later;
+  const auto ask = [&](const std::string& request) {
+    return answer(controls, request, [&later](const std::string& text) { later = text; });
+  };
+  CHECK_FALSE(ask(R"({"do": "balloon", "hint": true})"));
+  CHECK(controls.calls == "balloon hint");
+  const bool all = GENERATE(true, false);
+  controls.telling({.hinted = 8192, .hinted_all = all});
+  CHECK(nlohmann::json::parse(later)["hinted"] == 8192);
+  CHECK(nlohmann::json::parse(later)["hinted_all"] == all);
+  CHECK_FALSE(ask(R"({"do": "balloon", "hint": false, "size": 1})"));
+  CHECK(controls.calls == "balloon hintballoon 1");
+  for (const auto* const hint : {"1", "\"yes\"", "null"}) {
+    CHECK_THAT(ask(fmt::format(R"({{"do": "balloon", "hint": {}}})", hint)).value(), Contains("true or false"));
+  }
 }

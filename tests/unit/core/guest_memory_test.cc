@@ -6,6 +6,9 @@
 #include <algorithm>
 #include <array>
 #include <catch2/catch.hpp>
+#include <fstream>
+#include <string>
+#include <vector>
 
 #include "vmm/core/error.h"
 
@@ -14,6 +17,16 @@ using namespace vmm;
 namespace {
 
 const GuestMemory::Range kRanges[] = {{{0}, 0x10000}, {{0x100000000}, 0x10000}};
+
+// Bytes of this process that the kernel thinks of as used lately.
+uint64_t referenced() {
+  std::ifstream file("/proc/self/smaps_rollup");
+  uint64_t kib = 0;
+  for (std::string word; file >> word;) {
+    if (word == "Referenced:") file >> kib;
+  }
+  return kib * 1024;
+}
 
 }  // namespace
 
@@ -71,6 +84,24 @@ TEST_CASE("guest memory: of a part that is discarded whole pages become zeroes",
   CHECK(all->load<uint8_t>(0x1fff) == 1);
   CHECK(all->load<uint8_t>(0x2000) == 0);
   CHECK(all->load<uint8_t>(0x3000) == 1);
+}
+
+TEST_CASE("guest memory: a part that is advised as cold keeps what is in it, but counts as unused", "[core]") {
+  constexpr size_t kSize = 16 << 20;
+  const GuestMemory::Range ranges[] = {{{0}, kSize}};
+  const GuestMemory memory(ranges, GENERATE(GuestMemory::Backing::kPrivate, GuestMemory::Backing::kShared));
+  const auto all = memory.slice({0}, kSize);
+  all->fill(std::byte{1});
+  const uint64_t before = referenced();
+  CHECK(all->sub(0x1001, kSize / 2).advise_cold() == kSize / 2 - 0x1000);
+  CHECK(referenced() < before - kSize / 4);
+  std::vector<std::byte> bytes(kSize);
+  all->copy_out(bytes);
+  CHECK(std::ranges::count(bytes, std::byte{1}) == kSize);
+
+  CHECK(GuestSlice().advise_cold() == 0);
+  CHECK(all->sub(0x1001, 0x1ffe).advise_cold() == 0);
+  CHECK(all->sub(0x1fff, 0x1002).advise_cold() == 0x1000);
 }
 
 TEST_CASE("guest memory: shared memory is one file, whose size nobody changes", "[core]") {

@@ -108,8 +108,9 @@ TEST_CASE("virtio-balloon: pages that go out come back to the driver as they are
 }
 
 TEST_CASE("virtio-balloon: free pages are given back, in either place of the queue", "[virtio][balloon]") {
-  const size_t queue = GENERATE(3u, 4u);
-  BalloonFixture f(queue);
+  const auto [queue, features] =
+      GENERATE(table<size_t, uint64_t>({{3, kWithoutHints}, {4, kWithoutHints}, {4, kAllFeatures}}));
+  BalloonFixture f(queue, features);
   f.driver.chain()
       .raw({0x210 * kPage}, 2 * kPage, VRING_DESC_F_WRITE)
       .raw({0x220 * kPage}, kPage, VRING_DESC_F_WRITE)
@@ -158,6 +159,33 @@ TEST_CASE("virtio-balloon: free pages that are filled with a value keep it", "[v
   f.driver.chain().raw({0x210 * kPage}, kPage, VRING_DESC_F_WRITE).publish();
   REQUIRE(f.driver.next_used());
   CHECK(f.pages_given_back() == 1);
+}
+
+TEST_CASE("virtio-balloon: of hundreds of ranges others have their turn between (L2)", "[virtio][balloon]") {
+  const size_t queue = GENERATE(3u, 4u);
+  constexpr uint64_t kRanges = 1000;
+  BalloonFixture f(queue, kAllFeatures, 1024);
+  f.balloon.request_hints();
+  f.driver.chain().readable_value(f.read_config(offsetof(virtio_balloon_config, free_page_hint_cmd_id))).publish();
+  REQUIRE(f.driver.next_used());
+  const auto done = [&] { return f.balloon.hints().bytes + f.balloon.counts().discarded_bytes; };
+  DriverQueue::Chain chain = f.driver.chain();
+  for (uint64_t i = 0; i < kRanges; ++i) chain.raw({(kFirst + i % kCount) * kPage}, kPage, VRING_DESC_F_WRITE);
+  chain.publish();
+  uint64_t done_when_we_ran = 0;
+  f.host.loop().post([&] { f.host.loop().post([&] { f.host.loop().post([&] { done_when_we_ran = done(); }); }); });
+  SECTION("and all of them are looked at") {
+    REQUIRE(f.driver.next_used());
+    CHECK(done_when_we_ran < kRanges * kPage);
+    CHECK(done() == kRanges * kPage);
+  }
+  SECTION("and a reset ends the work") {
+    f.driver.device_side().take_available();
+    f.driver.device_side().stop();
+    f.host.loop().run_ready();
+    CHECK_FALSE(f.driver.device_side().busy());
+    CHECK(done() < kRanges * kPage);
+  }
 }
 
 TEST_CASE("virtio-balloon: statistics come when they are asked for, unknown ones ignored (L5)", "[virtio][balloon]") {
@@ -256,5 +284,6 @@ TEST_CASE("virtio-balloon: what the user does not want is not offered", "[virtio
   CHECK(features({}) == kAllFeatures);
   CHECK(features({.deflate_on_oom = false}) == (kAllFeatures & ~feature(VIRTIO_BALLOON_F_DEFLATE_ON_OOM)));
   CHECK(features({.reporting = false}) ==
-        (feature(VIRTIO_BALLOON_F_STATS_VQ) | feature(VIRTIO_BALLOON_F_DEFLATE_ON_OOM)));
+        (feature(VIRTIO_BALLOON_F_STATS_VQ) | feature(VIRTIO_BALLOON_F_DEFLATE_ON_OOM) |
+         feature(VIRTIO_BALLOON_F_FREE_PAGE_HINT)));
 }

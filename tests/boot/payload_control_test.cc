@@ -1,6 +1,8 @@
 // A running machine steered from outside: `vmm VERB NAME`.
 #include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
 
+#include "tests/support/descriptors.h"
 #include "tests/support/payload.h"
 #include "tests/support/temp_file.h"
 #include "tests/support/test_vm.h"
@@ -53,4 +55,26 @@ TEST_CASE("control: a machine that was killed leaves a socket that hinders nobod
   CHECK_THAT(say({"stats", folder("s")}), Contains("running"));
   CHECK(say({"reset", folder("s")}).empty());
   second.wait_for("payload: spinning\n");
+}
+
+TEST_CASE("control: a reset begins a boot anew, and neither time nor the count of exits", "[payload][control]") {
+  const TempDirectory folder;
+  const auto result = [&folder] { return nlohmann::json::parse(contents(folder("r.json"))); };
+  const auto spinning =
+      payload("case=spin", {"--ctl", folder("s"), "--result", folder("r.json"), "--hang-timeout", "none"});
+  TestVm once(spinning);
+  once.wait_for("payload: spinning\n");
+  once.signal(SIGTERM);
+  CHECK(once.wait_exit() == 143);
+  const auto exits = result()["exits"]["vmm"].get<uint64_t>();
+
+  TestVm twice(spinning);
+  twice.wait_for("payload: spinning\n");
+  twice.settle(std::chrono::seconds(3));
+  CHECK(say({"reset", folder("s")}).empty());
+  twice.wait_for("payload: spinning\n");
+  twice.signal(SIGTERM);
+  CHECK(twice.wait_exit() == 143);
+  CHECK(result()["t"].get<double>() >= 3);
+  CHECK(result()["exits"]["vmm"].get<uint64_t>() > exits * 3 / 2);
 }

@@ -36,9 +36,9 @@ struct RunResult {
   std::string verdict;  // "pass", "fail", "panic", "timeout", ...: verdict_name()
   std::string reason;
   int exit_code = 0;
-  double seconds = 0;            // from power-on to the end
-  uint64_t exits = 0;            // of all vCPUs to this process
-  std::vector<Exits> kvm_exits;  // of all vCPUs; empty where the host does not tell
+  double seconds = 0;            // from power-on to the end, all boots together
+  uint64_t exits = 0;            // of all vCPUs to this process, as long
+  std::vector<Exits> kvm_exits;  // of all vCPUs, as long; empty where the host does not tell
   std::string kernel;            // as it was given
   std::string release;
   std::string kaslr;    // how far the kernel moved itself, where that is known

@@ -100,12 +100,13 @@ Outcome Session::run() {
 }
 
 void Session::boot() {
+  earlier_ = counts();
   machine_.reset();
   outcome_.reset();
   panic_shown_ = false;
   judge_.forget();
   tap_.reset();
-  started_ = Clock::now();
+  boot_started_ = Clock::now();
   if (config_.trace) begin_trace();
   watch_consoles();
   if (backends_.command) backends_.command->restart();

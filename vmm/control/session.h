@@ -36,6 +36,7 @@
 #include "vmm/control/verdict.h"
 #include "vmm/core/event_loop.h"
 #include "vmm/core/fd.h"
+#include "vmm/kvm/stats.h"
 #include "vmm/machine/backends.h"
 #include "vmm/machine/config.h"
 #include "vmm/machine/machine.h"
@@ -78,13 +79,19 @@ class Session : public Controls {
  private:
   using Clock = std::chrono::steady_clock;
 
+  // How often vCPUs left the guest: to this process, and what KVM counts.
+  struct Counts {
+    uint64_t exits = 0;
+    std::vector<KvmStats::Value> kvm;
+  };
+
   // What one console says, searched for a panic.
   struct WatchedConsole {
     explicit WatchedConsole(Session& session) : silence(session.loop_, [&] { session.on_panic(*this); }) {}
     PanicWatch watch;
     KtapLog ktap;
     Timer silence;
-    std::chrono::duration<double> panicked_at{};
+    std::chrono::duration<double> panicked_at{};  // since this boot began
   };
 
   void boot();
@@ -131,6 +138,8 @@ class Session : public Controls {
   KtapLog find_ktap(const std::optional<Findings>& findings) const;
   const WatchedConsole* panicked_console() const;
   std::vector<std::string> last_log() const;
+  // Of all boots so far.
+  Counts counts() const;
   std::chrono::duration<double> elapsed() const { return Clock::now() - started_; }
   bool is_commands_own(const Outcome& outcome) const;
   std::string phase() const;
@@ -150,7 +159,9 @@ class Session : public Controls {
   TimeLimit idle_timeout_;
   Timer hang_look_;
 
-  Clock::time_point started_;
+  const Clock::time_point started_;
+  Clock::time_point boot_started_;
+  Counts earlier_;  // of the boots before this one
   // Of this boot, for its trace.
   struct Traced {
     Clock::time_point start;

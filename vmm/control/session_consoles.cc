@@ -30,7 +30,7 @@ void Session::watch_consoles() {
       const bool before = console.watch.reason().has_value();
       console.watch.feed(output);
       const bool now = console.watch.reason().has_value();
-      if (now && !before) console.panicked_at = elapsed();
+      if (now && !before) console.panicked_at = Clock::now() - boot_started_;
       note_output();
       now ? console.silence.start(console.watch.silence_needed()) : console.silence.cancel();
     });

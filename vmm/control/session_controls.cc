@@ -20,7 +20,7 @@ Controls::Status Session::status() const {
           .cpus = config_.cpus,
           .memory = config_.memory,
           .seconds = elapsed().count(),
-          .exits = machine_->exits()};
+          .exits = counts().exits};
 }
 
 void Session::require_alive() const {

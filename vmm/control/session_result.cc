@@ -54,14 +54,23 @@ Evidence Session::gather_evidence() {
   return evidence;
 }
 
+Session::Counts Session::counts() const {
+  Counts sums = earlier_;
+  if (!machine_) return sums;
+  sums.exits += machine_->exits();
+  add_counts(sums.kvm, machine_->kvm_counts());
+  return sums;
+}
+
 RunResult Session::result() const {
   RunResult result;
   result.verdict = verdict_name(*outcome_);
   result.reason = outcome_->what;
   result.exit_code = line_.report.exit_code(*outcome_);
   result.seconds = lasted_.count();
-  result.exits = machine_->exits();
-  for (KvmStats::Value& count : machine_->kvm_counts()) {
+  Counts all = counts();
+  result.exits = all.exits;
+  for (KvmStats::Value& count : all.kvm) {
     if (count.name.ends_with("exits")) result.kvm_exits.push_back({std::move(count.name), count.value});
   }
   result.kernel = config_.kernel;
@@ -121,7 +130,7 @@ void Session::report(const Outcome& outcome) const {
       (outcome.is_failure_of_guest() && backends_.stdio() == nullptr)) {
     for (const std::string& line : last_log()) print_lines("  | " + line);
   }
-  if (!is_commands_own(outcome)) print_outcome(outcome, lasted_, machine_->exits());
+  if (!is_commands_own(outcome)) print_outcome(outcome, lasted_, counts().exits);
   if (const std::string words = disagreement(evidence_, outcome); !words.empty()) log_warn("{}", words);
   const auto& findings = evidence_.findings;
   // Where the vCPUs of a guest were that did what it was asked to explains nothing.

@@ -19,7 +19,7 @@ namespace vmm {
 struct Evidence {
   struct Panic {
     std::string reason;
-    double seconds = 0;  // since power-on
+    double seconds = 0;  // since its boot began
   };
   // What the root file system was to come from, for one that was not found.
   enum class Root { kNothing, kIdleDisk, kDrivenDisk, kDirectory };

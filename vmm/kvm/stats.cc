@@ -72,4 +72,15 @@ std::optional<uint64_t> KvmStats::sum(std::initializer_list<std::string_view> na
   return sum;
 }
 
+void add_counts(std::vector<KvmStats::Value>& sums, const std::vector<KvmStats::Value>& more) {
+  for (const KvmStats::Value& value : more) {
+    const auto known = std::ranges::find(sums, value.name, &KvmStats::Value::name);
+    if (known == sums.end()) {
+      sums.push_back(value);
+    } else {
+      known->value += value.value;
+    }
+  }
+}
+
 }  // namespace vmm

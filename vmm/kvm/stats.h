@@ -44,4 +44,7 @@ class KvmStats {
   std::vector<Place> places_;
 };
 
+// Adds `more` to the counts of the same names.
+void add_counts(std::vector<KvmStats::Value>& sums, const std::vector<KvmStats::Value>& more);
+
 }  // namespace vmm

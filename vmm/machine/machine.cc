@@ -237,16 +237,7 @@ HangWatch::Interrupts Machine::interrupts_taken() const {
 
 std::vector<KvmStats::Value> Machine::kvm_counts() const {
   std::vector<KvmStats::Value> sums;
-  for (const KvmStats& stats : kvm_stats_) {
-    for (KvmStats::Value& value : stats.counts()) {
-      const auto known = std::ranges::find(sums, value.name, &KvmStats::Value::name);
-      if (known == sums.end()) {
-        sums.push_back(std::move(value));
-      } else {
-        known->value += value.value;
-      }
-    }
-  }
+  for (const KvmStats& stats : kvm_stats_) add_counts(sums, stats.counts());
   return sums;
 }
 

@@ -80,3 +80,13 @@ TEST_CASE("kvm stats: a file that is none, or is cut short, has none", "[kvm]") 
   file.bytes = "short";
   CHECK_FALSE(file.open().there());
 }
+
+TEST_CASE("kvm stats: counts are added by their names", "[kvm]") {
+  std::vector<KvmStats::Value> sums{{"exits", 5}, {"halt_exits", 1}};
+  add_counts(sums, {{"halt_exits", 2}, {"io_exits", 3}});
+  REQUIRE(sums.size() == 3);
+  CHECK(sums[0].value == 5);
+  CHECK(sums[1].value == 3);
+  CHECK(sums[2].name == "io_exits");
+  CHECK(sums[2].value == 3);
+}

@@ -158,7 +158,7 @@ static void start(uint8_t* frame, size_t count) {
   if (read(refused[0], &refusal, sizeof refusal) == sizeof refusal) {
     result.how = kNotStarted;
     result.value = refusal.error == ENOENT && !refusal.in_directory ? 127 : 126;
-    snprintf(result.why, sizeof result.why, "cannot %s '%s': %s", refusal.in_directory ? "enter" : "run",
+    snprintf(result.why, sizeof result.why, "cannot %s '%s' in the guest: %s", refusal.in_directory ? "enter" : "run",
              refusal.in_directory ? cwd : argv[0], strerror(refusal.error));
   }
   close(refused[0]);

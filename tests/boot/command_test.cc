@@ -67,9 +67,11 @@ TEST_CASE("command: the boot timeout ends a guest that does not get to it, and n
 TEST_CASE("command: what cannot be run has the status of a shell, and is named", "[boot][command]") {
   TestVm missing(tiny_command({"no-such-command"}));
   CHECK(missing.wait_exit() == 127);
-  CHECK_THAT(missing.messages(), Contains("vmm: cannot run 'no-such-command': No such file or directory in the guest"));
+  CHECK_THAT(missing.messages(),
+             Contains("vmm: cannot run 'no-such-command' in the guest: No such file or directory\n"));
   TestVm unfit(tiny_command({"/etc/passwd"}));
   CHECK(unfit.wait_exit() == 126);
+  CHECK_THAT(unfit.messages(), Contains("vmm: cannot run '/etc/passwd' in the guest: Permission denied\n"));
 }
 
 TEST_CASE("command: a status that is one of vmm's own is reported as 95", "[boot][command]") {

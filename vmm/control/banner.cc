@@ -53,9 +53,9 @@ void print_banner(const MachineConfig& config, const Backends& backends, const s
 }
 
 void print_outcome(const Outcome& outcome, std::chrono::duration<double> after, uint64_t exits) {
-  // A panic line has its own time: that of the panic.
+  // A panic line has its own time: that of the panic. What says why something could not be done ends with the reason.
   const std::string when =
-      outcome.kind == Outcome::Kind::kPanic
+      outcome.kind == Outcome::Kind::kPanic || outcome.is_error()
           ? std::string()
           : fmt::format(" after {:.{}f} s ({} exits)", after.count(), after.count() < 10 ? 2 : 1, grouped(exits));
   log_info("{}{}", outcome.what, when);

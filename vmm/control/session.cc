@@ -181,7 +181,7 @@ void Session::command_ended(const GuestCommand::Result& result) {
       break;
     case How::kNotStarted:
       outcome.exit_code = result.value == exit_code::kNotFound ? exit_code::kNotFound : exit_code::kNotExecutable;
-      outcome.what = result.why + " in the guest";
+      outcome.what = result.why;
   }
   finish(outcome);
 }

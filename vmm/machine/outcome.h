@@ -56,6 +56,11 @@ struct Outcome {
   // Did somebody decide it, rather than a time limit?
   bool is_order() const { return kind == Kind::kQuit || kind == Kind::kTerminated; }
 
+  // Could the host, or the guest's side of `-- CMD`, not do what it was to do?
+  bool is_error() const {
+    return kind == Kind::kHostTrouble || (kind == Kind::kCommand && exit_code > exit_code::kLastOfCommand);
+  }
+
   // Did the guest die, or get nowhere any more, so that its memory tells why?
   bool is_death() const {
     return kind == Kind::kPanic || kind == Kind::kTripleFault || kind == Kind::kKvmError || kind == Kind::kHung ||

@@ -172,6 +172,15 @@ TEST_CASE("payload: signals end a guest that spins with interrupts off", "[paylo
   CHECK(vm.wait_exit(std::chrono::seconds(10)) == status);
 }
 
+TEST_CASE("payload: a signal ends the wait for a pipe that says what is allowed", "[payload]") {
+  const TempDirectory folder;
+  REQUIRE(::mkfifo(folder("pipe").c_str(), 0600) == 0);
+  TestVm vm(payload("case=hello", {"--allow", folder("pipe")}));
+  vm.settle(std::chrono::milliseconds(1000));
+  vm.signal(SIGTERM);
+  CHECK(vm.wait_exit(std::chrono::seconds(10)) == 143);
+}
+
 TEST_CASE("payload: a machine that was stopped and continued goes on (F8)", "[payload]") {
   TestVm vm(payload("case=flood kilobytes=16 status=3"));
   vm.wait_for("xxx");

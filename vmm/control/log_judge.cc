@@ -6,10 +6,10 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <fstream>
+#include <sstream>
 
 #include "vmm/core/error.h"
+#include "vmm/core/small_file.h"
 
 namespace vmm {
 
@@ -71,6 +71,12 @@ bool matches(const RE2& pattern, std::string_view line) {
 }  // namespace
 
 LogJudge::LogJudge() = default;
+
+LogJudge::LogJudge(std::span<const std::string> fail_on, std::span<const std::string> allow_files) {
+  for (const std::string& words : fail_on) this->fail_on(words);
+  for (const std::string& path : allow_files) allow_file(path);
+}
+
 LogJudge::~LogJudge() = default;
 
 std::string LogJudge::kinds() {
@@ -96,17 +102,9 @@ void LogJudge::fail_on(std::string_view words) {
 void LogJudge::allow(std::string_view pattern) { allowed_.push_back(compile("--allow", pattern)); }
 
 void LogJudge::allow_file(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) {
-    throw Error(fmt::format("cannot open --allow file '{}': {}", path, errno_text(errno)),
-                "--allow FILE, one regular expression a line");
-  }
-  for (std::string line; std::getline(file, line);) {
+  std::istringstream text(read_small_file("--allow", path, "--allow FILE, one regular expression a line"));
+  for (std::string line; std::getline(text, line);) {
     if (!line.empty() && !line.starts_with('#')) allow(line);
-  }
-  if (file.bad()) {  // a directory can be opened
-    throw Error(fmt::format("cannot read --allow file '{}': {}", path, errno_text(errno)),
-                "--allow FILE, one regular expression a line");
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,6 +26,8 @@ class LogJudge {
   };
 
   LogJudge();
+  // Of all that was said by --fail-on and --allow. Throws Error.
+  LogJudge(std::span<const std::string> fail_on, std::span<const std::string> allow_files);
   LogJudge(const LogJudge&) = delete;
   LogJudge& operator=(const LogJudge&) = delete;
   ~LogJudge();

@@ -40,6 +40,7 @@ Session::Session(EventLoop& loop, const CommandLine& line, Backends& backends, E
       config_(line.machine),
       backends_(backends),
       keys_(keys),
+      judge_(line.fail_on, line.allow_files),
       signals_(open_signals()),
       // A command whose output goes elsewhere is no affair of the terminal's: it stays as it is, Ctrl-C included.
       terminal_(backends.stdio() != nullptr || (backends.command && ::isatty(STDOUT_FILENO) != 0)),
@@ -66,8 +67,6 @@ Session::Session(EventLoop& loop, const CommandLine& line, Backends& backends, E
       balloon_patience_(loop, [this] { tell_balloon(); }),
       hints_patience_(loop, [this] { take_hints(); }) {
   for (CharStream* stream : backends_.streams()) visitors_.emplace_back(loop_, *stream);
-  for (const std::string& words : line.fail_on) judge_.fail_on(words);
-  for (const std::string& path : line.allow_files) judge_.allow_file(path);
   signal_watch_.arm();
   if (backends_.stdio() != nullptr && terminal_.raw()) backends_.stdio()->set_filter(key_filter());
   if (backends_.command) begin_command();

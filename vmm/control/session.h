@@ -150,6 +150,7 @@ class Session : public Controls {
   const MachineConfig& config_;
   Backends& backends_;
   EscapeKeys keys_;
+  LogJudge judge_;    // before signals are blocked: one ends the wait for a pipe with what is allowed
   UniqueFd signals_;  // blocked before the terminal is changed, so that none comes between
   Terminal terminal_;
   FdWatch signal_watch_;
@@ -171,7 +172,6 @@ class Session : public Controls {
     std::optional<Clock::time_point> stop;
   };
   std::optional<Traced> traced_;
-  LogJudge judge_;
   TapParser tap_;  // what the command printed, where somebody wants to know
   KtapLog ktap_;   // what the guest reported by itself, once it has ended
   std::function<void(std::string_view)> on_event_;

@@ -1,27 +1,22 @@
 // Reading vmm.toml with toml++; see test_file.h. Nobody else includes that header, which is large.
 #include "vmm/control/test_file.h"
 
-#include <fcntl.h>
 #include <fmt/core.h>
-#include <sys/stat.h>
 #include <toml++/toml.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <limits>
 #include <utility>
 
 #include "vmm/control/run_flags.h"
 #include "vmm/core/error.h"
-#include "vmm/core/fd.h"
+#include "vmm/core/small_file.h"
 
 namespace vmm {
 
 namespace {
 
-constexpr size_t kMaxFile = size_t{1} << 20;
 constexpr size_t kMaxName = 64;
 
 class Reader {
@@ -189,27 +184,7 @@ TestFile parse_test_file(std::string_view text, const std::string& path) {
 }
 
 TestFile read_test_file(const std::string& path) {
-  const auto refuse = [&](std::string_view why) {
-    throw Error(fmt::format("cannot read '{}': {}", path, why), "vmm test --help shows such a file");
-  };
-  // Not to be waited for, whatever it is.
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  if (!fd) refuse(errno_text(errno));
-  struct stat status {};
-  if (::fstat(fd.get(), &status) < 0) refuse(errno_text(errno));
-  if (!S_ISREG(status.st_mode)) refuse("it is no regular file");
-  std::string text(kMaxFile + 1, '\0');
-  size_t size = 0;
-  while (size < text.size()) {
-    const ssize_t got = ::read(fd.get(), text.data() + size, text.size() - size);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) refuse(errno_text(errno));
-    if (got == 0) break;
-    size += static_cast<size_t>(got);
-  }
-  if (size > kMaxFile) refuse("it is larger than 1 MiB");
-  text.resize(size);
-  return parse_test_file(text, path);
+  return parse_test_file(read_small_file({}, path, "vmm test --help shows such a file"), path);
 }
 
 }  // namespace vmm

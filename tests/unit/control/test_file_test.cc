@@ -108,11 +108,11 @@ TEST_CASE("test file: deep nesting and rubbish are refused", "[matrix]") {
   CHECK_FALSE(refusal("\xff\xfe = 1").empty());
 }
 
-TEST_CASE("test file: only a regular file of a sane size is read", "[matrix]") {
+TEST_CASE("test file: only a file of a sane size is read", "[matrix]") {
   const TempDirectory folder;
   CHECK(read_test_file(folder.file("good.toml", "mem = 64")).settings.size() == 1);
   CHECK_THROWS_WITH(read_test_file(folder("none.toml")), Contains("No such file"));
-  CHECK_THROWS_WITH(read_test_file(folder.path()), Contains("no regular file"));
-  CHECK_THROWS_WITH(read_test_file("/dev/zero"), Contains("no regular file"));
+  CHECK_THROWS_WITH(read_test_file(folder.path()), Contains("Is a directory"));
+  CHECK_THROWS_WITH(read_test_file("/dev/zero"), Contains("larger than"));
   CHECK_THROWS_WITH(read_test_file(folder.file("big.toml", std::string(2 << 20, '#'))), Contains("larger than"));
 }

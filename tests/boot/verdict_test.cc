@@ -91,3 +91,14 @@ TEST_CASE("verdict: a panic that is only printed is no panic, and the difference
   CHECK_THAT(json["disagreement"].get<std::string>(), Contains("panic"));
   CHECK(vm.messages() == "vmm: there is a panic in what the guest printed, but it ended well\n");
 }
+
+TEST_CASE("verdict: how far the guest came is told though its log has lost what tells of init", "[boot][verdict]") {
+  const TempDirectory folder;
+  const std::string flood = "for i in $(seq 4000); do echo $i " + std::string(100, 'x') + " >/dev/kmsg; done";
+  TestVm vm(small_kernel() + tiny_initramfs(flood + "; echo c >/proc/sysrq-trigger") +
+            Words{"--append", "printk.devkmsg=on", "--result", folder("r.json")});
+  CHECK(vm.wait_exit() == 96);
+  const auto json = nlohmann::json::parse(contents(folder("r.json")));
+  CHECK_THAT(json["last_log"].dump(), Contains("sysrq triggered crash"));
+  CHECK(json["phase"] == "userspace");
+}

@@ -98,7 +98,7 @@ void fuzz(FuzzInput& input) {
 
   const BlackBox box(linux.memory, std::span(&cpu, with_cpu ? 1 : 0));
   require(is_plain(box.release()));
-  for (const LogLine& line : box.log()) require(is_plain(line.format()));
+  for (const LogLine& line : box.log().lines) require(is_plain(line.format()));
   box.pid_on(cpu);
   const auto frames = box.stack(cpu);
   require(frames.size() <= 64);

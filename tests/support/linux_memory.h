@@ -93,6 +93,7 @@ class LinuxMemory {
             {"OFFSET(prb_data_blk_lpos.begin)", "0"},
             {"OFFSET(prb_data_blk_lpos.next)", "8"},
             {"SIZE(printk_info)", "88"},
+            {"OFFSET(printk_info.seq)", "0"},
             {"OFFSET(printk_info.ts_nsec)", "8"},
             {"OFFSET(printk_info.text_len)", "16"},
             {"OFFSET(prb_data_ring.size_bits)", "0"},
@@ -154,7 +155,7 @@ class LinuxMemory {
   void set_current(uint64_t task) const { put(kPerCpu + kCurrent, kImage + task); }
 
   // As printk does it.
-  void log(uint64_t nanoseconds, unsigned level, const std::string& text, uint64_t state = 2) {
+  void log(uint64_t nanoseconds, unsigned level, const std::string& text, uint64_t state = 2, uint8_t facility = 0) {
     uint64_t begin = text_head_;
     uint64_t next = begin + ((8 + text.size() + 7) & ~uint64_t{7});
     uint64_t at = begin % kLogSize;
@@ -170,8 +171,10 @@ class LinuxMemory {
     put(kDescriptors + slot * kDescriptorSize, state << 62 | head_id_);
     put(kDescriptors + slot * kDescriptorSize + 8, begin);
     put(kDescriptors + slot * kDescriptorSize + 16, next);
+    put(kInfos + slot * kInfoSize, head_id_ - kFirstId);
     put(kInfos + slot * kInfoSize + 8, nanoseconds);
     put(kInfos + slot * kInfoSize + 16, static_cast<uint16_t>(text.size()));
+    put(kInfos + slot * kInfoSize + 18, facility);
     put(kInfos + slot * kInfoSize + 19, static_cast<uint8_t>(level << 5));
   }
   // A call at `place` of the code, whose return address lies on the stack then.

@@ -30,7 +30,7 @@ struct Layout {
   uint64_t desc_ring = 0, text_ring = 0;
   uint64_t count_bits = 0, descs = 0, infos = 0, head_id = 0, tail_id = 0;
   uint64_t desc_size = 0, state = 0, block = 0, begin = 0, next = 0;
-  uint64_t info_size = 0, time = 0, text_length = 0;
+  uint64_t info_size = 0, sequence = 0, time = 0, text_length = 0;
   uint64_t size_bits = 0, data = 0;
 
   static std::optional<Layout> of(const VmcoreInfo& info) {
@@ -53,6 +53,7 @@ struct Layout {
     layout.begin = take(info.offset("prb_data_blk_lpos.begin"));
     layout.next = take(info.offset("prb_data_blk_lpos.next"));
     layout.info_size = take(info.size("printk_info"));
+    layout.sequence = take(info.offset("printk_info.seq"));
     layout.time = take(info.offset("printk_info.ts_nsec"));
     layout.text_length = take(info.offset("printk_info.text_len"));
     layout.size_bits = take(info.offset("prb_data_ring.size_bits"));
@@ -137,13 +138,17 @@ KernelLog read_kernel_log(const AddressSpace& kernel, const VmcoreInfo& info) {
     const auto next = kernel.read<uint64_t>(desc + layout->block + layout->next);
     const auto time = kernel.read<uint64_t>(about + layout->time);
     const auto length = kernel.read<uint16_t>(about + layout->text_length);
+    const auto sequence = kernel.read<uint64_t>(about + layout->sequence);
+    const auto facility = kernel.read<uint8_t>(about + layout->text_length + 2);
     const auto flags_and_level = kernel.read<uint8_t>(about + layout->text_length + 3);
-    if (!begin || !next || !time || !length || !flags_and_level) continue;
+    if (!begin || !next || !time || !length || !sequence || !facility || !flags_and_level) continue;
     const auto block = block_text(text, id, *begin, *next);
     if (!block) continue;
     const std::string_view record = block->substr(0, *length);
     shown += record.size();
     if (shown > text.size()) break;
+    log.whole = log.whole || *sequence == 0;
+    log.by_programs = log.by_programs || *facility != 0;  // devkmsg_write()
     append_lines(log.lines, {*time, static_cast<unsigned>(*flags_and_level >> 5), {}}, record);
   }
   return log;

@@ -2,8 +2,8 @@
 // later.
 //
 // Descriptors, numbered by ever growing IDs, say which part of a ring of text is theirs, and whether they are complete.
-// The IDs from tail to head are those in the log. Where the members are is what VMCOREINFO says, but for the level,
-// which it does not name: it shares a byte with the flags, three bytes after text_len.
+// The IDs from tail to head are those in the log. Where the members are is what VMCOREINFO says, but for the facility
+// and the level, which it does not name: two bytes after text_len, and in the byte behind, which it shares with flags.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +27,8 @@ struct LogLine {
 struct KernelLog {
   std::vector<LogLine> lines;  // the oldest first; a record of several lines is several here
   std::string trouble;         // why there are none; empty when it was read
+  bool whole = false;          // its first record is still there
+  bool by_programs = false;    // some of it was written to /dev/kmsg
 };
 
 KernelLog read_kernel_log(const AddressSpace& kernel, const VmcoreInfo& info);

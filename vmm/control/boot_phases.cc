@@ -68,7 +68,12 @@ void BootLog::line(double stamp, std::string_view text) {
   last_ = std::max(last_.value_or(stamp), stamp);
   const auto begins = [text](std::string_view words) { return text.starts_with(words); };
   if (std::ranges::any_of(kFirstInitcalls, begins)) take_earlier(initcalls_, stamp);
-  if (begins(kFreeing) || (begins(kRun) && text.ends_with(kAsInit))) take_earlier(init_, stamp);
+  if (tells_of_init(text)) take_earlier(init_, stamp);
+}
+
+bool tells_of_init(std::string_view line) {
+  if (const auto stamped = take_apart(line)) line = stamped->text;
+  return line.starts_with(kFreeing) || (line.starts_with(kRun) && line.ends_with(kAsInit));
 }
 
 std::vector<RunTrace::Phase> boot_phases(const BootMoments& moments, const BootLog& log,

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "vmm/blackbox/black_box.h"
+#include "vmm/control/boot_phases.h"
 #include "vmm/machine/panic_watch.h"
 
 namespace vmm {
@@ -36,6 +37,15 @@ std::string place_text(const CpuState& cpu) {
   if (x86 == nullptr) return fmt::format("PC {:#x}", cpu.pc());
   if (!x86->in_real_mode()) return fmt::format("RIP {:#x}", x86->rip);
   return fmt::format("{:04x}:{:04x} in real mode (there is no BIOS)", x86->cs.selector, x86->rip);
+}
+
+// Those of arch/x86/entry/entry_64.S and arch/arm64/kernel/entry.S.
+bool enters_system_call(const Frame& frame) {
+  return frame.sure && (frame.symbol.starts_with("entry_SYSCALL_64") || frame.symbol == "el0t_64_sync");
+}
+
+bool came_from_user_space(const BlackBox& box, const CpuState& cpu) {
+  return cpu.in_user_space() || std::ranges::any_of(box.stack(cpu), enters_system_call);
 }
 
 Findings::Cpu describe(const BlackBox& box, const CpuState& cpu) {
@@ -85,10 +95,13 @@ Findings Findings::of(const PhysicalMemory& memory, std::span<const CpuState> cp
       findings.kernel += ", KASLR offset " + findings.kaslr;
     }
   }
+  findings.log_whole = box.log().whole;
+  findings.user_space = box.log().by_programs;
   PanicWatch watch;
-  for (const LogLine& line : box.log()) {
+  for (const LogLine& line : box.log().lines) {
     const bool before = watch.reason().has_value();
     const std::string text = line.format();
+    findings.user_space = findings.user_space || tells_of_init(text);
     findings.log.push_back(text);
     watch.feed(std::as_bytes(std::span(text)));
     watch.feed(std::as_bytes(std::span("\n", 1)));
@@ -98,7 +111,10 @@ Findings Findings::of(const PhysicalMemory& memory, std::span<const CpuState> cp
       findings.panic = {*watch.reason(), static_cast<double>(line.nanoseconds) / 1e9};
     }
   }
-  for (const CpuState& cpu : cpus) findings.cpus.push_back(describe(box, cpu));
+  for (const CpuState& cpu : cpus) {
+    findings.cpus.push_back(describe(box, cpu));
+    findings.user_space = findings.user_space || (!findings.kernel.empty() && came_from_user_space(box, cpu));
+  }
   findings.troubles = box.troubles();
   return findings;
 }

@@ -31,7 +31,9 @@ struct Findings {
   std::string kernel;            // "Linux 6.1.0-18-cloud-amd64, KASLR offset 0x16c00000"; empty when none was found
   std::string kaslr;             // that offset; empty where it is not known
   std::vector<std::string> log;  // as on a console, the oldest first
+  bool log_whole = false;        // with its first line
   std::optional<Panic> panic;    // that the log ends with
+  bool user_space = false;       // surely reached: by the log, or by where a vCPU is
   std::vector<Cpu> cpus;
   std::vector<std::string> troubles;  // what is missing, and why
 

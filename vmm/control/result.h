@@ -42,7 +42,7 @@ struct RunResult {
   std::string kernel;            // as it was given
   std::string release;
   std::string kaslr;    // how far the kernel moved itself, where that is known
-  std::string phase;    // that the guest came to: "start", "kernel", "userspace", "command"; empty: nobody looked
+  std::string phase;    // that the guest came to: "start", "kernel", "userspace", "command"; empty: nothing tells
   std::string console;  // the file that has what its first serial line printed; empty: none
   std::vector<std::string> command;
   std::optional<int> status;  // of the command, as it was

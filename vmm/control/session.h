@@ -90,6 +90,7 @@ class Session : public Controls {
     explicit WatchedConsole(Session& session) : silence(session.loop_, [&] { session.on_panic(*this); }) {}
     PanicWatch watch;
     KtapLog ktap;
+    bool told_of_init = false;
     Timer silence;
     std::chrono::duration<double> panicked_at{};  // since this boot began
   };
@@ -142,7 +143,6 @@ class Session : public Controls {
   Counts counts() const;
   std::chrono::duration<double> elapsed() const { return Clock::now() - started_; }
   bool is_commands_own(const Outcome& outcome) const;
-  std::string phase() const;
   void report(const Outcome& outcome) const;
 
   EventLoop& loop_;

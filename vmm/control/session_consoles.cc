@@ -23,6 +23,7 @@ void Session::watch_consoles() {
     WatchedConsole& console = consoles_.emplace_back(*this);
     console.watch.set_on_line([this, &console](std::string_view text) {
       judge_.look_at(text);
+      console.told_of_init = console.told_of_init || tells_of_init(text);
       if (judge_.wants_ktap()) console.ktap.line(text);
       if (traced_) trace_console(text);
     });

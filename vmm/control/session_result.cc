@@ -1,4 +1,5 @@
 // What is made of a session's end: the evidence, what is printed, and the result as others read it. See session.h.
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -35,7 +36,11 @@ Evidence Session::gather_evidence() {
   if (const WatchedConsole* console = panicked_console()) {
     evidence.console_panic = {*console->watch.reason(), console->panicked_at.count()};
   }
-  if (backends_.command) evidence.output_lost = backends_.command->output_lost();
+  evidence.init_on_console = std::ranges::any_of(consoles_, &WatchedConsole::told_of_init);
+  if (backends_.command) {
+    evidence.command_started = backends_.command->started();
+    evidence.output_lost = backends_.command->output_lost();
+  }
   if (needs_explanation()) {
     evidence.findings = look_inside();
     for (const std::string& line : evidence.findings->log) judge_.look_at(line);
@@ -92,7 +97,7 @@ RunResult Session::result() const {
   result.cases.insert(result.cases.end(), ktap_.cases().begin(), ktap_.cases().end());
   result.tap_problems.insert(result.tap_problems.end(), ktap_.problems().begin(), ktap_.problems().end());
   result.vmcore = vmcore_;
-  result.phase = phase();
+  result.phase = phase_of(evidence_);
   if (!config_.serial.empty()) {
     const CharConfig& console = config_.serial.front();
     result.console = console.kind == CharConfig::Kind::kFile ? console.path : console.log_path;
@@ -104,16 +109,6 @@ RunResult Session::result() const {
     }
   }
   return result;
-}
-
-// How far the guest came.
-std::string Session::phase() const {
-  if (backends_.command && backends_.command->started()) return "command";
-  if (!evidence_.findings) return {};
-  if (evidence_.findings->kernel.empty()) return "start";
-  BootLog log;
-  for (const std::string& line : evidence_.findings->log) log.console_line(line, lasted_.count());
-  return log.init() ? "userspace" : "kernel";
 }
 
 // Is it the status of a command, which has had its say?

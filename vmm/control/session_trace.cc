@@ -36,7 +36,7 @@ RunTrace Session::trace() {
     const BlackBox box(memory, cpus);
     trace.release = box.release();
     trace.notes = box.troubles();
-    for (const LogLine& line : box.log()) log.line(static_cast<double>(line.nanoseconds) / 1e9, line.text);
+    for (const LogLine& line : box.log().lines) log.line(static_cast<double>(line.nanoseconds) / 1e9, line.text);
     const TraceClock clock(traced_->start, traced_->built, TraceClock::Moment::now());
     const std::vector<const ExitTrace*> vcpus = machine_->traces();
     add_exits(trace, vcpus, clock,

@@ -3,6 +3,8 @@
 
 #include <fmt/core.h>
 
+#include <string_view>
+
 #include "vmm/machine/panic_watch.h"
 
 namespace vmm {
@@ -40,6 +42,11 @@ std::optional<Evidence::Panic> panic_behind(const Evidence& evidence) {
   return Evidence::Panic{evidence.findings->panic->reason, evidence.findings->panic->seconds};
 }
 
+// Of kernel_init(), which has told before that it runs one.
+bool has_no_init(std::string_view reason) {
+  return reason.starts_with("No working init found") || reason.starts_with("Requested init ");
+}
+
 Outcome outcome_of(const Evidence::Panic& panic, Evidence::Root root) {
   Outcome outcome{Outcome::Kind::kPanic, panic_exit_code(panic.reason),
                   fmt::format("kernel panic at {:.2f} s: {}", panic.seconds, panic.reason)};
@@ -71,6 +78,16 @@ Outcome verdict_of(const Evidence& evidence) {
   return {Outcome::Kind::kOffence, exit_code::kOffence,
           fmt::format("{} in the kernel's log: {}", evidence.offence->kind, evidence.offence->line),
           "  fix: mend the kernel, or excuse the message with --allow FILE, or all of its kind with --fail-on"};
+}
+
+std::string phase_of(const Evidence& evidence) {
+  if (evidence.command_started) return "command";
+  if (const auto panic = panic_behind(evidence); panic && has_no_init(panic->reason)) return "kernel";
+  const auto& findings = evidence.findings;
+  if (evidence.init_on_console || (findings && findings->user_space)) return "userspace";
+  if (!findings) return {};
+  if (findings->kernel.empty()) return "start";
+  return findings->log_whole ? "kernel" : "";
 }
 
 std::string disagreement(const Evidence& evidence, const Outcome& verdict) {

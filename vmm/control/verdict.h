@@ -28,6 +28,8 @@ struct Evidence {
   bool flushed = true;                       // all that it wrote is on its disks
   std::string output_lost;                   // why not all of its command's output could be written; else empty
   bool has_console = false;                  // that is looked at
+  bool init_on_console = false;              // one of them shows that it was started
+  bool command_started = false;              // the guest's side of `-- CMD` was heard of
   std::optional<Panic> console_panic;        // that one of them shows
   std::optional<Findings> findings;          // in memory, where it was looked at
   std::optional<LogJudge::Offence> offence;  // of what --fail-on names
@@ -38,6 +40,10 @@ struct Evidence {
 };
 
 Outcome verdict_of(const Evidence& evidence);
+
+// That the guest came to: "start", where no kernel is found yet, "kernel", "userspace", or "command"; empty when
+// nothing tells, as when a kernel's log has lost its beginning.
+std::string phase_of(const Evidence& evidence);
 
 // What they contradict each other in, in words; empty when they agree. `verdict`: verdict_of() this evidence.
 std::string disagreement(const Evidence& evidence, const Outcome& verdict);

@@ -54,8 +54,8 @@ TEST_CASE("black box: release, KASLR, log and stack of a dead kernel", "[blackbo
   CHECK(box.troubles().empty());
   CHECK(box.release() == "6.1.0-1-test");
   CHECK(box.kaslr_offset() == 0x400000);
-  REQUIRE(box.log().size() == 1);
-  CHECK(box.log()[0].text == "Kernel panic - not syncing: sysrq triggered crash");
+  REQUIRE(box.log().lines.size() == 1);
+  CHECK(box.log().lines[0].text == "Kernel panic - not syncing: sysrq triggered crash");
   CHECK(text(box.stack(cpu)) == "panic+0x10 sysrq_handle_crash+0x20 vfs_write+0x30");
 }
 
@@ -122,7 +122,7 @@ TEST_CASE("black box: CPUs that were reset leave the log and their absence", "[b
   CpuState cpu;
   cpu.x86()->rip = 0xfff0;
   const BlackBox box(linux.memory, std::array{cpu});
-  CHECK(box.log().size() == 1);
+  CHECK(box.log().lines.size() == 1);
   CHECK(box.stack(cpu).empty());
 }
 
@@ -162,10 +162,10 @@ TEST_CASE("black box: a forgery that no CPU's page tables agree with is passed o
   linux.memory.write_value(GuestAddress{directory + 0x2000 + 10 * 8}, uint64_t{0x200083});
 
   const BlackBox box(linux.memory, std::array{cpu});
-  REQUIRE(box.log().size() == 1);
-  CHECK_THAT(box.log()[0].text, Contains("sysrq"));
+  REQUIRE(box.log().lines.size() == 1);
+  CHECK_THAT(box.log().lines[0].text, Contains("sysrq"));
   // It is the CPU that tells: without one, the first that is sound in itself is believed.
-  CHECK(BlackBox(linux.memory, {}).log()[0].text == "forged");
+  CHECK(BlackBox(linux.memory, {}).log().lines[0].text == "forged");
 }
 
 TEST_CASE("black box: a release that differs from the one in memory is no kernel's own text", "[blackbox]") {
@@ -180,7 +180,7 @@ TEST_CASE("black box: memory without a kernel is said to be", "[blackbox]") {
   const BlackBox box(memory, {});
   REQUIRE(box.troubles().size() == 1);
   CHECK_THAT(box.troubles()[0], Contains("no VMCOREINFO"));
-  CHECK(box.log().empty());
+  CHECK(box.log().lines.empty());
   CHECK(box.stack(CpuState()).empty());
 }
 
@@ -234,7 +234,7 @@ TEST_CASE("black box: release, log and stack of a dead arm64 kernel", "[blackbox
   CHECK(box.troubles().empty());
   CHECK(box.release() == "6.1.0-1-test");
   CHECK(box.kaslr_offset() == 0x400000);
-  REQUIRE(box.log().size() == 1);
+  REQUIRE(box.log().lines.size() == 1);
   CHECK(text(box.stack(cpu)) == "panic+0x10 sysrq_handle_crash+0x20 vfs_write+0x30");
   CHECK(box.direct_map() == LinuxMemory::kArm64DirectMap);
 }
@@ -286,11 +286,11 @@ TEST_CASE("black box: an arm64 kernel's forgery that no CPU's page tables agree 
   linux.memory.write_value(GuestAddress{root + 0x1000 + 510 * 8}, root + 0x2003);
   linux.memory.write_value(GuestAddress{root + 0x2000 + 10 * 8}, uint64_t{0x200401});
 
-  CHECK(BlackBox(linux.memory, std::array{cpu}).log().size() == 1);
+  CHECK(BlackBox(linux.memory, std::array{cpu}).log().lines.size() == 1);
   // It is the CPU that tells.
   const BlackBox fooled(linux.memory, {});
   CHECK(fooled.release() == "6.1.0-1-test");
-  CHECK(fooled.log().empty());
+  CHECK(fooled.log().lines.empty());
 }
 
 TEST_CASE("black box: the image of a kernel that does not name its ends is what its symbols lie in", "[blackbox]") {

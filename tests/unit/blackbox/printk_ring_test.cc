@@ -58,6 +58,28 @@ TEST_CASE("printk ring: text that turned the ring round is whole", "[blackbox]")
   CHECK(texts(read(linux)) == Lines(written.begin() + 22, written.end()));
 }
 
+TEST_CASE("printk ring: a log that has lost its beginning is not whole", "[blackbox]") {
+  LinuxMemory linux;
+  linux.log(0, 5, "first");
+  linux.log(0, 5, "second");
+  linux.write();
+  CHECK(read(linux).whole);
+  linux.tail_id = 0x1001 + 1;
+  linux.write();
+  CHECK(texts(read(linux)) == Lines{"second"});
+  CHECK_FALSE(read(linux).whole);
+}
+
+TEST_CASE("printk ring: what a program wrote to /dev/kmsg is told from what the kernel said", "[blackbox]") {
+  LinuxMemory linux;
+  linux.log(0, 6, "the kernel's");
+  linux.write();
+  CHECK_FALSE(read(linux).by_programs);
+  linux.log(0, 6, "a program's", 2, 1);
+  linux.write();
+  CHECK(read(linux).by_programs);
+}
+
 TEST_CASE("printk ring: records that are not complete, or gone, are left out", "[blackbox]") {
   LinuxMemory linux;
   linux.log(0, 6, "reserved", 0);

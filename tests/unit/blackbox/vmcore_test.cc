@@ -123,8 +123,8 @@ TEST_CASE("vmcore: the black box finds in it what it found in the machine", "[vm
   const Vmcore core(path);
   const BlackBox box(core, core.cpus(), core.vmcoreinfo());
   CHECK(box.release() == "6.1.0-1-test");
-  REQUIRE(box.log().size() == 1);
-  CHECK(box.log()[0].text == "Kernel panic - not syncing: for a test");
+  REQUIRE(box.log().lines.size() == 1);
+  CHECK(box.log().lines[0].text == "Kernel panic - not syncing: for a test");
   CHECK(box.stack(core.cpus()[0])[0].symbol == "panic");
 }
 
@@ -265,7 +265,7 @@ TEST_CASE("vmcore: that of an arm64 machine is read on any host", "[vmcore]") {
   REQUIRE(core.cpus()[0].arm64() != nullptr);
   const BlackBox box(core, core.cpus(), core.vmcoreinfo());
   CHECK(box.release() == "6.1.0-1-test");
-  REQUIRE(box.log().size() == 1);
+  REQUIRE(box.log().lines.size() == 1);
   REQUIRE_FALSE(box.stack(core.cpus()[0]).empty());
   CHECK(box.stack(core.cpus()[0])[0].symbol == "panic");
 }

@@ -111,3 +111,11 @@ TEST_CASE("boot phases: a forged log cannot break the row of phases", "[trace]")
   const Told told = tell(kMoments, log);
   CHECK(told.phases.front().name == "load");
 }
+
+TEST_CASE("boot phases: lines that tell of init are known with a stamp and without", "[trace]") {
+  CHECK(tells_of_init("[    1.300000] Run /init as init process"));
+  CHECK(tells_of_init("[    1.300000][    T1] Run /init as init process"));
+  CHECK(tells_of_init("Freeing unused kernel image (initmem) memory: 1000K"));
+  CHECK_FALSE(tells_of_init("[    1.300000] I Run /init as init process"));
+  CHECK_FALSE(tells_of_init("Run /init"));
+}

@@ -81,6 +81,36 @@ TEST_CASE("findings: an old panic that was merely printed is none", "[findings]"
   CHECK_FALSE(Findings::of(linux.memory, {}).panic);
 }
 
+TEST_CASE("findings: user space was reached where the log or a vCPU proves it", "[findings]") {
+  Kernel linux;
+  linux.add_code("entry_SYSCALL_64_after_hwframe", 0x7000);
+  linux.put(LinuxMemory::kStack + 0x200, linux.return_address(0x7070));
+  linux.log(1, 6, "smp: Brought up 1 node, 1 CPU");
+  linux.write();
+  CpuState cpu = linux.cpu(0x4004, LinuxMemory::kStack + 0x100);
+  const auto reached = [&linux, &cpu] { return Findings::of(linux.memory, std::array{cpu}).user_space; };
+  CHECK_FALSE(reached());
+  CHECK(Findings::of(linux.memory, {}).log_whole);
+  SECTION("it is there") {
+    cpu.x86()->privilege = 3;
+    CHECK(reached());
+  }
+  SECTION("it is in a system call") {
+    cpu.x86()->rsp = LinuxMemory::kImage + LinuxMemory::kStack + 0x200;
+    CHECK(reached());
+  }
+  SECTION("the kernel has started init") {
+    linux.log(2, 6, "Run /init as init process");
+    linux.write();
+    CHECK(reached());
+  }
+  SECTION("a program has written to the log") {
+    linux.log(2, 6, "hello", 2, 1);
+    linux.write();
+    CHECK(reached());
+  }
+}
+
 TEST_CASE("findings: frames that were only looked for are marked", "[findings]") {
   Kernel linux;
   linux.orc.clear();

@@ -136,3 +136,30 @@ TEST_CASE("verdict: each detector says what it saw", "[verdict]") {
   CHECK(said[1].says.empty());
   CHECK(said[2].says == "reset");
 }
+
+TEST_CASE("phase: it is the furthest that something proves", "[verdict]") {
+  CHECK(phase_of({.ending = kReset}).empty());
+  CHECK(phase_of({.ending = kReset, .findings = Findings()}) == "start");
+  Evidence evidence{.ending = kReset, .findings = silent_kernel()};
+  evidence.findings->log_whole = true;
+  CHECK(phase_of(evidence) == "kernel");
+  evidence.findings->user_space = true;
+  CHECK(phase_of(evidence) == "userspace");
+  evidence.command_started = true;
+  CHECK(phase_of(evidence) == "command");
+}
+
+TEST_CASE("phase: a log that has lost its beginning does not tell, but a console may", "[verdict]") {
+  Evidence evidence{.ending = kReset, .findings = silent_kernel()};
+  CHECK(phase_of(evidence).empty());
+  evidence.init_on_console = true;
+  CHECK(phase_of(evidence) == "userspace");
+}
+
+TEST_CASE("phase: an init that was tried in vain is no user space", "[verdict]") {
+  const std::string reason =
+      GENERATE("Requested init /x failed (error -2).", "No working init found.  Try passing init=");
+  Evidence evidence{.ending = kReset, .init_on_console = true, .findings = panicked_kernel(reason)};
+  evidence.findings->user_space = true;
+  CHECK(phase_of(evidence) == "kernel");
+}

@@ -92,4 +92,7 @@ TEST_CASE("panic watch: panics with a known cause have their own exit codes", "[
   CHECK(panic_exit_code("VFS: Unable to mount root fs on unknown-block(0,0)") == exit_code::kNoRoot);
   CHECK(panic_exit_code("Attempted to kill init! exitcode=0x0000000b") == exit_code::kInitDied);
   CHECK(panic_exit_code("Fatal exception") == exit_code::kPanic);
+  // An init that never ran did not die.
+  CHECK(panic_exit_code("Requested init /x failed (error -2).") == exit_code::kPanic);
+  CHECK(panic_exit_code("No working init found.  Try passing init= option to kernel.") == exit_code::kPanic);
 }

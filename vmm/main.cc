@@ -175,7 +175,8 @@ int obey(const CommandLine& line) {
 // enough.
 void flush_output() {
   if (std::fflush(stdout) == 0 || errno == EPIPE) return;
-  throw Error("cannot write to standard output: " + errno_text(errno), "send it where there is room");
+  throw Error("cannot write to standard output: " + errno_text(errno),
+              fix_for_growth(errno, "send it where there is room"));
 }
 
 void complain(std::string_view what, std::string_view fix = {}) {

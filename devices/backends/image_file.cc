@@ -18,6 +18,7 @@
 
 #include "vmm/core/error.h"
 #include "vmm/core/log.h"
+#include "vmm/core/new_file.h"
 
 namespace vmm {
 
@@ -203,7 +204,7 @@ ImageFile ImageFile::temporary(uint64_t size, const std::string& neighbour) {
   if (!fd) fd = UniqueFd(::memfd_create("vmm-overlay", MFD_CLOEXEC));
   if (!fd || ::ftruncate(fd.get(), static_cast<off_t>(size)) != 0) {
     throw Error(fmt::format("cannot make a temporary file for '{}': {}", neighbour, errno_text(errno)),
-                "set TMPDIR to a directory with room");
+                fix_for_growth(errno, "set TMPDIR to a directory with room"));
   }
   ImageFile image{.path = "throw-away copy of " + neighbour,
                   .fd = std::move(fd),

@@ -75,8 +75,19 @@ TEST_CASE("vmcore: where there is no room the verdict stays, and nothing is left
   const FileSizeLimit limit(16 << 20);
   TestVm vm(payload("case=triple-fault", {"--vmcore", folder("core")}));
   CHECK(vm.wait_exit() == 98);
-  CHECK_THAT(vm.messages(), Contains("vmm: cannot write vmcore '" + folder("core") + "': File too large\n  fix: "));
+  CHECK_THAT(vm.messages(), Contains("vmm: cannot write vmcore '" + folder("core") +
+                                     "': File too large\n  fix: ulimit -f unlimited\n"));
   CHECK_THAT(vm.messages(), !Contains("  core: "));
+  CHECK(files_in(folder.path()) == 0);
+}
+
+TEST_CASE("result: a limit on files is told, and what mends it", "[payload]") {
+  const TempDirectory folder;
+  const FileSizeLimit limit(64);
+  TestVm vm(payload("case=hello", {"--result", folder("r.json")}));
+  CHECK(vm.wait_exit() == 125);
+  CHECK_THAT(vm.messages(),
+             Contains("vmm: cannot write '" + folder("r.json") + "': File too large\n  fix: ulimit -f unlimited\n"));
   CHECK(files_in(folder.path()) == 0);
 }
 

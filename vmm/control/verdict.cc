@@ -5,6 +5,8 @@
 
 #include <string_view>
 
+#include "vmm/core/error.h"
+#include "vmm/core/new_file.h"
 #include "vmm/machine/panic_watch.h"
 
 namespace vmm {
@@ -60,9 +62,10 @@ Outcome verdict_of(const Evidence& evidence) {
   if (const auto panic = panic_behind(evidence)) return outcome_of(*panic, evidence.root);
   const Outcome& ending = evidence.ending;
   // It may well have failed by that, or passed without it.
-  if (ending.kind == Outcome::Kind::kCommand && !evidence.output_lost.empty()) {
+  if (ending.kind == Outcome::Kind::kCommand && evidence.output_lost != 0) {
     return {Outcome::Kind::kHostTrouble, exit_code::kHostTrouble,
-            "cannot write the command's output: " + evidence.output_lost, "  fix: send it where there is room"};
+            "cannot write the command's output: " + errno_text(evidence.output_lost),
+            "  fix: " + fix_for_growth(evidence.output_lost, "send it where there is room")};
   }
   if (ending.exit_code != exit_code::kClean) return ending;
   if (!evidence.flushed) {

@@ -26,7 +26,7 @@ struct Evidence {
 
   Outcome ending;                            // what the guest did, or somebody decided
   bool flushed = true;                       // all that it wrote is on its disks
-  std::string output_lost;                   // why not all of its command's output could be written; else empty
+  int output_lost = 0;                       // by which errno not all of its command's output could be written
   bool has_console = false;                  // that is looked at
   bool init_on_console = false;              // one of them shows that it was started
   bool command_started = false;              // the guest's side of `-- CMD` was heard of

@@ -11,6 +11,7 @@
 
 #include "vmm/core/error.h"
 #include "vmm/core/fd.h"
+#include "vmm/core/new_file.h"
 
 namespace vmm {
 
@@ -70,7 +71,7 @@ UniqueFd make_file(uint64_t size) {
   if (!file || ::ftruncate(file.get(), static_cast<off_t>(size)) < 0 ||
       ::fcntl(file.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
     throw Error(fmt::format("cannot make {} MiB of shared guest memory: {}", size >> 20, errno_text(errno)),
-                "ask for less with --mem");
+                fix_for_growth(errno, "ask for less with --mem"));
   }
   return file;
 }

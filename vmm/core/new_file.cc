@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -50,7 +51,8 @@ bool is_another_users(const std::string& path) {
 [[noreturn]] void refuse(const std::string& what, const std::string& path, int error) {
   const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
   throw Error(fmt::format("cannot write {}{}'{}': {}", what, what.empty() ? "" : " ", path, errno_text(error)),
-              full ? "make room there, or name another place" : "name a file in a folder where you may write");
+              full ? fix_for_growth(error, "make room there, or name another place")
+                   : "name a file in a folder where you may write");
 }
 
 // Calls write(2) or the like until all is written. Returns 0 or an errno value.
@@ -66,6 +68,13 @@ int write_all(std::span<const std::byte> bytes, Write write) {
 }
 
 }  // namespace
+
+std::string fix_for_growth(int error, std::string otherwise) {
+  rlimit limit{};
+  const bool limited = error == EFBIG && ::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+  if (limited) return "ulimit -f unlimited";
+  return otherwise;
+}
 
 NewFile::NewFile(std::string what, const std::string& path, mode_t mode) : what_(std::move(what)), path_(path) {
   if (path_.empty()) fail(ENOENT);

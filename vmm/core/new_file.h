@@ -43,6 +43,9 @@ class NewFile {
   UniqueFd file_;
 };
 
+// What mends it that a file could not grow: this process's own limit, where that was in the way, else `otherwise`.
+std::string fix_for_growth(int error, std::string otherwise);
+
 // Replaces the file at once, so that no reader ever sees half of one; anybody may read it. Throws Error.
 void write_whole_file(const std::string& path, const std::string& content);
 

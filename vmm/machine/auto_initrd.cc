@@ -18,6 +18,7 @@
 #include "firmware/initramfs.h"
 #include "vmm/core/error.h"
 #include "vmm/core/log.h"
+#include "vmm/core/new_file.h"
 #include "vmm/machine/kernel_modules.h"
 
 namespace vmm {
@@ -130,7 +131,10 @@ UniqueFd as_file(std::span<const std::byte> bytes) {
   UniqueFd fd(::memfd_create("initrd", MFD_CLOEXEC));
   for (size_t done = 0; done < bytes.size();) {
     const ssize_t written = fd ? ::write(fd.get(), bytes.data() + done, bytes.size() - done) : -1;
-    if (written < 0 && errno != EINTR) throw Error("cannot keep the initrd in memory: " + errno_text(errno));
+    if (written < 0 && errno != EINTR) {
+      throw Error("cannot keep the initrd in memory: " + errno_text(errno),
+                  fix_for_growth(errno, "pass an initrd of your own with --initrd"));
+    }
     done += written < 0 ? 0 : static_cast<size_t>(written);
   }
   return fd;

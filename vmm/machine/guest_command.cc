@@ -232,11 +232,11 @@ void GuestCommand::resume_input() {
   });
 }
 
-std::string GuestCommand::output_lost() const {
+int GuestCommand::output_lost() const {
   for (const Output* output : {&output_, &errors_}) {
-    if (output->broken != 0 && output->broken != EPIPE) return errno_text(output->broken);
+    if (output->broken != 0 && output->broken != EPIPE) return output->broken;
   }
-  return {};
+  return 0;
 }
 
 void GuestCommand::when_drained(std::function<void()> on_drained) {

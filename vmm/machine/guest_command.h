@@ -70,8 +70,8 @@ class GuestCommand : public CharBackend, private CommandFrames::Sink {
   void set_window_size(uint16_t columns, uint16_t rows);
   bool started() const { return started_; }
   const std::optional<Result>& result() const { return result_; }
-  // Why output is lost that the command could write, other than that its reader went away; else empty.
-  std::string output_lost() const;
+  // By which errno output is lost that the command could write, other than that its reader went away; else 0.
+  int output_lost() const;
   // Does nothing of the output wait for its reader any more?
   bool drained() const { return output_.empty() && errors_.empty(); }
   // For the end, when the device has stopped: calls `on_drained` once that has come true, unless there is a new boot.

@@ -2,6 +2,7 @@
 #include "vmm/control/verdict.h"
 
 #include <catch2/catch.hpp>
+#include <cerrno>
 
 using namespace vmm;
 using Catch::Matchers::Contains;
@@ -91,9 +92,10 @@ TEST_CASE("verdict: data that may be lost makes a good end the host's trouble, a
 
 TEST_CASE("verdict: output that could not be written makes a command's end the host's trouble, and no other",
           "[verdict]") {
-  Evidence evidence{.ending = {Kind::kCommand, GENERATE(0, 3), {}}, .output_lost = "No space left on device"};
+  Evidence evidence{.ending = {Kind::kCommand, GENERATE(0, 3), {}}, .output_lost = ENOSPC};
   CHECK(verdict_of(evidence).exit_code == exit_code::kHostTrouble);
   CHECK_THAT(verdict_of(evidence).what, Contains("No space left on device"));
+  CHECK(verdict_of(evidence).details == "  fix: send it where there is room");
   evidence.ending = kReset;
   CHECK(verdict_of(evidence).exit_code == exit_code::kReset);
 }

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/file_size_limit.h"
 #include "vmm/core/error.h"
 
 using namespace vmm;
@@ -102,6 +103,17 @@ TEST_CASE("guest memory: a part that is advised as cold keeps what is in it, but
   CHECK(GuestSlice().advise_cold() == 0);
   CHECK(all->sub(0x1001, 0x1ffe).advise_cold() == 0);
   CHECK(all->sub(0x1fff, 0x1002).advise_cold() == 0x1000);
+}
+
+TEST_CASE("guest memory: a limit on files is one on shared memory, and said to be it", "[core]") {
+  const test::FileSizeLimit limit(1024);
+  try {
+    const GuestMemory memory(kRanges, GuestMemory::Backing::kShared);
+    FAIL("it was made");
+  } catch (const Error& error) {
+    CHECK(error.what() == std::string("cannot make 0 MiB of shared guest memory: File too large"));
+    CHECK(error.fix() == "ulimit -f unlimited");
+  }
 }
 
 TEST_CASE("guest memory: shared memory is one file, whose size nobody changes", "[core]") {

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "tests/support/descriptors.h"
+#include "tests/support/file_size_limit.h"
 #include "tests/support/temp_file.h"
 #include "vmm/core/error.h"
 
@@ -85,6 +86,19 @@ TEST_CASE("new file: a full disk is told, with a remedy", "[new-file]") {
     CHECK_THAT(error.what(), Contains("No space left on device"));
     CHECK_THAT(error.fix(), Contains("make room"));
   }
+}
+
+TEST_CASE("new file: a limit of this process's own is told apart from a full disk", "[new-file]") {
+  const TempDirectory folder;
+  const FileSizeLimit limit(1024);
+  try {
+    write_whole_file(folder("f"), std::string(1025, 'x'));
+    FAIL("it was written");
+  } catch (const Error& error) {
+    CHECK(error.what() == "cannot write '" + folder("f") + "': File too large");
+    CHECK(error.fix() == "ulimit -f unlimited");
+  }
+  CHECK(files_in(folder) == 0);
 }
 
 TEST_CASE("new file: a device or a pipe is written, and stays what it is", "[new-file]") {

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "tests/support/descriptors.h"
+#include "tests/support/file_size_limit.h"
 #include "tests/support/temp_file.h"
 #include "vmm/core/error.h"
 
@@ -114,4 +115,15 @@ TEST_CASE("auto initrd: the root's file system is known by its superblock", "[in
   CHECK(with(0x10040, "_BHRfS_M") == "btrfs");
   CHECK(with(0, "nothing") == std::nullopt);
   CHECK(file_system_on("/nonexistent") == std::nullopt);
+}
+
+TEST_CASE("auto initrd: a limit on files is one on it, and said to be it", "[initrd]") {
+  const FileSizeLimit limit(1024);
+  try {
+    make_initrd({}, "6.1.0");
+    FAIL("it was made");
+  } catch (const Error& error) {
+    CHECK(error.what() == std::string("cannot keep the initrd in memory: File too large"));
+    CHECK(error.fix() == "ulimit -f unlimited");
+  }
 }

@@ -8,17 +8,16 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <array>
 #include <catch2/catch.hpp>
 #include <cerrno>
-#include <csignal>
 #include <vector>
 
 #include "devices/backends/iovecs.h"
+#include "tests/support/file_size_limit.h"
 #include "tests/support/run_task.h"
 #include "tests/support/temp_file.h"
 #include "vmm/core/error.h"
@@ -96,18 +95,6 @@ class UnansweredMemory {
   static UniqueFd open() { return UniqueFd(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC))); }
   UniqueFd fd_ = open();
   void* page_ = ::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-};
-
-// While it lives, files cannot be written past so many bytes. The signal that comes with it is ignored, as main does.
-struct FileSizeLimit {
-  explicit FileSizeLimit(rlim_t bytes) {
-    ::getrlimit(RLIMIT_FSIZE, &before);
-    const rlimit limit{bytes, before.rlim_max};
-    ::setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  ~FileSizeLimit() { ::setrlimit(RLIMIT_FSIZE, &before); }
-  rlimit before{};
-  void (*handler)(int) = std::signal(SIGXFSZ, SIG_IGN);
 };
 
 }  // namespace

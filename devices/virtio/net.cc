@@ -187,6 +187,7 @@ Task<void> VirtioNet::receive(size_t index, Virtqueue& queue) {
     }
     if (good) {
       deliver(held, *length);
+      queue.loop().count_request();  // a frame takes as many buffers as it needs, which says nothing
     } else {
       ++stats_.received_dropped;
     }

@@ -84,7 +84,7 @@ void Virtqueue::on_kick() {
 // Hands chains to waiting tasks. What is left when this turn's budget is used up comes in the next turn.
 void Virtqueue::wake_waiters() {
   while (!waiters_.empty()) {
-    auto chain = try_next();
+    auto chain = next_request();
     if (!chain) return;
     NextAwaiter* waiter = waiters_.front();
     waiters_.pop_front();
@@ -143,7 +143,6 @@ std::optional<DescriptorChain> Virtqueue::try_next() {
     const auto head = pop_head();
     if (!head) return std::nullopt;
     --budget_;
-    loop_.count_request();
     schedule_end_of_turn();
     in_flight_[*head] = true;
     ++in_flight_count_;
@@ -163,6 +162,12 @@ std::optional<DescriptorChain> Virtqueue::try_next() {
     ++stats_.bad_chains;
   }
   return std::nullopt;
+}
+
+std::optional<DescriptorChain> Virtqueue::next_request() {
+  auto chain = try_next();
+  if (chain) loop_.count_request();
+  return chain;
 }
 
 bool Virtqueue::walk(uint16_t head, DescriptorChain& chain) const {
@@ -280,7 +285,7 @@ Virtqueue::NextAwaiter Virtqueue::next() { return NextAwaiter(*this); }
 
 bool Virtqueue::NextAwaiter::await_ready() {
   if (queue_.stopped_) return true;
-  if (auto chain = queue_.try_next()) chain_.emplace(std::move(*chain));
+  if (auto chain = queue_.next_request()) chain_.emplace(std::move(*chain));
   return chain_.has_value() || queue_.stopped_;
 }
 

@@ -94,6 +94,7 @@ class Virtqueue : private Poller {
   bool rest() override;
   void on_kick();
   void wake_waiters();
+  std::optional<DescriptorChain> next_request();  // for a task in next(): counted on the loop
   bool has_available() const;
   std::optional<uint16_t> pop_head();
   bool walk(uint16_t head, DescriptorChain& chain) const;

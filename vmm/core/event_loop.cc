@@ -41,7 +41,6 @@ struct EventLoop::Impl {
   bool poll();
   bool look(Clock::time_point until);
   bool rest();
-  void sleep();
   void be_patient(bool patient);
   void post(std::function<void()> fn);
 
@@ -52,7 +51,7 @@ struct EventLoop::Impl {
   Clock::duration look_for{};
   Patience patience;
   bool patient = false;
-  size_t requests = 0;  // served since it last slept
+  size_t requests = 0;  // served in this turn
   std::atomic<size_t> posted{0};
   std::atomic<bool> stopped{false};
 };
@@ -72,7 +71,7 @@ bool EventLoop::Impl::wait() {
   if (poll()) return true;  // before the time is asked for: that costs as much as a good part of a request
   const auto began = Clock::now();
   const bool found = look(began + look_for);
-  if (!found && (posted != 0 || !rest())) sleep();
+  if (!found && (posted != 0 || !rest())) context.run_one();
   const auto waited = Clock::now() - began;
   if (waited > kMaxLook) {
     look_for = {};
@@ -97,11 +96,6 @@ bool EventLoop::Impl::look(Clock::time_point until) {
 
 bool EventLoop::Impl::rest() {
   return std::ranges::count_if(pollers, [](Poller* poller) { return poller->rest(); }) > 0;
-}
-
-void EventLoop::Impl::sleep() {
-  be_patient(patience.advise(std::exchange(requests, 0)));
-  context.run_one();
 }
 
 void EventLoop::Impl::be_patient(bool wanted) {
@@ -152,6 +146,8 @@ void EventLoop::end_turn() {
   while (!impl_->end_of_turn.empty()) {
     for (auto& fn : std::exchange(impl_->end_of_turn, {})) fn();
   }
+  impl_->patience.end_turn(std::exchange(impl_->requests, 0));
+  impl_->be_patient(impl_->patience.advised());
 }
 
 void EventLoop::post(std::function<void()> fn) { impl_->post(std::move(fn)); }

@@ -49,7 +49,7 @@ class EventLoop {
   // Loop thread only, and not from within poll() or rest().
   void add_poller(Poller& poller);
   void remove_poller(Poller& poller);
-  // A poller's ring had one. By these the loop knows whether it pays to be patient (patience.h). Loop thread only.
+  // One was served, or is about to be. By these the loop knows whether patience pays (patience.h). Loop thread only.
   void count_request();
   // For threads that are about to be started, as they inherit it. Loop thread only.
   void end_patience();

@@ -7,20 +7,19 @@
 
 namespace vmm {
 
-bool Patience::advise(size_t served) {
-  if (served == 0) return patient_;
-  ++sleeps_;
+void Patience::end_turn(size_t served) {
+  if (served == 0) return;
+  ++turns_;
   served_ += served;
-  if (sleeps_ < (patient_ ? kTrial : pause_)) return patient_;
+  if (turns_ < (patient_ ? kTrial : pause_)) return;
   if (patient_) {
     patient_ = served_ >= kGathered;
     pause_ = patient_ ? kMinPause : std::min(2 * pause_, kMaxPause);
   } else {
     patient_ = true;
   }
-  sleeps_ = 0;
+  turns_ = 0;
   served_ = 0;
-  return patient_;
 }
 
 void set_thread_patience(bool patient) {

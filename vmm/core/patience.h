@@ -15,17 +15,18 @@ namespace vmm {
 
 class Patience {
  public:
-  // The loop is about to sleep, and has served this many requests since it last did. Whether to be patient from now on.
-  bool advise(size_t served);
+  // A turn of the loop has ended in which so many requests were served.
+  void end_turn(size_t served);
+  bool advised() const { return patient_; }
 
  private:
-  static constexpr size_t kTrial = 4;              // sleeps after requests
-  static constexpr size_t kGathered = 2 * kTrial;  // requests in them that are worth it
-  static constexpr size_t kMinPause = 16;          // sleeps between two trials; doubled by each that was in vain
+  static constexpr size_t kTrial = 4;              // turns with requests
+  static constexpr size_t kGathered = kTrial + 1;  // requests in them that are worth it
+  static constexpr size_t kMinPause = 16;          // turns between two trials; doubled by each that was in vain
   static constexpr size_t kMaxPause = 128;
 
   bool patient_ = false;
-  size_t sleeps_ = 0;
+  size_t turns_ = 0;
   size_t served_ = 0;
   size_t pause_ = kMinPause;
 };

@@ -14,10 +14,11 @@ using namespace vmm;
 
 namespace {
 
-// Sleeps after `served` requests each, until the advice is `wanted`; 1000 when it never is.
-size_t sleeps_until(Patience& patience, bool wanted, size_t served) {
+// Turns with so many requests each, until the advice is `wanted`; 1000 when it never is.
+size_t turns_until(Patience& patience, bool wanted, size_t served) {
   for (size_t count = 1; count < 1000; ++count) {
-    if (patience.advise(served) == wanted) return count;
+    patience.end_turn(served);
+    if (patience.advised() == wanted) return count;
   }
   return 1000;
 }
@@ -33,14 +34,14 @@ struct NoWork : Poller {
 
 TEST_CASE("patience: a driver that asks one thing at a time is tried ever less often", "[core]") {
   Patience patience;
-  size_t before = sleeps_until(patience, true, 1);
+  size_t before = turns_until(patience, true, 1);
   CHECK(before > 1);
-  CHECK(sleeps_until(patience, false, 1) < before);
+  CHECK(turns_until(patience, false, 1) < before);
   for (int i = 0; i < 8; ++i) {
-    const size_t pause = sleeps_until(patience, true, 1);
+    const size_t pause = turns_until(patience, true, 1);
     CHECK(pause >= before);
     CHECK(pause < 1000);
-    CHECK(sleeps_until(patience, false, 1) < 10);
+    CHECK(turns_until(patience, false, 1) < 10);
     before = pause;
   }
   CHECK(before > 100);
@@ -49,20 +50,20 @@ TEST_CASE("patience: a driver that asks one thing at a time is tried ever less o
 TEST_CASE("patience: it lasts for as long as requests gather", "[core]") {
   Patience patience;
   for (int i = 0; i < 8; ++i) {  // trials in vain, and then one that finds something
-    sleeps_until(patience, true, 1);
-    sleeps_until(patience, false, 1);
+    turns_until(patience, true, 1);
+    turns_until(patience, false, 1);
   }
-  sleeps_until(patience, true, 1);
-  CHECK(sleeps_until(patience, false, 3) == 1000);
-  CHECK(sleeps_until(patience, false, 1) < 10);
-  CHECK(sleeps_until(patience, true, 1) < 40);  // soon again
+  turns_until(patience, true, 1);
+  CHECK(turns_until(patience, false, 3) == 1000);
+  CHECK(turns_until(patience, false, 1) < 10);
+  CHECK(turns_until(patience, true, 1) < 40);  // soon again
 }
 
-TEST_CASE("patience: a sleep without a request says nothing", "[core]") {
+TEST_CASE("patience: a turn without a request says nothing", "[core]") {
   Patience patience;
-  CHECK(sleeps_until(patience, true, 0) == 1000);
-  sleeps_until(patience, true, 1);
-  CHECK(sleeps_until(patience, false, 0) == 1000);
+  CHECK(turns_until(patience, true, 0) == 1000);
+  turns_until(patience, true, 1);
+  CHECK(turns_until(patience, false, 0) == 1000);
 }
 
 TEST_CASE("patience: it is a policy of the thread, and one that somebody chose stays", "[core]") {
@@ -96,7 +97,7 @@ TEST_CASE("patience: a loop becomes patient by the requests of its pollers, and 
     FdWatch watch(loop, kick.fd(), FdWatch::Event::kReadable, [&] {
       kick.drain();
       for (int i = 0; i < 3; ++i) loop.count_request();
-      if (++kicks < 5000) {  // many of them without a sleep in between
+      if (++kicks < 5000) {  // many in each turn
         watch.arm();
         kick.signal();
         return;

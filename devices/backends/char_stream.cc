@@ -13,6 +13,7 @@
 
 #include "vmm/core/error.h"
 #include "vmm/core/log.h"
+#include "vmm/core/new_file.h"
 
 namespace vmm {
 
@@ -23,7 +24,10 @@ constexpr size_t kStampSize = 16;  // at least "[99999999.999] "
 UniqueFd open_log(const std::string& path) {
   if (path.empty()) return UniqueFd();
   UniqueFd log(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0644));
-  if (!log) throw Error(fmt::format("cannot open console log '{}': {}", path, errno_text(errno)));
+  if (!log) {
+    throw Error(fmt::format("cannot open console log '{}': {}", path, errno_text(errno)),
+                "name a file that can be written, or leave log= out");
+  }
   return log;
 }
 
@@ -139,10 +143,25 @@ void CharStream::format() {
     taken_done_ += length;
   }
   if (formatted_.empty()) return;
-  if (log_ && ::write(log_.get(), formatted_.data(), formatted_.size()) != std::ssize(formatted_)) ++stats_.errors;
+  if (log_) write_log();
   const uint64_t dropped = outgoing_.push_over(std::as_bytes(std::span(formatted_)));
   stats_.dropped += dropped;
   lost_ += dropped;
+}
+
+void CharStream::write_log() {
+  const ssize_t written = ::write(log_.get(), formatted_.data(), formatted_.size());
+  if (written == std::ssize(formatted_)) return;
+  // Part of it was written where there was no room for all.
+  no_room("log", written < 0 ? errno : ENOSPC);
+}
+
+// Once: where it comes and goes, each time would be a flood.
+void CharStream::no_room(std::string_view of, int error) {
+  ++stats_.errors;
+  if (std::exchange(no_room_told_, true)) return;
+  log_warn("console: its {} cannot be written and is lost: {}", of, errno_text(error));
+  log_warn("  fix: {}", fix_for_growth(error, "make room there, or name another place"));
 }
 
 // Writes until the ring is empty (true) or the peer takes no more.
@@ -170,12 +189,13 @@ bool CharStream::send() {
 
 // A full disk passes: what could not be written is lost, later output may fit. All else means that nobody is there.
 void CharStream::output_failed(int error) {
-  ++stats_.errors;
   if (error == ENOSPC || error == EDQUOT || error == EFBIG) {
+    no_room("output", error);
     stats_.dropped += outgoing_.size();
     outgoing_.pop(outgoing_.size());
     return;
   }
+  ++stats_.errors;
   writable_.reset();
   peer_.output = -1;
   endpoint_->peer_lost();

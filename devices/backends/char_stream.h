@@ -23,6 +23,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "devices/backends/char_backend.h"
@@ -95,7 +96,9 @@ class CharStream : public CharBackend {
   void take_pending();
   void format();
   bool send();
+  void write_log();
   void output_failed(int error);
+  void no_room(std::string_view of, int error);
   void on_stall();
   bool drained();
   // Input.
@@ -131,6 +134,7 @@ class CharStream : public CharBackend {
   bool progress_ = false;  // something was sent since the stall timer started
   bool stalled_ = false;
   uint64_t lost_ = 0;  // dropped since the peer was last told of
+  bool no_room_told_ = false;
 
   CharRing incoming_{kIncomingSize};
   Timer input_retry_;

@@ -9,27 +9,13 @@
 #include <future>
 #include <thread>
 
+#include "tests/support/captured_log.h"
 #include "tests/support/descriptors.h"
 
 using namespace vmm;
 using namespace vmm::test;
 
 namespace {
-
-// The log goes into a pipe for a while.
-struct Fixture {
-  Fixture() {
-    ::signal(SIGPIPE, SIG_IGN);
-    set_log_fd(pipe.write.get());
-  }
-  ~Fixture() {
-    set_log_fd(STDERR_FILENO);
-    set_log_level(LogLevel::kInfo);
-  }
-  std::string lines() { return read_available(pipe.read); }
-
-  Pipe pipe;
-};
 
 // A terminal that nobody reads, with room for some bytes but not for a long line.
 struct StalledTerminal {
@@ -62,14 +48,14 @@ struct StalledTerminal {
 }  // namespace
 
 TEST_CASE("log: a line says whose it is, and a fix below it does not", "[core]") {
-  Fixture f;
+  CapturedLog f;
   log_error("cannot open '{}'", "x");
   log_error("  fix: open it");
   CHECK(f.lines() == "vmm: cannot open 'x'\n  fix: open it\n");
 }
 
 TEST_CASE("log: only what the level asks for is printed", "[core]") {
-  Fixture f;
+  CapturedLog f;
   log_info("info");
   log_debug("debug");
   set_log_level(LogLevel::kError);
@@ -80,7 +66,7 @@ TEST_CASE("log: only what the level asks for is printed", "[core]") {
 }
 
 TEST_CASE("log: a long line is cut and still ends", "[core]") {
-  Fixture f;
+  CapturedLog f;
   log_info("{}", std::string(10'000, 'x'));
   log_info("next");
   const std::string lines = f.lines();
@@ -89,7 +75,7 @@ TEST_CASE("log: a long line is cut and still ends", "[core]") {
 }
 
 TEST_CASE("log: a full pipe loses lines, counts them, and never blocks (F11)", "[core]") {
-  Fixture f;
+  CapturedLog f;
   fill(f.pipe.write);
   ::fcntl(f.pipe.write.get(), F_SETFL, 0);
   log_info("lost");
@@ -100,7 +86,7 @@ TEST_CASE("log: a full pipe loses lines, counts them, and never blocks (F11)", "
 }
 
 TEST_CASE("log: a stalled terminal cuts a line, loses others, and never blocks (F11)", "[core]") {
-  Fixture f;
+  CapturedLog f;
   const StalledTerminal terminal;
   set_log_fd(terminal.writer.get());
   std::future<void> logging = std::async(std::launch::async, [] {
@@ -116,7 +102,7 @@ TEST_CASE("log: a stalled terminal cuts a line, loses others, and never blocks (
 }
 
 TEST_CASE("log: a reader that has gone, a full disk and a closed descriptor are counted (F5, F11)", "[core]") {
-  Fixture f;
+  CapturedLog f;
   f.pipe.read = UniqueFd();
   log_info("to nobody");
   const UniqueFd full(::open("/dev/full", O_WRONLY | O_CLOEXEC));
@@ -131,7 +117,7 @@ TEST_CASE("log: a reader that has gone, a full disk and a closed descriptor are 
 }
 
 TEST_CASE("log: text that was asked for waits for its reader, and not for ever", "[core]") {
-  Fixture f;
+  CapturedLog f;
   const std::string text = std::string(300'000, 'x') + "\n";
   std::string read;
   std::thread reader([&] {
@@ -147,7 +133,7 @@ TEST_CASE("log: text that was asked for waits for its reader, and not for ever",
 }
 
 TEST_CASE("log: a guest's lines are limited, and what was held back is told (P19)", "[core]") {
-  Fixture f;
+  CapturedLog f;
   LogLimit limit;
   for (int i = 0; i < 1000; ++i) guest_warn(limit, "mistake {}", i);
   CHECK(f.lines() == "vmm: mistake 0\nvmm: mistake 1\nvmm: mistake 2\n");
@@ -157,7 +143,7 @@ TEST_CASE("log: a guest's lines are limited, and what was held back is told (P19
 }
 
 TEST_CASE("log: each source of lines has a limit of its own", "[core]") {
-  Fixture f;
+  CapturedLog f;
   LogLimit one;
   LogLimit other;
   for (int i = 0; i < 10; ++i) guest_warn(one, "one");

@@ -6,6 +6,7 @@
 #include <catch2/catch.hpp>
 #include <csignal>
 
+#include "tests/support/captured_log.h"
 #include "tests/support/descriptors.h"
 #include "tests/support/temp_file.h"
 #include "tests/support/wait_until.h"
@@ -142,12 +143,15 @@ TEST_CASE("char stream: with nobody there the newest output is kept for who come
 
 TEST_CASE("char stream: a full disk loses output, and only while it is full (F11)", "[char]") {
   const UniqueFd full(::open("/dev/full", O_WRONLY | O_CLOEXEC));
-  Pipe pipe;
+  CapturedLog log;
   Fixture f({-1, full.get()});
   CHECK(f.write_all(kMost));
   CHECK(f.stream->stats().errors > 0);
   CHECK(f.lost == 0);
   CHECK(wait_until(f.loop, [&] { return f.stream->stats().dropped == kMost; }));
+  CHECK(log.lines() ==
+        "vmm: console: its output cannot be written and is lost: No space left on device\n"
+        "vmm:   fix: make room there, or name another place\n");
 }
 
 TEST_CASE("char stream: the time stands in front of each line, however it arrives", "[char]") {
@@ -202,9 +206,11 @@ TEST_CASE("char stream: a log that cannot be opened is refused with words", "[ch
 }
 
 TEST_CASE("char stream: a log on a full disk is counted and holds nothing up (F11)", "[char]") {
+  CapturedLog log;
   Fixture f({}, {.log_path = "/dev/full"});
   CHECK(f.write_all(kMost));
   CHECK(f.stream->stats().errors > 0);
+  CHECK_THAT(log.lines(), Catch::Contains("console: its log cannot be written and is lost: No space left on device"));
 }
 
 TEST_CASE("char stream: the observer sees all output in order", "[char]") {

@@ -41,7 +41,6 @@ struct EventLoop::Impl {
   bool poll();
   bool look(Clock::time_point until);
   bool rest();
-  void be_patient(bool patient);
   void post(std::function<void()> fn);
 
   asio::io_context context{1};
@@ -50,7 +49,7 @@ struct EventLoop::Impl {
   std::vector<Poller*> pollers;
   Clock::duration look_for{};
   Patience patience;
-  bool patient = false;
+  ThreadPatience thread_patience;
   size_t requests = 0;  // served in this turn
   std::atomic<size_t> posted{0};
   std::atomic<bool> stopped{false};
@@ -98,10 +97,6 @@ bool EventLoop::Impl::rest() {
   return std::ranges::count_if(pollers, [](Poller* poller) { return poller->rest(); }) > 0;
 }
 
-void EventLoop::Impl::be_patient(bool wanted) {
-  if (std::exchange(patient, wanted) != wanted) set_thread_patience(wanted);
-}
-
 void EventLoop::Impl::post(std::function<void()> fn) {
   ++posted;
   asio::post(context, [this, fn = std::move(fn)] {
@@ -147,7 +142,7 @@ void EventLoop::end_turn() {
     for (auto& fn : std::exchange(impl_->end_of_turn, {})) fn();
   }
   impl_->patience.end_turn(std::exchange(impl_->requests, 0));
-  impl_->be_patient(impl_->patience.advised());
+  impl_->thread_patience.set(impl_->patience.advised());
 }
 
 void EventLoop::post(std::function<void()> fn) { impl_->post(std::move(fn)); }
@@ -158,7 +153,7 @@ void EventLoop::remove_poller(Poller& poller) { std::erase(impl_->pollers, &poll
 
 void EventLoop::count_request() { ++impl_->requests; }
 
-void EventLoop::end_patience() { impl_->be_patient(false); }
+void EventLoop::end_patience() { impl_->thread_patience.set(false); }
 
 void EventLoop::at_end_of_turn(std::function<void()> fn) { impl_->end_of_turn.push_back(std::move(fn)); }
 

@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace vmm {
 
@@ -22,8 +23,9 @@ void Patience::end_turn(size_t served) {
   served_ = 0;
 }
 
-void set_thread_patience(bool patient) {
-  if (::sched_getscheduler(0) != (patient ? SCHED_OTHER : SCHED_BATCH)) return;
+void ThreadPatience::set(bool patient) {
+  if (!ours_) ours_ = ::sched_getscheduler(0) == SCHED_OTHER;
+  if (!*ours_ || std::exchange(patient_, patient) == patient) return;
   const sched_param none{};
   ::sched_setscheduler(0, patient ? SCHED_BATCH : SCHED_OTHER, &none);
 }

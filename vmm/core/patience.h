@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 
 namespace vmm {
 
@@ -31,8 +32,15 @@ class Patience {
   size_t pause_ = kMinPause;
 };
 
-// Has the kernel treat the calling thread, and those it starts, so. A policy that somebody chose for it, as by chrt(1),
-// stays.
-void set_thread_patience(bool patient);
+// Has the kernel treat the thread that it is used on, and those that one starts, so. A policy that somebody chose for
+// it, as by chrt(1), stays.
+class ThreadPatience {
+ public:
+  void set(bool patient);
+
+ private:
+  std::optional<bool> ours_;  // the policy, to change; known with the first call
+  bool patient_ = false;
+};
 
 }  // namespace vmm

@@ -68,21 +68,26 @@ TEST_CASE("patience: a turn without a request says nothing", "[core]") {
 
 TEST_CASE("patience: it is a policy of the thread, and one that somebody chose stays", "[core]") {
   in_thread([] {
-    set_thread_patience(true);
+    ThreadPatience patience;
+    patience.set(false);
+    CHECK(::sched_getscheduler(0) == SCHED_OTHER);
+    patience.set(true);
     CHECK(::sched_getscheduler(0) == SCHED_BATCH);
     int inherited = -1;
     in_thread([&] { inherited = ::sched_getscheduler(0); });
     CHECK(inherited == SCHED_BATCH);
-    set_thread_patience(false);
+    patience.set(false);
     CHECK(::sched_getscheduler(0) == SCHED_OTHER);
   });
-  in_thread([] {
+  const int chosen = GENERATE(SCHED_IDLE, SCHED_BATCH);
+  in_thread([chosen] {
     const sched_param none{};
-    REQUIRE(::sched_setscheduler(0, SCHED_IDLE, &none) == 0);
-    set_thread_patience(true);
-    CHECK(::sched_getscheduler(0) == SCHED_IDLE);
-    set_thread_patience(false);
-    CHECK(::sched_getscheduler(0) == SCHED_IDLE);
+    REQUIRE(::sched_setscheduler(0, chosen, &none) == 0);
+    ThreadPatience patience;
+    for (const bool patient : {true, false, true, false}) {
+      patience.set(patient);
+      CHECK(::sched_getscheduler(0) == chosen);
+    }
   });
 }
 

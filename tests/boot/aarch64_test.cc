@@ -50,8 +50,7 @@ TEST_CASE("aarch64: poweroff presses the power button, and the guest ends by its
   // Debian's cloud kernel has no driver for it, and this one has a module.
   TestVm vm({"--kernel", image("DEBIAN_FULL_KERNEL", "vmlinuz"), "--append", "quiet", "--initrd", "auto", "--modules",
              image("DEBIAN_FULL_KERNEL", ""), "--disk", tiny_disk() + ",ephemeral", "--name", "aarch64-test"});
-  vm.wait_for("tiny: ready");
-  vm.run("until ls -l /proc/$(pidof acpid)/fd | grep event0; do sleep 0.2; done >/dev/null 2>&1");
+  wait_for_acpid(vm);
   say({"poweroff", "aarch64-test"});
   CHECK(vm.wait_exit() == 0);
   CHECK_THAT(vm.messages(), Contains("vmm: guest powered off"));

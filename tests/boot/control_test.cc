@@ -35,7 +35,7 @@ TEST_CASE("control: why and dmesg read a quiet kernel's memory, sysrq reaches it
 TEST_CASE("control: poweroff presses the power button, and the guest ends by itself", "[boot][control]") {
   const TempDirectory folder;
   TestVm vm(small_kernel() + tiny_initramfs() + Words{"--ctl", folder("s")});
-  vm.wait_for("tiny: ready");
+  wait_for_acpid(vm);
   CHECK(say({"poweroff", folder("s")}).empty());
   CHECK(vm.wait_exit() == 0);
   CHECK_THAT(vm.messages(), Contains("vmm: guest powered off"));

@@ -28,6 +28,12 @@ inline Words debian_kernel() {
           "--initrd", image("DEBIAN_KERNEL", "initrd.img")};
 }
 
+// Until the tiny guest hears its power button: a press before that is lost.
+inline void wait_for_acpid(TestVm& vm) {
+  vm.wait_for("tiny: ready");
+  vm.run("until ls -l /proc/$(pidof acpid)/fd | grep event0; do sleep 0.2; done >/dev/null 2>&1");
+}
+
 // What a verb of vmm prints that succeeds, as to a machine that runs.
 inline std::string say(const Words& words) {
   TestVm client(words);

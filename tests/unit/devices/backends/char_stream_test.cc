@@ -151,7 +151,7 @@ TEST_CASE("char stream: a full disk loses output, and only while it is full (F11
   CHECK(wait_until(f.loop, [&] { return f.stream->stats().dropped == kMost; }));
   CHECK(log.lines() ==
         "vmm: console: its output cannot be written and is lost: No space left on device\n"
-        "vmm:   fix: make room there, or name another place\n");
+        "  fix: make room there, or name another place\n");
 }
 
 TEST_CASE("char stream: the time stands in front of each line, however it arrives", "[char]") {

@@ -150,10 +150,12 @@ void CharStream::format() {
 }
 
 void CharStream::write_log() {
-  const ssize_t written = ::write(log_.get(), formatted_.data(), formatted_.size());
-  if (written == std::ssize(formatted_)) return;
-  // Part of it was written where there was no room for all.
-  no_room("log", written < 0 ? errno : ENOSPC);
+  for (std::string_view rest = formatted_; !rest.empty();) {
+    const ssize_t written = ::write(log_.get(), rest.data(), rest.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return no_room("log", errno);
+    rest.remove_prefix(static_cast<size_t>(written));
+  }
 }
 
 // Once: where it comes and goes, each time would be a flood.

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "devices/backends/path_lock.h"
+#include "devices/backends/disk/path_lock.h"
 #include "vmm/core/fd.h"
 
 namespace vmm {

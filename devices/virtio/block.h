@@ -16,8 +16,8 @@
 #include <string>
 #include <vector>
 
-#include "devices/backends/block_backend.h"
-#include "devices/backends/disk.h"
+#include "devices/backends/disk/block_backend.h"
+#include "devices/backends/disk/disk.h"
 #include "devices/virtio/spec.h"
 #include "devices/virtio/virtio_device.h"
 

@@ -20,7 +20,7 @@
 #include <string>
 #include <vector>
 
-#include "devices/backends/char_backend.h"
+#include "devices/backends/char/char_backend.h"
 #include "devices/virtio/virtio_device.h"
 #include "vmm/core/wakeup.h"
 

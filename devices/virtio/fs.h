@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <string>
 
-#include "devices/backends/share_backend.h"
+#include "devices/backends/share/share_backend.h"
 #include "devices/virtio/virtio_device.h"
 
 namespace vmm {

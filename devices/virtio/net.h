@@ -21,8 +21,8 @@
 #include <string>
 #include <vector>
 
-#include "devices/backends/mac_address.h"
-#include "devices/backends/net_backend.h"
+#include "devices/backends/net/mac_address.h"
+#include "devices/backends/net/net_backend.h"
 #include "devices/virtio/net_filter.h"
 #include "devices/virtio/spec.h"
 #include "devices/virtio/virtio_device.h"

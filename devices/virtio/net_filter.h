@@ -10,7 +10,7 @@
 #include <span>
 #include <vector>
 
-#include "devices/backends/mac_address.h"
+#include "devices/backends/net/mac_address.h"
 
 namespace vmm {
 

@@ -19,8 +19,8 @@
 #include <string>
 #include <vector>
 
-#include "devices/backends/mac_address.h"
-#include "devices/backends/vhost_user_socket.h"
+#include "devices/backends/net/mac_address.h"
+#include "devices/backends/vhost/vhost_user_socket.h"
 #include "devices/virtio/outstanding_heads.h"
 #include "devices/virtio/virtio_device.h"
 #include "vmm/core/wakeup.h"

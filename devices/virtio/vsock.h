@@ -16,7 +16,7 @@
 #include <string>
 #include <vector>
 
-#include "devices/backends/vsock_backend.h"
+#include "devices/backends/vsock/vsock_backend.h"
 #include "devices/virtio/spec.h"
 #include "devices/virtio/virtio_device.h"
 #include "devices/virtio/vsock_connection.h"

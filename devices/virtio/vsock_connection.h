@@ -17,7 +17,7 @@
 #include <optional>
 #include <span>
 
-#include "devices/backends/vsock_stream.h"
+#include "devices/backends/vsock/vsock_stream.h"
 #include "devices/virtio/spec.h"
 #include "devices/virtio/vsock_credit.h"
 #include "vmm/core/event_loop.h"

@@ -1,5 +1,5 @@
 // The fixed power management registers (A1), and a button that is pressed now and then.
-#include "devices/legacy/acpi_pm.h"
+#include "devices/pc/acpi_pm.h"
 
 #include "tests/fuzz/fake_ends.h"
 #include "tests/fuzz/fuzz_input.h"

@@ -1,8 +1,8 @@
 // The ARM machine's chips: a PL011 with any input and a host that takes as much as it likes, a clock whose time jumps,
 // and GPIO lines that go up and down, with any register access to each.
-#include "devices/legacy/pl031.h"
-#include "devices/legacy/pl061.h"
-#include "devices/legacy/serial.h"
+#include "devices/arm/pl031.h"
+#include "devices/arm/pl061.h"
+#include "devices/pc/serial.h"
 #include "tests/fuzz/fake_ends.h"
 #include "tests/fuzz/fuzz_input.h"
 

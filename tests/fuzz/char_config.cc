@@ -1,5 +1,5 @@
 // The text of a console flag.
-#include "devices/backends/char_config.h"
+#include "devices/backends/char/char_config.h"
 
 #include "tests/fuzz/fuzz_input.h"
 #include "vmm/core/error.h"

@@ -1,5 +1,5 @@
 // The text of a disk flag.
-#include "devices/backends/disk.h"
+#include "devices/backends/disk/disk.h"
 
 #include "tests/fuzz/fuzz_input.h"
 #include "vmm/core/error.h"

@@ -5,7 +5,7 @@
 #include <span>
 #include <utility>
 
-#include "devices/backends/char_backend.h"
+#include "devices/backends/char/char_backend.h"
 #include "devices/irq.h"
 
 namespace vmm::test {

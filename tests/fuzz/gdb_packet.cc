@@ -1,10 +1,10 @@
 // What comes to the gdb port: any bytes, cut at will, and events of the machine between them. Memory that breakpoints
 // were in is as before when gdb has left.
-#include "vmm/control/gdb_packet.h"
+#include "vmm/control/gdb/gdb_packet.h"
 
 #include "tests/fuzz/fuzz_input.h"
 #include "tests/support/fake_gdb_target.h"
-#include "vmm/control/gdb_stub.h"
+#include "vmm/control/gdb/gdb_stub.h"
 
 namespace {
 

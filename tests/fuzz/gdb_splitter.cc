@@ -1,6 +1,6 @@
 // A serial line that kgdb and a console share: any bytes from both sides, cut at will. Nothing is lost or made up: what
 // the guest prints is text or gdb's.
-#include "devices/backends/gdb_splitter.h"
+#include "devices/backends/char/gdb_splitter.h"
 
 #include "tests/fuzz/fuzz_input.h"
 

@@ -1,5 +1,5 @@
 // The keyboard controller.
-#include "devices/legacy/i8042.h"
+#include "devices/pc/i8042.h"
 
 #include "tests/fuzz/fuzz_input.h"
 

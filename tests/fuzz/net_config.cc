@@ -1,5 +1,5 @@
 // The text of a network flag.
-#include "devices/backends/net.h"
+#include "devices/backends/net/net.h"
 
 #include "tests/fuzz/fuzz_input.h"
 #include "vmm/core/error.h"

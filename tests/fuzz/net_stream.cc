@@ -4,7 +4,7 @@
 
 #include <array>
 
-#include "devices/backends/stream_net.h"
+#include "devices/backends/net/stream_net.h"
 #include "tests/fuzz/fuzz_input.h"
 #include "tests/support/descriptors.h"
 #include "tests/support/net_end.h"

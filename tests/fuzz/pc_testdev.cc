@@ -1,6 +1,6 @@
 // QEMU's test device: any access to all that it has, and just beside it. What a guest has in memory stays there,
 // however often its pages are looked up anew, and a level is what the last byte said.
-#include "devices/legacy/pc_testdev.h"
+#include "devices/pc/pc_testdev.h"
 
 #include <array>
 

@@ -1,5 +1,5 @@
 // The clock: any register, any value, and time that jumps.
-#include "devices/legacy/rtc_cmos.h"
+#include "devices/pc/rtc_cmos.h"
 
 #include "tests/fuzz/fake_ends.h"
 #include "tests/fuzz/fuzz_input.h"

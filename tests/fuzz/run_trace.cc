@@ -1,11 +1,11 @@
 // Traces that somebody sends: refused, or shown in whatever form; and what is written is read again alike. Consoles of
 // guests: no line breaks the row of phases.
-#include "vmm/control/run_trace.h"
+#include "vmm/control/trace/run_trace.h"
 
 #include "tests/fuzz/fuzz_input.h"
-#include "vmm/control/boot_phases.h"
-#include "vmm/control/boot_report.h"
-#include "vmm/control/boot_report_html.h"
+#include "vmm/control/trace/boot_phases.h"
+#include "vmm/control/trace/boot_report.h"
+#include "vmm/control/trace/boot_report_html.h"
 #include "vmm/core/error.h"
 
 void vmm::test::fuzz(FuzzInput& input) {

@@ -1,5 +1,5 @@
 // A 16550A with any register access, any input, and a host that takes as much as it likes.
-#include "devices/legacy/serial.h"
+#include "devices/pc/serial.h"
 
 #include "tests/fuzz/fake_ends.h"
 #include "tests/fuzz/fuzz_input.h"

@@ -1,12 +1,12 @@
 // What a guest prints where TAP is expected, in pieces of any size.
-#include "vmm/control/tap.h"
+#include "vmm/control/verdict/tap.h"
 
 #include <algorithm>
 #include <array>
 #include <string_view>
 
 #include "tests/fuzz/fuzz_input.h"
-#include "vmm/control/ktap_log.h"
+#include "vmm/control/verdict/ktap_log.h"
 
 using namespace vmm;
 using namespace vmm::test;

@@ -4,7 +4,7 @@
 
 #include <array>
 
-#include "devices/backends/vhost_user_channel.h"
+#include "devices/backends/vhost/vhost_user_channel.h"
 #include "tests/fuzz/fuzz_input.h"
 #include "tests/support/descriptors.h"
 

@@ -8,7 +8,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "devices/backends/fuse_server.h"
+#include "devices/backends/share/fuse_server.h"
 #include "devices/virtio/fs.h"
 #include "tests/fuzz/fuzz_driver.h"
 

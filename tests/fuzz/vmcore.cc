@@ -11,7 +11,7 @@
 #include "tests/fuzz/fuzz_input.h"
 #include "tests/support/linux_memory.h"
 #include "vmm/blackbox/vmcore_writer.h"
-#include "vmm/control/findings.h"
+#include "vmm/control/verdict/findings.h"
 #include "vmm/core/error.h"
 #include "vmm/core/fd.h"
 

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <utility>
 
-#include "devices/backends/char_backend.h"
+#include "devices/backends/char/char_backend.h"
 
 namespace vmm::test {
 

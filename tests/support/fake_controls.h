@@ -6,7 +6,7 @@
 #include <string>
 #include <utility>
 
-#include "vmm/control/control_verbs.h"
+#include "vmm/control/socket/control_verbs.h"
 #include "vmm/core/error.h"
 
 namespace vmm::test {

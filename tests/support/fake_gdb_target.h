@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "vmm/control/gdb_registers_x86_64.h"
-#include "vmm/control/gdb_target.h"
+#include "vmm/control/gdb/gdb_registers_x86_64.h"
+#include "vmm/control/gdb/gdb_target.h"
 
 namespace vmm::test {
 

@@ -5,7 +5,7 @@
 #include <functional>
 #include <vector>
 
-#include "devices/backends/io_engine.h"
+#include "devices/backends/disk/io_engine.h"
 #include "devices/backends/iovecs.h"
 
 namespace vmm::test {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "devices/backends/iovecs.h"
-#include "devices/backends/net_backend.h"
+#include "devices/backends/net/net_backend.h"
 
 namespace vmm::test {
 

@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include "devices/backends/fuse_server.h"
+#include "devices/backends/share/fuse_server.h"
 
 namespace vmm::test {
 

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "devices/backends/block_backend.h"
+#include "devices/backends/disk/block_backend.h"
 #include "devices/backends/iovecs.h"
 
 namespace vmm::test {

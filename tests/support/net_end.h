@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "devices/backends/net_backend.h"
+#include "devices/backends/net/net_backend.h"
 
 namespace vmm::test {
 

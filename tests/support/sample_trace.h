@@ -1,7 +1,7 @@
 // A small trace, for whatever shows or reads one.
 #pragma once
 
-#include "vmm/control/run_trace.h"
+#include "vmm/control/trace/run_trace.h"
 
 namespace vmm::test {
 

@@ -23,7 +23,7 @@
 #include <thread>
 #include <vector>
 
-#include "devices/backends/vhost_user_message.h"
+#include "devices/backends/vhost/vhost_user_message.h"
 #include "devices/virtio/spec.h"
 #include "tests/support/unix_ends.h"
 

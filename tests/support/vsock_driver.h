@@ -8,7 +8,7 @@
 #include <optional>
 #include <string>
 
-#include "devices/backends/vsock_host.h"
+#include "devices/backends/vsock/vsock_host.h"
 #include "devices/virtio/vsock.h"
 #include "tests/support/driver_queue.h"
 #include "tests/support/temp_file.h"

@@ -8,9 +8,9 @@
 #include <cerrno>
 #include <utility>
 
-#include "devices/backends/disk.h"
-#include "devices/backends/shared_folder.h"
-#include "devices/backends/vsock_host.h"
+#include "devices/backends/disk/disk.h"
+#include "devices/backends/share/shared_folder.h"
+#include "devices/backends/vsock/vsock_host.h"
 #include "devices/virtio/vhost_user.h"
 #include "firmware/byte_source.h"
 #include "vmm/core/error.h"

@@ -13,7 +13,7 @@
 #include <string_view>
 #include <vector>
 
-#include "devices/backends/char_backend.h"
+#include "devices/backends/char/char_backend.h"
 #include "devices/bus.h"
 #include "devices/pci/pci_root.h"
 #include "vmm/core/event_loop.h"

@@ -7,10 +7,10 @@
 #include <utility>
 #include <variant>
 
-#include "devices/legacy/gic_v2m.h"
-#include "devices/legacy/pl031.h"
-#include "devices/legacy/pl061.h"
-#include "devices/legacy/serial.h"
+#include "devices/arm/gic_v2m.h"
+#include "devices/arm/pl031.h"
+#include "devices/arm/pl061.h"
+#include "devices/pc/serial.h"
 #include "firmware/platform.h"
 #include "vmm/core/check.h"
 #include "vmm/core/error.h"

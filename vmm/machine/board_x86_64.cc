@@ -7,14 +7,14 @@
 #include <array>
 #include <utility>
 
-#include "devices/legacy/acpi_pm.h"
-#include "devices/legacy/debug_exit.h"
-#include "devices/legacy/fw_cfg.h"
-#include "devices/legacy/i8042.h"
-#include "devices/legacy/pc_testdev.h"
-#include "devices/legacy/reset_port.h"
-#include "devices/legacy/rtc_cmos.h"
-#include "devices/legacy/serial.h"
+#include "devices/pc/acpi_pm.h"
+#include "devices/pc/debug_exit.h"
+#include "devices/pc/fw_cfg.h"
+#include "devices/pc/i8042.h"
+#include "devices/pc/pc_testdev.h"
+#include "devices/pc/reset_port.h"
+#include "devices/pc/rtc_cmos.h"
+#include "devices/pc/serial.h"
 #include "firmware/acpi/acpi.h"
 #include "firmware/bios.h"
 #include "firmware/boot_setup.h"

@@ -9,12 +9,12 @@
 #include <string_view>
 #include <vector>
 
-#include "devices/backends/char_config.h"
-#include "devices/backends/disk.h"
-#include "devices/backends/io_engine.h"
-#include "devices/backends/net.h"
-#include "devices/backends/share_config.h"
-#include "devices/backends/vsock_config.h"
+#include "devices/backends/char/char_config.h"
+#include "devices/backends/disk/disk.h"
+#include "devices/backends/disk/io_engine.h"
+#include "devices/backends/net/net.h"
+#include "devices/backends/share/share_config.h"
+#include "devices/backends/vsock/vsock_config.h"
 #include "devices/virtio/balloon_config.h"
 #include "firmware/boot.h"
 
@@ -62,7 +62,7 @@ struct MachineConfig {
   std::optional<BalloonConfig> balloon;
   std::optional<CommandConfig> command;  // to be run in the guest, on our standard streams
   std::optional<uint16_t> debug_exit_port;
-  bool pc_testdev = false;    // devices/legacy/pc_testdev.h
+  bool pc_testdev = false;    // devices/pc/pc_testdev.h
   std::string name;           // shown to people: in the lock message and by SMBIOS
   std::string serial_number;  // SMBIOS
 };

@@ -19,9 +19,9 @@
 #include <string>
 #include <vector>
 
-#include "devices/backends/char_backend.h"
-#include "devices/backends/char_ring.h"
-#include "devices/backends/standard_stream.h"
+#include "devices/backends/char/char_backend.h"
+#include "devices/backends/char/char_ring.h"
+#include "devices/backends/char/standard_stream.h"
 #include "vmm/core/event_loop.h"
 #include "vmm/machine/command_frames.h"
 #include "vmm/machine/config.h"

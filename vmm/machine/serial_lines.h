@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "devices/backends/char_backend.h"
+#include "devices/backends/char/char_backend.h"
 #include "devices/device.h"
 #include "devices/irq.h"
 #include "vmm/machine/architecture.h"

@@ -11,8 +11,9 @@ import unittest
 import unittest.mock
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
-sys.path.insert(0, os.path.join(ROOT, "tools"))
+sys.path[:0] = [os.path.join(ROOT, "tools"), os.path.join(ROOT, "tools/soak")]
 
+from flaky import Tally, load, run_tests  # noqa: E402
 from test_report import Report, list_catch2  # noqa: E402
 
 # Stands in for a Catch2 program in a lab. FATES has a letter for each time it starts a test: p passes, f fails, l loses
@@ -82,6 +83,16 @@ class Catch2Report(unittest.TestCase):
         self.assertEqual((passed, failed, started), (3, 0, list("abcb")))
         self.assertIn("again x: b, with a comma", printed)
 
+    def test_what_passed_on_its_second_try_is_in_the_closing_lines(self):
+        report, printed = Report(), io.StringIO()
+        with contextlib.redirect_stdout(printed), self.assertRaises(SystemExit) as end:
+            report.catch2_in_labs("x", self.program, 60, ["env"], threading.Event(), FATES="pfp", STARTED=self.started)
+            report.finish()
+        self.assertEqual(end.exception.code, 0)
+        *_, named, _, totals = printed.getvalue().splitlines()
+        self.assertEqual(named, "passed on its second try, which is a fault as well: x: b, with a comma")
+        self.assertEqual(totals, "3 passed, 0 failed, 1 passed on a second try")
+
     def test_a_second_failure_in_a_lab_is_one(self):
         passed, failed, printed, started = self.count("fppf")
         self.assertEqual((passed, failed, started), (2, 1, list("abca")))
@@ -116,6 +127,35 @@ class Catch2Report(unittest.TestCase):
         with contextlib.redirect_stdout(io.StringIO()), unittest.mock.patch("test_report.TESTS_OF_A_LAB", 1):
             report.catch2_in_labs("x", self.program, 60, ["env"], more_labs, FATES="", STARTED=self.started)
         self.assertEqual(report.rows[0][1:3], (3, 0))
+
+
+    def soak(self, fates, rounds):
+        """Runs and failures of each test, and labs that were lost, when all are run so many times."""
+        tally = Tally()
+        with contextlib.redirect_stdout(io.StringIO()):
+            for _ in range(rounds):
+                run_tests(tally, self.program, ["env"], list_catch2([self.program]),
+                          {"FATES": fates, "STARTED": self.started})
+        return [tally.runs[name] for name in sorted(tally.runs)], dict(tally.failures), tally.labs_lost
+
+    def test_a_soak_tries_nothing_a_second_time(self):
+        self.assertEqual(self.soak("ppppfp", 3), ([3, 3, 3], {"b, with a comma": 1}, 0))
+
+    def test_a_soak_counts_a_program_that_dies_and_runs_the_rest(self):
+        self.assertEqual(self.soak("dpp", 1), ([1, 1, 1], {"a": 1}, 0))
+
+    def test_a_soak_takes_another_lab_for_one_that_went_down(self):
+        self.assertEqual(self.soak("plpp", 1), ([1, 1, 1], {}, 1))
+
+    def test_a_soak_gives_up_on_a_test_that_loses_every_lab(self):
+        runs, failures, labs_lost = self.soak("lll", 1)
+        self.assertEqual((runs, labs_lost), ([1, 1, 1], 3))
+        self.assertEqual(sorted(failures), ["a", "b, with a comma", "c\\d"])
+
+    def test_the_load_of_a_soak_ends_with_it(self):
+        with load(2) as burners:
+            self.assertEqual([burner.poll() for burner in burners], [None, None])
+        self.assertNotIn(None, [burner.poll() for burner in burners])
 
 
 class GuestTests(unittest.TestCase):

@@ -2,11 +2,21 @@
 #include "vmm/control/matrix/matrix_file.h"
 
 #include <fmt/core.h>
+
+// toml++ asserts where it is surprised by a text, as by `[\`: that refuses the file, and no more.
+namespace vmm {
+namespace {
+struct TomlSurprise {};
+[[noreturn]] void toml_surprise() { throw TomlSurprise(); }
+}  // namespace
+}  // namespace vmm
+#define TOML_ASSERT(condition) ((condition) ? static_cast<void>(0) : vmm::toml_surprise())
 #include <toml++/toml.h>
 
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <set>
 #include <utility>
 
 #include "vmm/control/cli/run_flags.h"
@@ -18,6 +28,9 @@ namespace vmm {
 namespace {
 
 constexpr size_t kMaxName = 64;
+// A dot between keys is one more table in a table, and toml++ goes down those by recursion.
+constexpr std::ptrdiff_t kMaxDots = 1000;
+constexpr const char* kHowItIsWritten = "https://toml.io says how TOML is written";
 
 class Reader {
  public:
@@ -45,6 +58,18 @@ class Reader {
     throw Error(fmt::format("{}:{}: {}", path_, where.begin.line, why), fix);
   }
 
+  // Keys end at '=' or with their line.
+  void check_nesting(std::string_view text) const {
+    for (uint32_t line = 1; !text.empty();) {
+      const std::string_view keys = text.substr(0, text.find_first_of("\n="));
+      if (std::ranges::count(keys, '.') > kMaxDots) {
+        throw Error(fmt::format("{}:{}: more than {} dots in a row of keys", path_, line, kMaxDots), kHowItIsWritten);
+      }
+      if (keys.size() < text.size() && text[keys.size()] == '\n') ++line;
+      text.remove_prefix(std::min(text.size(), keys.size() + 1));
+    }
+  }
+
  private:
   std::vector<TestAxisEntry> read_axis(const std::string& name, const toml::node& node) const {
     const toml::array* array = node.as_array();
@@ -57,11 +82,12 @@ class Reader {
              fmt::format("write one {}, or leave it out", header));
     }
     std::vector<TestAxisEntry> axis;
+    std::set<std::string> names;
     for (const toml::node& entry : *array) {
       axis.push_back(read_entry(name, *entry.as_table()));
-      const auto same = std::ranges::count(axis, axis.back().name, &TestAxisEntry::name);
-      if (same > 1)
+      if (!names.insert(axis.back().name).second) {
         refuse(entry.source(), fmt::format("there are two {} '{}'", header, axis.back().name), "rename one");
+      }
     }
     return axis;
   }
@@ -176,10 +202,13 @@ bool is_test_name(std::string_view name) {
 
 MatrixFile parse_test_file(std::string_view text, const std::string& path) {
   const Reader reader(path);
+  reader.check_nesting(text);
   try {
     return reader.read(toml::parse(text));
   } catch (const toml::parse_error& error) {
-    reader.refuse(error.source(), std::string(error.description()), "https://toml.io says how TOML is written");
+    reader.refuse(error.source(), std::string(error.description()), kHowItIsWritten);
+  } catch (const TomlSurprise&) {
+    throw Error(path + ": this is no TOML", kHowItIsWritten);
   }
 }
 

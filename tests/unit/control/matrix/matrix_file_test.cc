@@ -116,3 +116,13 @@ TEST_CASE("test file: only a file of a sane size is read", "[matrix]") {
   CHECK_THROWS_WITH(read_test_file("/dev/zero"), Contains("larger than"));
   CHECK_THROWS_WITH(read_test_file(folder.file("big.toml", std::string(2 << 20, '#'))), Contains("larger than"));
 }
+
+TEST_CASE("test file: what surprises the parser is refused, and so is what nests without end", "[matrix]") {
+  CHECK_THAT(refusal("[\\"), StartsWith("vmm.toml: this is no TOML"));
+  CHECK_THAT(refusal("[[["), StartsWith("vmm.toml: this is no TOML"));
+  CHECK_THAT(refusal("a = " + std::string(100'000, '[')), Contains("nested"));
+  std::string keys = "\na";
+  for (int i = 0; i < 500'000; ++i) keys += ".a";
+  CHECK_THAT(refusal(keys + " = 1"), StartsWith("vmm.toml:2: more than 1000 dots"));
+  CHECK_THAT(refusal("[" + keys.substr(1) + "]"), StartsWith("vmm.toml:1: more than 1000 dots"));
+}

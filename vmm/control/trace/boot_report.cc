@@ -85,10 +85,19 @@ struct Pair {
   std::optional<double> a, b;
 };
 
-Pair& pair_of(std::vector<Pair>& pairs, const std::string& name) {
-  const auto found = std::ranges::find(pairs, name, &Pair::name);
-  return found != pairs.end() ? *found : pairs.emplace_back(Pair{.name = name});
-}
+// Pairs in the order in which their names came.
+class Pairs {
+ public:
+  Pair& of(const std::string& name) {
+    const auto [at, is_new] = places_.try_emplace(name, pairs.size());
+    return is_new ? pairs.emplace_back(Pair{.name = name}) : pairs[at->second];
+  }
+
+  std::vector<Pair> pairs;
+
+ private:
+  std::map<std::string, size_t> places_;
+};
 
 void add_pairs(std::string& text, const std::vector<Pair>& pairs, int digits) {
   const auto cell = [digits](const std::optional<double>& value) {
@@ -156,19 +165,19 @@ std::string compare_text(const RunTrace& a, const std::string& a_name, const Run
     text += fmt::format("\n{:<{}} {:>14} {:>14} {:>9}\n", name, kNameWidth, fmt::format("A {}", unit),
                         fmt::format("B {}", unit), "B / A");
   };
-  std::vector<Pair> phases;
-  for (const RunTrace::Phase& phase : a.phases) pair_of(phases, phase.name).a = phase.seconds;
-  for (const RunTrace::Phase& phase : b.phases) pair_of(phases, phase.name).b = phase.seconds;
-  phases.push_back({.name = "all", .a = a.seconds, .b = b.seconds});
+  Pairs phases;
+  for (const RunTrace::Phase& phase : a.phases) phases.of(phase.name).a = phase.seconds;
+  for (const RunTrace::Phase& phase : b.phases) phases.of(phase.name).b = phase.seconds;
+  phases.pairs.push_back({.name = "all", .a = a.seconds, .b = b.seconds});
   title("Phases", "s");
-  add_pairs(text, phases, 4);
+  add_pairs(text, phases.pairs, 4);
   if (!a.kvm.empty() && !b.kvm.empty()) {
-    std::vector<Pair> counts;
-    for (const RunTrace::Count& count : a.kvm) pair_of(counts, count.name).a = static_cast<double>(count.value);
-    for (const RunTrace::Count& count : b.kvm) pair_of(counts, count.name).b = static_cast<double>(count.value);
-    std::erase_if(counts, [](const Pair& pair) { return pair.a.value_or(0) + pair.b.value_or(0) == 0; });
+    Pairs counts;
+    for (const RunTrace::Count& count : a.kvm) counts.of(count.name).a = static_cast<double>(count.value);
+    for (const RunTrace::Count& count : b.kvm) counts.of(count.name).b = static_cast<double>(count.value);
+    std::erase_if(counts.pairs, [](const Pair& pair) { return pair.a.value_or(0) + pair.b.value_or(0) == 0; });
     title("What KVM counted", "times");
-    add_pairs(text, counts, 0);
+    add_pairs(text, counts.pairs, 0);
   }
   for (const Section& section : kSections) {
     const auto add = [&](std::string_view unit, int digits, double (*value)(const TraceSum&)) {

@@ -20,17 +20,31 @@ namespace vmm {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::json;                 // as it is read: a key is found in logarithmic time
+using OrderedJson = nlohmann::ordered_json;  // as it is written, for people
 
 constexpr std::string_view kFormat = "vmm-trace";
 constexpr int kVersion = 1;
-constexpr size_t kMostBytes = size_t{256} << 20;
 constexpr uint64_t kMostNanoseconds = uint64_t{1} << 62;
+// What a file may hold. A trace of ours stays below a tenth of each, but for its events; all together keep whatever
+// somebody else made to seconds and to 256 MiB.
+constexpr size_t kMostBytes = size_t{64} << 20;
+constexpr int kMostNesting = 8;
+constexpr size_t kMostEvents = size_t{1} << 19;
+constexpr size_t kMostOtherValues = 200'000;
+constexpr size_t kMostText = size_t{8} << 20;       // bytes of all texts
+constexpr size_t kMostPerfetto = size_t{96} << 20;  // bytes that one for Perfetto may come to
 
 // Readers below throw nlohmann's exceptions or this, and parse_trace() makes an Error of both.
 struct Misfit {
   std::string what;
 };
+
+// It repeats what the file has, which may be megabytes.
+std::string cut(std::string message) {
+  constexpr size_t kMost = 200;
+  return message.size() <= kMost ? message : message.substr(0, kMost) + "...";
+}
 
 std::string text_at(const Json& json, const char* name) { return printable(json.at(name).get<std::string>()); }
 
@@ -56,11 +70,52 @@ uint32_t small_number(const Json& json, std::string_view what, size_t below) {
   return static_cast<uint32_t>(value);
 }
 
-RunTrace from_json(const Json& json) {
-  constexpr size_t kMostCpus = 4096;
+constexpr size_t kMostCpus = 4096;
+
+RunTrace::Event event_from(const Json& event) {
+  if (!event.is_array() || event.size() != 4) throw Misfit{"an event is no list of four numbers"};
+  return {.start = number(event[0], "start of an event"),
+          .nanoseconds = number(event[1], "time of an event"),
+          .vcpu = small_number(event[2], "vCPU of an event", kMostCpus),
+          .row = small_number(event[3], "row of an event", size_t{1} << 32)};
+}
+
+// Looks at each value as it is parsed, so that no limit is passed by more than one value. Events are most of a file:
+// each is taken and its JSON dropped.
+class Intake {
+ public:
+  bool take(int depth, Json::parse_event_t what, const Json& value) {
+    if (depth >= kMostNesting) throw Misfit{fmt::format("it is nested deeper than {}", kMostNesting)};
+    if (value.is_string() && (text_ += value.get_ref<const std::string&>().size()) > kMostText) {
+      throw Misfit{fmt::format("it has more than {} MiB of text", kMostText >> 20)};
+    }
+    const bool begins = what == Json::parse_event_t::array_start || what == Json::parse_event_t::object_start;
+    if ((begins || what == Json::parse_event_t::value) && ++values_ > kMostOtherValues) {
+      throw Misfit{fmt::format("it has more than {} values besides events", kMostOtherValues)};
+    }
+    if (what == Json::parse_event_t::key && depth == 1) in_events_ = value == "events";
+    if (in_events_ && what == Json::parse_event_t::array_end && depth == 2) {
+      if (events.size() == kMostEvents) throw Misfit{fmt::format("it has more than {} events", kMostEvents)};
+      events.push_back(event_from(value));
+      values_ -= 1 + value.size();
+      return false;
+    }
+    return true;
+  }
+
+  std::vector<RunTrace::Event> events;
+
+ private:
+  bool in_events_ = false;
+  size_t text_ = 0;    // bytes of texts so far
+  size_t values_ = 0;  // numbers, texts, lists and objects so far, without those of events
+};
+
+RunTrace from_json(const Json& json, std::vector<RunTrace::Event> events) {
   if (!json.is_object() || !json.contains("format") || json["format"] != kFormat) throw Misfit{"it is another file"};
   if (json.at("version") != kVersion) {
-    throw Misfit{fmt::format("its version is {}, and this vmm knows {}", printable(json["version"].dump()), kVersion)};
+    throw Misfit{
+        fmt::format("its version is {}, and this vmm knows {}", cut(printable(json["version"].dump())), kVersion)};
   }
   RunTrace trace;
   trace.kernel = text_at(json, "kernel");
@@ -89,13 +144,13 @@ RunTrace from_json(const Json& json) {
                           .count = number_at(row, "count"),
                           .nanoseconds = number_at(row, "ns")});
   }
-  for (const Json& event : json.at("events")) {
-    if (!event.is_array() || event.size() != 4) throw Misfit{"an event is no list of four numbers"};
-    trace.events.push_back({.start = number(event[0], "start of an event"),
-                            .nanoseconds = number(event[1], "time of an event"),
-                            .vcpu = small_number(event[2], "vCPU of an event", kMostCpus),
-                            .row = small_number(event[3], "row of an event", trace.rows.size())});
+  if (!json.at("events").empty()) throw Misfit{"an event is no list of four numbers"};
+  for (const RunTrace::Event& event : events) {
+    if (event.row >= trace.rows.size()) {
+      throw Misfit{fmt::format("'row of an event' is {}, and must be below {}", event.row, trace.rows.size())};
+    }
   }
+  trace.events = std::move(events);
   trace.events_lost = number_at(json, "events_lost");
   return trace;
 }
@@ -134,7 +189,7 @@ std::vector<TraceSum> sum_by(const RunTrace& trace, std::string RunTrace::Row::*
 }
 
 std::string to_json(const RunTrace& trace) {
-  Json json;
+  OrderedJson json;
   json["format"] = kFormat;
   json["version"] = kVersion;
   json["kernel"] = printable(trace.kernel);
@@ -142,19 +197,19 @@ std::string to_json(const RunTrace& trace) {
   json["seconds"] = trace.seconds;
   json["exits"] = trace.exits();
   json["ns"] = trace.nanoseconds();
-  json["phases"] = Json::array();
+  json["phases"] = OrderedJson::array();
   for (const RunTrace::Phase& phase : trace.phases) {
     json["phases"].push_back(
         {{"name", phase.name}, {"start", phase.start}, {"seconds", phase.seconds}, {"until", phase.until}});
   }
   json["notes"] = trace.notes;
-  json["vcpus"] = Json::array();
+  json["vcpus"] = OrderedJson::array();
   for (const RunTrace::Cpu& cpu : trace.cpus) {
     json["vcpus"].push_back({{"id", cpu.id}, {"exits", cpu.exits}, {"ns", cpu.nanoseconds}});
   }
-  json["kvm"] = Json::array();
+  json["kvm"] = OrderedJson::array();
   for (const RunTrace::Count& count : trace.kvm) json["kvm"].push_back({{"name", count.name}, {"count", count.value}});
-  json["rows"] = Json::array();
+  json["rows"] = OrderedJson::array();
   for (const RunTrace::Row& row : trace.rows) {
     json["rows"].push_back({{"reason", row.reason},
                             {"device", row.device},
@@ -163,7 +218,7 @@ std::string to_json(const RunTrace& trace) {
                             {"ns", row.nanoseconds}});
   }
   json["events_lost"] = trace.events_lost;
-  std::string text = json.dump(1, ' ', true, Json::error_handler_t::replace);
+  std::string text = json.dump(1, ' ', true, OrderedJson::error_handler_t::replace);
   // Hundreds of thousands: a line each, and not a line for each number.
   text.resize(text.rfind("\n}"));
   text += ",\n \"events\": [";
@@ -177,11 +232,15 @@ std::string to_json(const RunTrace& trace) {
 
 RunTrace parse_trace(const std::string& path, std::string_view text) {
   try {
-    return from_json(Json::parse(text));
+    Intake intake;
+    const Json json = Json::parse(text, [&intake](int depth, Json::parse_event_t what, const Json& value) {
+      return intake.take(depth, what, value);
+    });
+    return from_json(json, std::move(intake.events));
   } catch (const nlohmann::json::exception& error) {
     // After nlohmann's own "[json.exception.parse_error.101] ".
     const std::string_view what = error.what();
-    throw no_trace(path, printable(what.substr(what.find(']') + 2)));
+    throw no_trace(path, cut(printable(what.substr(what.find(']') + 2))));
   } catch (const Misfit& misfit) {
     throw no_trace(path, misfit.what);
   }
@@ -198,7 +257,7 @@ RunTrace read_trace(const std::string& path) {
     if (got < 0) throw Error(fmt::format("cannot read '{}': {}", path, errno_text(errno)));
     if (got == 0) break;
     text.append(piece.data(), static_cast<size_t>(got));
-    if (text.size() > kMostBytes) throw no_trace(path, "it is too large");
+    if (text.size() > kMostBytes) throw no_trace(path, fmt::format("it is larger than {} MiB", kMostBytes >> 20));
   }
   return parse_trace(path, text);
 }
@@ -206,7 +265,7 @@ RunTrace read_trace(const std::string& path) {
 std::string to_perfetto(const RunTrace& trace) {
   constexpr double kMicrosecond = 1e-6;
   const auto quoted = [](const std::string& text) {
-    return Json(text).dump(-1, ' ', true, Json::error_handler_t::replace);
+    return OrderedJson(text).dump(-1, ' ', true, OrderedJson::error_handler_t::replace);
   };
   std::string text = "{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n";
   const auto name_track = [&](size_t track, const std::string& name) {
@@ -217,13 +276,21 @@ std::string to_perfetto(const RunTrace& trace) {
                       quoted("vmm " + trace.kernel));
   name_track(0, "phases");
   for (const RunTrace::Cpu& cpu : trace.cpus) name_track(size_t{cpu.id} + 1, fmt::format("vCPU {}", cpu.id));
+  std::vector<std::string> what;  // an event of each row is
+  what.reserve(trace.rows.size());
+  for (const RunTrace::Row& row : trace.rows) {
+    what.push_back(fmt::format("\"cat\":{},\"name\":{},\"args\":{{\"symbol\":{}}}", quoted(row.reason),
+                               quoted(row.device), quoted(row.symbol)));
+  }
   for (const RunTrace::Event& event : trace.events) {
-    const RunTrace::Row& row = trace.rows[event.row];
     fmt::format_to(std::back_inserter(text),
-                   "{{\"ph\":\"X\",\"pid\":1,\"tid\":{},\"ts\":{}.{:03},\"dur\":{}.{:03},\"cat\":{},\"name\":{},"
-                   "\"args\":{{\"symbol\":{}}}}},\n",
-                   event.vcpu + 1, event.start / 1000, event.start % 1000, event.nanoseconds / 1000,
-                   event.nanoseconds % 1000, quoted(row.reason), quoted(row.device), quoted(row.symbol));
+                   "{{\"ph\":\"X\",\"pid\":1,\"tid\":{},\"ts\":{}.{:03},\"dur\":{}.{:03},{}}},\n", event.vcpu + 1,
+                   event.start / 1000, event.start % 1000, event.nanoseconds / 1000, event.nanoseconds % 1000,
+                   what[event.row]);
+    if (text.size() > kMostPerfetto) {
+      throw Error(fmt::format("as a file for Perfetto the trace is larger than {} MiB", kMostPerfetto >> 20),
+                  "show it as text, or with --html");
+    }
   }
   for (const RunTrace::Phase& phase : trace.phases) {
     text += fmt::format(

@@ -2,6 +2,7 @@
 #include "vmm/control/trace/boot_report.h"
 
 #include <catch2/catch.hpp>
+#include <ctime>
 #include <fstream>
 #include <string>
 
@@ -106,4 +107,14 @@ TEST_CASE("boot report: its words", "[trace]") {
   CHECK_THROWS_AS(boot_report({"a", "--html"}), Error);
   CHECK_THROWS_AS(boot_report({"--compare", "a", "b", "--html", "c"}), Error);
   CHECK_THROWS_AS(boot_report({"--wide", "a"}), Error);
+}
+
+TEST_CASE("boot report: many phases are compared in the time that it takes to read them", "[trace]") {
+  RunTrace trace;
+  for (int i = 0; i < 200'000; ++i) trace.phases.push_back({"phase " + std::to_string(i), 0, 1, "then"});
+  const std::clock_t before = std::clock();
+  const std::string text = compare_text(trace, "a", trace, "b");
+  // By a search through all names for each it would be minutes.
+  CHECK(std::clock() - before < 5 * CLOCKS_PER_SEC);
+  CHECK_THAT(text, Contains("phase 199999 "));
 }

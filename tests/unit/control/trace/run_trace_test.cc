@@ -1,6 +1,8 @@
 // A trace as a file: there and back, and what is none.
 #include "vmm/control/trace/run_trace.h"
 
+#include <fmt/core.h>
+
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -76,7 +78,6 @@ TEST_CASE("run trace: what is no trace is refused in words", "[trace]") {
   CHECK_THAT(refusal(with("/events/0", {1, 2, 3})), Contains("event"));
   CHECK_THAT(refusal(with("/events/0/3", 77)), Contains("row of an event"));
   CHECK_THAT(refusal(with("/events/0/2", 1 << 30)), Contains("vCPU of an event"));
-  CHECK_THAT(refusal(std::string(100'000, '[')), Contains("no trace"));
   CHECK_THROWS_AS(read_trace("/nowhere/at/all"), Error);
 }
 
@@ -100,4 +101,31 @@ TEST_CASE("run trace: for Perfetto phases and vCPUs are tracks, in microseconds"
   CHECK(find("PCI")["tid"] == 2);
   CHECK(find("PCI")["args"]["symbol"] == "\"},{\"");
   CHECK_NOTHROW(nlohmann::json::parse(to_perfetto(RunTrace())));
+}
+
+TEST_CASE("run trace: a file that grows beyond its limits is refused with the limit's name", "[trace]") {
+  // `much` behind the rest of a trace; each would take gigabytes, or a deep stack, if it were taken whole.
+  const auto grown = [](std::string_view key, std::string_view before, std::string_view much, size_t times,
+                        std::string_view after) {
+    std::string text = to_json(sample_trace());
+    text.resize(text.rfind('}'));
+    text += fmt::format(",\"{}\":{}", key, before);
+    for (size_t i = 0; i < times; ++i) text += much;
+    return text.append(after) + "}";
+  };
+  CHECK_THAT(refusal(std::string(20'000'000, '[')), Contains("nested deeper than 8"));
+  CHECK_THAT(refusal(grown("version", "", "[", 100'000, "")), Contains("nested deeper than 8"));
+  CHECK_THAT(refusal(grown("notes", "[", "[],", 250'000, "1]")), Contains("200000 values besides events"));
+  CHECK_THAT(refusal(grown("rows", "{", "\"k\":1,", 250'000, "\"k\":1}")), Contains("200000 values"));
+  CHECK_THAT(refusal(grown("notes", "[", "\"" + std::string(1000, 'x') + "\",", 10'000, "\"\"]")),
+             Contains("more than 8 MiB of text"));
+  CHECK_THAT(refusal(grown("events", "[", "[1,2,0,0],", 530'000, "[1,2,0,0]]")), Contains("524288 events"));
+  CHECK_THAT(refusal(grown("version", "\"", "x", 1'000'000, "\"")), Contains("its version is") && Contains("..."));
+}
+
+TEST_CASE("run trace: one too large for Perfetto is refused", "[trace]") {
+  RunTrace trace = sample_trace();
+  trace.rows[0].symbol = std::string(100'000, 'x');
+  trace.events.assign(2000, trace.events[0]);
+  CHECK_THROWS_WITH(to_perfetto(trace), Contains("96 MiB"));
 }

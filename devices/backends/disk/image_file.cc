@@ -128,12 +128,14 @@ void check_size(const std::string& path, uint64_t size, const Magic* format) {
 void ask_alignment(ImageFile& image) {
   image.offset_alignment = 4096;
   image.memory_alignment = 4096;
+#ifdef STATX_DIOALIGN  // of Linux 6.1
   struct statx answer {};
   if (::statx(image.fd.get(), "", AT_EMPTY_PATH, STATX_DIOALIGN, &answer) != 0) return;
   if ((answer.stx_mask & STATX_DIOALIGN) == 0) return;
   if (answer.stx_dio_offset_align == 0) refuse(image.path, "its filesystem has no O_DIRECT for it", "drop ,direct");
   image.offset_alignment = std::max<uint32_t>(answer.stx_dio_offset_align, kSector);
   image.memory_alignment = answer.stx_dio_mem_align;
+#endif
 }
 
 // The logical block stays 512 for a file, whatever O_DIRECT wants: the partition table inside counts in the blocks it

@@ -60,8 +60,10 @@ void prepare(io_uring_sqe& sqe, IoRequest& request) {
       io_uring_prep_fsync(&sqe, request.file, IORING_FSYNC_DATASYNC);
       break;
     case IoRequest::Verb::kAllocate:
-      io_uring_prep_fallocate(&sqe, request.file, request.flags, static_cast<off_t>(request.offset),
-                              static_cast<off_t>(request.length));
+      // The type of its numbers is another one since liburing 2.4.
+      io_uring_prep_fallocate(&sqe, request.file, request.flags, 0, 0);
+      sqe.off = request.offset;
+      sqe.addr = request.length;
       break;
   }
   io_uring_sqe_set_flags(&sqe, IOSQE_FIXED_FILE);

@@ -31,12 +31,18 @@ uint64_t dr7_of(const GuestDebug& debug) {
   return dr7;
 }
 
+#ifdef KVM_GUESTDBG_BLOCKIRQ
+constexpr uint32_t kBlockInterrupts = KVM_GUESTDBG_BLOCKIRQ;
+#else
+constexpr uint32_t kBlockInterrupts = 0;  // headers before Linux 5.16
+#endif
+
 // What KVM has beyond the basics. Those before Linux 5.16 do not say, and have no KVM_GUESTDBG_BLOCKIRQ.
 bool can_block_interrupts(const Vcpu& vcpu) {
   static const bool can = [&vcpu] {
     // The capability is the virtual machine's; a vCPU answers with EINVAL to a flag that it does not know.
     kvm_guest_debug probe{};
-    probe.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_BLOCKIRQ;
+    probe.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | kBlockInterrupts;
     return kvm_ioctl(vcpu.fd(), KVM_SET_GUEST_DEBUG, &probe) >= 0;
   }();
   return can;
@@ -54,7 +60,7 @@ kvm_guest_debug control_of(const Vcpu& vcpu, const GuestDebug& debug) {
   if (debug.catch_breakpoints) control.control |= KVM_GUESTDBG_USE_SW_BP;
   if (any_point) control.control |= KVM_GUESTDBG_USE_HW_BP;
   if (debug.step) control.control |= KVM_GUESTDBG_SINGLESTEP;
-  if (debug.step && can_block_interrupts(vcpu)) control.control |= KVM_GUESTDBG_BLOCKIRQ;
+  if (debug.step && can_block_interrupts(vcpu)) control.control |= kBlockInterrupts;
   if (control.control != 0) control.control |= KVM_GUESTDBG_ENABLE;
   return control;
 }

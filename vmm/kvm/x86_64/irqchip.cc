@@ -20,8 +20,10 @@ void wire_interrupt_lines(const Vm& vm) {
   alignas(kvm_irq_routing)
       std::byte buffer[sizeof(kvm_irq_routing) + (kPicLines + kIoApicInputs) * sizeof(kvm_irq_routing_entry)]{};
   auto* routing = reinterpret_cast<kvm_irq_routing*>(buffer);
+  // Compilers take the array of no length in the structure at its word.
+  auto* entries = reinterpret_cast<kvm_irq_routing_entry*>(buffer + sizeof(kvm_irq_routing));
   const auto wire = [&](uint32_t line, uint32_t chip, uint32_t input) {
-    kvm_irq_routing_entry& entry = routing->entries[routing->nr++];
+    kvm_irq_routing_entry& entry = entries[routing->nr++];
     entry.gsi = line;
     entry.type = KVM_IRQ_ROUTING_IRQCHIP;
     entry.u.irqchip = {.irqchip = chip, .pin = input};

@@ -19,6 +19,18 @@ void set(const Vcpu& vcpu, unsigned long request, const void* registers) {
   }
 }
 
+// A list of one. (Compilers take the list's array, which has no length, at its word.)
+struct OneMsr {
+  explicit OneMsr(uint32_t index, uint64_t value = 0) {
+    list->nmsrs = 1;
+    *entry = {.index = index, .reserved = 0, .data = value};
+  }
+
+  alignas(kvm_msrs) std::byte bytes[sizeof(kvm_msrs) + sizeof(kvm_msr_entry)]{};
+  kvm_msrs* const list = reinterpret_cast<kvm_msrs*>(bytes);
+  kvm_msr_entry* const entry = reinterpret_cast<kvm_msr_entry*>(bytes + sizeof(kvm_msrs));
+};
+
 }  // namespace
 
 kvm_regs get_regs(const Vcpu& vcpu) {
@@ -37,19 +49,13 @@ void set_regs(const Vcpu& vcpu, const kvm_regs& regs) { set(vcpu, KVM_SET_REGS, 
 void set_sregs(const Vcpu& vcpu, const kvm_sregs& sregs) { set(vcpu, KVM_SET_SREGS, &sregs); }
 
 std::optional<uint64_t> get_msr(const Vcpu& vcpu, uint32_t index) {
-  alignas(kvm_msrs) std::byte buffer[sizeof(kvm_msrs) + sizeof(kvm_msr_entry)]{};
-  auto* list = reinterpret_cast<kvm_msrs*>(buffer);
-  list->nmsrs = 1;
-  list->entries[0].index = index;
-  return kvm_ioctl(vcpu.fd(), KVM_GET_MSRS, list) == 1 ? std::optional<uint64_t>(list->entries[0].data) : std::nullopt;
+  OneMsr msr(index);
+  return kvm_ioctl(vcpu.fd(), KVM_GET_MSRS, msr.list) == 1 ? std::optional<uint64_t>(msr.entry->data) : std::nullopt;
 }
 
 bool set_msr(const Vcpu& vcpu, uint32_t index, uint64_t value) {
-  alignas(kvm_msrs) std::byte buffer[sizeof(kvm_msrs) + sizeof(kvm_msr_entry)]{};
-  auto* list = reinterpret_cast<kvm_msrs*>(buffer);
-  list->nmsrs = 1;
-  list->entries[0] = {.index = index, .reserved = 0, .data = value};
-  return kvm_ioctl(vcpu.fd(), KVM_SET_MSRS, list) == 1;
+  const OneMsr msr(index, value);
+  return kvm_ioctl(vcpu.fd(), KVM_SET_MSRS, msr.list) == 1;
 }
 
 std::string Vcpu::describe() const {

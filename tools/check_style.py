@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The habits that a formatter cannot see: files of a readable length that open with a paragraph, a unit test beside every
-source that has logic, and SCREAMING_CASE kept for names that a specification or a kernel header gave."""
+source that has logic, SCREAMING_CASE kept for names that a specification or a kernel header gave, and no reader sent to
+what is not there."""
 
 import os
 import re
@@ -57,11 +58,27 @@ def check(path):
             yield True, f"{path}:{number}: {match.group(1)}: SCREAMING_CASE is for names from a spec; ours are kName"
 
 
+# A link to a file of the repository; `#part` is left to the reader.
+LINK = re.compile(r"\]\(([^():#]+)[^()]*\)")
+
+
+def check_links(path):
+    with open(path) as file:
+        for target in LINK.findall(file.read()):
+            if not os.path.exists(os.path.join(os.path.dirname(path), target)):
+                yield True, f"{path}: the link to {target} leads nowhere"
+
+
+def listed(*patterns):
+    listing = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", *patterns], stdout=subprocess.PIPE, text=True,
+                             check=True).stdout.splitlines()
+    return [path for path in listing if os.path.exists(path)]
+
+
 def main():
     os.chdir(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
-    listing = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "*.cc", "*.h", "*.c"], stdout=subprocess.PIPE,
-                             text=True, check=True).stdout.splitlines()
-    findings = [finding for path in listing if os.path.exists(path) for finding in check(path)]
+    findings = [finding for path in listed("*.cc", "*.h", "*.c") for finding in check(path)]
+    findings += [finding for path in listed("*.md") for finding in check_links(path)]
     findings += [(True, f"tools/check_style.py: {path} is excused and needs no excuse") for path in UNTESTED
                  if not os.path.exists(path) or os.path.exists(test_of(path))]
     for error, text in findings:

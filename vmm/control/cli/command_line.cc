@@ -151,7 +151,7 @@ void parse_run(CommandLine& line, std::vector<std::string> arguments) {
     line.machine.append.insert(line.machine.append.begin(), "loglevel=5");
   }
   // A command may well succeed on a kernel that is falling apart.
-  if (has_command && line.fail_on.empty()) line.fail_on.emplace_back("oops,kasan,lockup");
+  if (has_command) line.fail_on.insert(line.fail_on.begin(), "oops,kasan,lockup");
   name_shares(line.machine);
   default_consoles(line.machine, line.report.tap);
   refuse_unreachable_pause(line);

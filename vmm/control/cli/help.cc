@@ -43,7 +43,7 @@ How it ends
   --timeout S          ends the run (124), log and stacks are shown; --hang-timeout S: hung (102) [10]
   --boot-timeout S, --idle-timeout S  the same: CMD not started by then; no output for S
   --fail-on LIST       kernel messages that fail a run that ended well (97): oops warn kasan lockup hung
-                       rcu ubsan lockdep, REGEX, ktap (its tests), none [with CMD: oops,kasan,lockup]
+                       rcu ubsan lockdep REGEX ktap (its tests); none clears [with CMD oops,kasan,lockup]
   --allow FILE         regular expressions, one a line, of messages that are none
   --result F, --junit F, --github  the verdict in full; --exit-style simple|crosvm  as others number it
   --tap, --expect-tap  it as TAP on standard output, CMD's goes to standard error; fail if CMD's TAP does

@@ -32,8 +32,8 @@ class LogJudge {
   LogJudge& operator=(const LogJudge&) = delete;
   ~LogJudge();
 
-  // What --fail-on says: kinds and regular expressions, separated by commas; "none" is nothing, and "ktap" the tests
-  // that the guest reports (ktap_log.h). Throws Error.
+  // What --fail-on says: kinds and regular expressions, separated by commas, which are added to those said before;
+  // "none" forgets these. "ktap" is the tests that the guest reports (ktap_log.h). Throws Error.
   void fail_on(std::string_view words);
   // A line that one of these regular expressions matches is no offence. Throws Error.
   void allow(std::string_view pattern);

@@ -275,6 +275,13 @@ TEST_CASE("command line: what does not go with a command, or without one, is ref
              Contains("NO_SUCH_VARIABLE_HERE"));
 }
 
+TEST_CASE("command line: --fail-on adds to what a command has from the start", "[cli]") {
+  using Lists = std::vector<std::string>;
+  CHECK(parse("--kernel k -- true").fail_on == Lists{"oops,kasan,lockup"});
+  CHECK(parse("--kernel k --fail-on ktap -- true").fail_on == Lists{"oops,kasan,lockup", "ktap"});
+  CHECK(parse("--kernel k --fail-on ktap").fail_on == Lists{"ktap"});
+}
+
 TEST_CASE("command line: a kernel says less to a console that nobody reads", "[cli]") {
   const std::vector<std::string> less{"loglevel=5", "x"};
   CHECK(parse("--kernel k --append x -- true").machine.append == less);

@@ -68,6 +68,63 @@ TEST_CASE("panic watch: the words inside another line are no panic", "[panic]") 
   CHECK_FALSE(watch.reason());
 }
 
+TEST_CASE("panic watch: why an init gave up is the reason of the panic that follows", "[panic]") {
+  const auto [words, code] = GENERATE(
+      table<std::string, int>({{"VFS: Unable to mount root fs on \"/dev/vda\": no such device", exit_code::kNoRoot},
+                               {"Requested init /x failed (error -2).", exit_code::kPanic},
+                               {"No working init found.  Try passing init= option to kernel.", exit_code::kPanic}}));
+  PanicWatch watch;
+  print(watch,
+        "[    1.0] " + words + "\n[    1.1] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100\n");
+  REQUIRE(watch.reason());
+  CHECK(*watch.reason() == words);
+  CHECK(panic_exit_code(*watch.reason()) == code);
+}
+
+TEST_CASE("panic watch: a crash kernel's words end the suspicion, and the panic is remembered", "[panic]") {
+  // A kernel that is told to be quiet may begin later.
+  const std::string words = GENERATE("[    0.000000] Linux version 6.1.0\n", "[    0.900000] a driver's warning\n");
+  PanicWatch watch;
+  print(watch, std::string(kPanicLine) + "[    2.442000] CPU: 0 PID: 1\n" + words);
+  CHECK_FALSE(watch.reason());
+  REQUIRE(watch.survived());
+  CHECK(*watch.survived() == "sysrq triggered crash");
+  print(watch, "[    1.5] Kernel panic - not syncing: another\n");
+  CHECK(*watch.reason() == "another");
+  CHECK(*watch.survived() == "sysrq triggered crash");
+}
+
+TEST_CASE("panic watch: lines of several CPUs are in no order, and no other kernel's", "[panic]") {
+  PanicWatch watch;
+  print(watch, std::string(kPanicLine) + "[    2.440990] CPU: 1 PID: 0\n");
+  CHECK(watch.reason());
+  CHECK_FALSE(watch.survived());
+}
+
+TEST_CASE("panic watch: a kernel that boots after a panic's last words is no crash kernel", "[panic]") {
+  PanicWatch watch;
+  print(watch, std::string(kPanicLine) + kEndLine + "[    0.000000] Linux version 6.1.0\n");
+  CHECK_FALSE(watch.reason());
+  CHECK_FALSE(watch.survived());
+}
+
+TEST_CASE("panic watch: a crash kernel is given time to speak", "[panic]") {
+  PanicWatch watch;
+  watch.expect_crash_kernel();
+  print(watch, kPanicLine);
+  CHECK(watch.silence_needed() == PanicWatch::kCrashKernelSilence);
+  print(watch, kEndLine);
+  CHECK(watch.silence_needed() == PanicWatch::kSilence);
+}
+
+TEST_CASE("panic watch: a panic can be taken back", "[panic]") {
+  PanicWatch watch;
+  print(watch, kPanicLine);
+  watch.take_back();
+  CHECK_FALSE(watch.reason());
+  CHECK_FALSE(watch.survived());
+}
+
 TEST_CASE("panic watch: it keeps the last twenty lines", "[panic]") {
   PanicWatch watch;
   for (int i = 0; i < 50; ++i) print(watch, "line " + std::to_string(i) + "\n");

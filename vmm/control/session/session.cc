@@ -205,8 +205,21 @@ void Session::guest_ended(const Outcome& outcome) {
 
 void Session::on_panic(const WatchedConsole& console) {
   const auto& reason = console.watch.reason();
-  if (!reason || outcome_ || debugger_->take_panic(*reason) || wait_with_panic(*reason)) return;
+  if (!reason || outcome_ || memory_knows_of_no_panic()) return;
+  if (debugger_->take_panic(*reason) || wait_with_panic(*reason)) return;
   finish({Outcome::Kind::kPanic, panic_exit_code(*reason), {}});
+}
+
+// The kernel that runs has a log, and no panic at its end: it was another one's, which a program printed, or a crash
+// kernel is at work that says little.
+bool Session::memory_knows_of_no_panic() {
+  const Findings findings = look_inside();
+  if (findings.log.empty() || findings.panic) return false;
+  for (WatchedConsole& console : consoles_) {
+    if (findings.crash_kernel && console.watch.reason()) crash_kernel_took_over(console, *console.watch.reason());
+    console.watch.take_back();
+  }
+  return true;
 }
 
 // Once in a boot: who lets it go on has seen it, and its end is an end. No limit but --timeout ends the wait.

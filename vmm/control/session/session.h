@@ -93,6 +93,7 @@ class Session : public Controls {
     bool told_of_init = false;
     Timer silence;
     std::chrono::duration<double> panicked_at{};  // since this boot began
+    std::optional<Evidence::Panic> survived;      // a panic after which a crash kernel spoke
   };
 
   void boot();
@@ -115,6 +116,9 @@ class Session : public Controls {
   void on_signal();
   void guest_ended(const Outcome& outcome);
   void on_panic(const WatchedConsole& console);
+  void crash_kernel_took_over(WatchedConsole& console, const std::string& reason);
+  bool memory_knows_of_no_panic();
+  bool keeps_crash_kernel() const;  // is the kernel told to keep memory for one?
   bool wait_with_panic(const std::string& reason);
   void hold_limits(bool held);
   void gdb_left();

@@ -7,6 +7,7 @@
 
 #include "vmm/control/session/session.h"
 #include "vmm/core/error.h"
+#include "vmm/core/log.h"
 
 namespace vmm {
 
@@ -21,6 +22,7 @@ void Session::watch_consoles() {
   stop_watching();
   for (CharStream* stream : backends_.streams()) {
     WatchedConsole& console = consoles_.emplace_back(*this);
+    if (keeps_crash_kernel()) console.watch.expect_crash_kernel();
     console.watch.set_on_line([this, &console](std::string_view text) {
       judge_.look_at(text);
       console.told_of_init = console.told_of_init || tells_of_init(text);
@@ -31,11 +33,23 @@ void Session::watch_consoles() {
       const bool before = console.watch.reason().has_value();
       console.watch.feed(output);
       const bool now = console.watch.reason().has_value();
-      if (now && !before) console.panicked_at = Clock::now() - boot_started_;
+      if (!before) console.panicked_at = Clock::now() - boot_started_;
+      if (const auto& reason = console.watch.survived()) crash_kernel_took_over(console, *reason);
       note_output();
       now ? console.silence.start(console.watch.silence_needed()) : console.silence.cancel();
     });
   }
+}
+
+bool Session::keeps_crash_kernel() const {
+  return kernel_command_line(config_, backends_.kernel.info().kind).find("crashkernel=") != std::string::npos;
+}
+
+// The panic stays, whatever comes now. Without memory of its own there is no crash kernel, but for one in an old log.
+void Session::crash_kernel_took_over(WatchedConsole& console, const std::string& reason) {
+  if (console.survived || !keeps_crash_kernel()) return;
+  console.survived = {reason, console.panicked_at.count()};
+  log_info("kernel panic: {}; its crash kernel has taken over, and the run goes on to its end", reason);
 }
 
 const Session::WatchedConsole* Session::panicked_console() const {

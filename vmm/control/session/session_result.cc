@@ -16,7 +16,7 @@ bool Session::needs_explanation() const {
   switch (outcome_->kind) {
     case Outcome::Kind::kCommand:
     case Outcome::Kind::kPoweroff:
-      return judge_.wants_anything();
+      return judge_.wants_anything() || keeps_crash_kernel();
     case Outcome::Kind::kPanic:
     case Outcome::Kind::kNoVerdict:
     case Outcome::Kind::kReset:
@@ -35,6 +35,9 @@ Evidence Session::gather_evidence() {
   Evidence evidence{.ending = *outcome_, .flushed = flushed_, .has_console = !consoles_.empty()};
   if (const WatchedConsole* console = panicked_console()) {
     evidence.console_panic = {*console->watch.reason(), console->panicked_at.count()};
+  }
+  for (const WatchedConsole& console : consoles_) {
+    if (!evidence.survived_panic) evidence.survived_panic = console.survived;
   }
   evidence.init_on_console = std::ranges::any_of(consoles_, &WatchedConsole::told_of_init);
   if (backends_.command) {

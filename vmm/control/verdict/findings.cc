@@ -15,6 +15,12 @@ namespace {
 
 constexpr size_t kFramesShown = 16;
 
+// A crash kernel is told where the memory of the one that died is described: on its command line, or in a device tree.
+bool tells_of_crash_kernel(std::string_view text) {
+  return (text.find("ommand line: ") != text.npos && text.find(" elfcorehdr=") != text.npos) ||
+         text.ends_with(" for elfcorehdr");
+}
+
 // The innermost frame with its offset, to tell one spinning place from another.
 std::string frame_text(const Frame& frame, bool innermost) {
   const std::string mark = frame.sure ? "" : "? ";
@@ -102,6 +108,7 @@ Findings Findings::of(const PhysicalMemory& memory, std::span<const CpuState> cp
     const bool before = watch.reason().has_value();
     const std::string text = line.format();
     findings.user_space = findings.user_space || tells_of_init(text);
+    findings.crash_kernel = findings.crash_kernel || tells_of_crash_kernel(line.text);
     findings.log.push_back(text);
     watch.feed(std::as_bytes(std::span(text)));
     watch.feed(std::as_bytes(std::span("\n", 1)));

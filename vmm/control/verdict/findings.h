@@ -32,6 +32,7 @@ struct Findings {
   std::string kaslr;             // that offset; empty where it is not known
   std::vector<std::string> log;  // as on a console, the oldest first
   bool log_whole = false;        // with its first line
+  bool crash_kernel = false;     // it is one that was started when another had panicked
   std::optional<Panic> panic;    // that the log ends with
   bool user_space = false;       // surely reached: by the log, or by where a vCPU is
   std::vector<Cpu> cpus;

@@ -44,6 +44,20 @@ std::optional<Evidence::Panic> panic_behind(const Evidence& evidence) {
   return Evidence::Panic{evidence.findings->panic->reason, evidence.findings->panic->seconds};
 }
 
+// Memory tells best: who prints the log of an old crash has started no kernel.
+bool had_crash_kernel(const Evidence& evidence) {
+  if (evidence.ending.is_order()) return false;
+  const auto& findings = evidence.findings;
+  if (findings && findings->crash_kernel) return true;
+  return evidence.survived_panic && (!findings || findings->log.empty() || findings->panic);
+}
+
+// That a crash kernel took over from. No console need have shown it.
+Evidence::Panic survived_panic(const Evidence& evidence) {
+  if (evidence.survived_panic) return *evidence.survived_panic;
+  return evidence.console_panic.value_or(Evidence::Panic{"a crash kernel has run, no console showed why", 0});
+}
+
 // Of kernel_init(), which has told before that it runs one.
 bool has_no_init(std::string_view reason) {
   return reason.starts_with("No working init found") || reason.starts_with("Requested init ");
@@ -59,6 +73,11 @@ Outcome outcome_of(const Evidence::Panic& panic, Evidence::Root root) {
 }  // namespace
 
 Outcome verdict_of(const Evidence& evidence) {
+  if (had_crash_kernel(evidence)) {
+    Outcome outcome = outcome_of(survived_panic(evidence), evidence.root);
+    outcome.details = fmt::format("  then its crash kernel: {}", verdict_name(evidence.ending));
+    return outcome;
+  }
   if (const auto panic = panic_behind(evidence)) return outcome_of(*panic, evidence.root);
   const Outcome& ending = evidence.ending;
   // It may well have failed by that, or passed without it.
@@ -80,7 +99,8 @@ Outcome verdict_of(const Evidence& evidence) {
   if (!evidence.offence) return ending;
   return {Outcome::Kind::kOffence, exit_code::kOffence,
           fmt::format("{} in the kernel's log: {}", evidence.offence->kind, evidence.offence->line),
-          "  fix: mend the kernel, or excuse the message with --allow FILE, or all of its kind with --fail-on"};
+          "  fix: mend the kernel, or excuse the message with --allow FILE, or name the kinds that count: --fail-on "
+          "none,KIND"};
 }
 
 std::string phase_of(const Evidence& evidence) {
@@ -94,7 +114,8 @@ std::string phase_of(const Evidence& evidence) {
 }
 
 std::string disagreement(const Evidence& evidence, const Outcome& verdict) {
-  const bool on_console = evidence.console_panic.has_value();
+  if (had_crash_kernel(evidence)) return {};  // memory is the crash kernel's
+  const bool on_console = evidence.console_panic || evidence.survived_panic;
   const bool in_memory = panic_in_memory(evidence);
   const bool log_read = evidence.findings && !evidence.findings->log.empty();
   if (verdict.exit_code == exit_code::kClean) {
@@ -106,7 +127,8 @@ std::string disagreement(const Evidence& evidence, const Outcome& verdict) {
 }
 
 std::vector<RunResult::Detector> detectors(const Evidence& evidence) {
-  return {{"console", evidence.console_panic ? "panic: " + evidence.console_panic->reason : ""},
+  const auto& panic = evidence.survived_panic ? evidence.survived_panic : evidence.console_panic;
+  return {{"console", panic ? "panic: " + panic->reason : ""},
           {"memory", panic_in_memory(evidence) ? "panic: " + evidence.findings->panic->reason : ""},
           {"hardware", verdict_name(evidence.ending)}};
 }

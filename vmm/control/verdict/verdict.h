@@ -31,6 +31,7 @@ struct Evidence {
   bool init_on_console = false;              // one of them shows that it was started
   bool command_started = false;              // the guest's side of `-- CMD` was heard of
   std::optional<Panic> console_panic;        // that one of them shows
+  std::optional<Panic> survived_panic;       // that one of them shows, and then a crash kernel, whose end this is
   std::optional<Findings> findings;          // in memory, where it was looked at
   std::optional<LogJudge::Offence> offence;  // of what --fail-on names
   // What the command printed of its tests, where that decides and they did not all pass; else empty.

@@ -81,6 +81,19 @@ TEST_CASE("findings: an old panic that was merely printed is none", "[findings]"
   CHECK_FALSE(Findings::of(linux.memory, {}).panic);
 }
 
+TEST_CASE("findings: a crash kernel is known by what it was told", "[findings]") {
+  const auto [line, is] =
+      GENERATE(table<std::string, bool>({{"Kernel command line: console=ttyS0 elfcorehdr=0x2b000000 nr_cpus=1", true},
+                                         {"Command line: elfcorehdr=0x2b000000 quiet", true},
+                                         {"Reserving 4 KiB of memory at 0x5f000000 for elfcorehdr", true},
+                                         {"Kernel command line: console=ttyS0 crashkernel=128M", false},
+                                         {"kexec: elfcorehdr= is missing", false}}));
+  Kernel linux;
+  linux.log(0, 0, line);
+  linux.write();
+  CHECK(Findings::of(linux.memory, {}).crash_kernel == is);
+}
+
 TEST_CASE("findings: user space was reached where the log or a vCPU proves it", "[findings]") {
   Kernel linux;
   linux.add_code("entry_SYSCALL_64_after_hwframe", 0x7000);

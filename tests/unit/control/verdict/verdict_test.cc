@@ -79,6 +79,34 @@ TEST_CASE("verdict: a panic that is merely printed does not make a pass a failur
   CHECK_THAT(disagreement(evidence, verdict), Contains("it ended well"));
 }
 
+TEST_CASE("verdict: what a crash kernel does changes nothing about the panic before it", "[verdict]") {
+  const auto [kind, code] = GENERATE(
+      table<Kind, int>({{Kind::kPoweroff, 0}, {Kind::kReset, 104}, {Kind::kTimeout, 124}, {Kind::kNoVerdict, 103}}));
+  Evidence evidence{.ending = {kind, code, "it ended"}, .has_console = true, .survived_panic = kOops};
+  CHECK(verdict_of(evidence).exit_code == exit_code::kPanic);
+  CHECK_THAT(verdict_of(evidence).what, Contains("Fatal exception"));
+  CHECK_THAT(verdict_of(evidence).details, Contains("then its crash kernel: "));
+  CHECK(disagreement(evidence, verdict_of(evidence)).empty());
+  CHECK(detectors(evidence)[0].says == "panic: Fatal exception");
+  evidence.findings = silent_kernel();
+  evidence.findings->crash_kernel = true;
+  CHECK(verdict_of(evidence).exit_code == exit_code::kPanic);
+}
+
+TEST_CASE("verdict: a crash kernel that no console showed is known by its log", "[verdict]") {
+  Evidence evidence{.ending = {Kind::kPoweroff, 0, "it ended"}, .findings = silent_kernel()};
+  evidence.findings->crash_kernel = true;
+  CHECK(verdict_of(evidence).exit_code == exit_code::kPanic);
+  evidence.ending = {Kind::kQuit, exit_code::kQuit, "quit"};
+  CHECK(verdict_of(evidence).exit_code == exit_code::kQuit);
+}
+
+TEST_CASE("verdict: who prints the log of an old crash has had none", "[verdict]") {
+  const Evidence evidence{.ending = kPassed, .has_console = true, .survived_panic = kOops, .findings = silent_kernel()};
+  CHECK(verdict_of(evidence).exit_code == exit_code::kClean);
+  CHECK_THAT(disagreement(evidence, verdict_of(evidence)), Contains("it ended well"));
+}
+
 TEST_CASE("verdict: what somebody decided is no panic", "[verdict]") {
   const Evidence evidence{
       .ending = {Kind::kQuit, exit_code::kQuit, "quit"}, .has_console = true, .console_panic = kOops};

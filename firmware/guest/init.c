@@ -4,6 +4,9 @@
 //   - with /command in the initramfs, runs one command in it for `vmm ... -- CMD`, over the virtio-serial port
 //   vmm.command.
 //
+// Where it gets no further it tells the kernel's log why and ends, so that the kernel panics, as it would without this
+// init. With a command the machine may also power off, which no command's success looks like.
+//
 // Of the command line it obeys root=, rootfstype=, rootflags=, ro, rw and init=, as the kernel would
 // (Documentation/admin-guide/kernel-parameters.txt); root= is a device's path, or a tag with rootfstype=virtiofs.
 #define _GNU_SOURCE
@@ -12,6 +15,7 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,27 +79,34 @@ static void load_modules(void) {
   if (order) fclose(order);
 }
 
-// The kernel's own words for it, so that whoever reads the console, vmm included, knows what it means. When init ends
-// the kernel panics.
-static _Noreturn void no_root(const char* root, const char* why) {
-  if (*modules_missed) fprintf(stderr, "init: modules that did not load:%s\n", modules_missed);
-  fprintf(stderr, "VFS: Unable to mount root fs on \"%s\": %s\n", root, why);
+// Ends, with a line at the level of a panic: the kernel's own words, where it has some, so that whoever reads the
+// console or the log, vmm included (vmm/machine/panic_watch.h), knows what it means.
+static _Noreturn void give_up(const char* format, ...) {
+  char line[512];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(line, sizeof line, format, arguments);
+  va_end(arguments);
+  fprintf(stderr, "<0>%s\n", line);
   exit(1);
 }
 
+static _Noreturn void no_root(const char* root, const char* why) {
+  if (*modules_missed) fprintf(stderr, "<0>init: modules that did not load:%s\n", modules_missed);
+  give_up("VFS: Unable to mount root fs on \"%s\": %s", root, why);
+}
+
 // Each file system that the kernel knows and that lives on a device.
-static int mount_as_any(const char* device, unsigned long flags, const char* data) {
+static void mount_as_any(const char* device, unsigned long flags, const char* data) {
   FILE* known = fopen("/proc/filesystems", "r");
   char line[128], name[64];
-  int error = ENODEV;
+  int error = 0;
   while (known && fgets(line, sizeof line, known)) {
     if (line[0] != '\t' || sscanf(line, " %63s", name) != 1) continue;
-    if (!mount(device, "/root", name, flags, data)) return fclose(known), 0;
+    if (!mount(device, "/root", name, flags, data)) return (void)fclose(known);
     if (errno != EINVAL) error = errno;
   }
-  if (known) fclose(known);
-  errno = error;
-  return -1;
+  no_root(device, error ? strerror(error) : "there is no file system on it that this kernel knows");
 }
 
 static void mount_root(void) {
@@ -109,32 +120,47 @@ static void mount_root(void) {
     if (tries == 1000) no_root(root, "there is no such device");
     usleep(5000);
   }
-  if (type ? mount(root, "/root", type, flags, data) : mount_as_any(root, flags, data)) no_root(root, strerror(errno));
+  if (!type) return mount_as_any(root, flags, data);
+  if (mount(root, "/root", type, flags, data)) no_root(root, strerror(errno));
 }
 
 static void enter_root(void) {
   mkdir("/root/dev", 0755);  // a directory of somebody's may have none
-  if (mount("/dev", "/root/dev", NULL, MS_MOVE, NULL) && mount("dev", "/root/dev", "devtmpfs", 0, NULL)) die("/dev");
+  if (mount("/dev", "/root/dev", NULL, MS_MOVE, NULL) && mount("dev", "/root/dev", "devtmpfs", 0, NULL)) {
+    give_up("init: /dev: %s", strerror(errno));
+  }
   umount2("/proc", MNT_DETACH);
   umount2("/sys", MNT_DETACH);
-  if (chdir("/root") || mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/")) die("changing the root");
+  if (chdir("/root") || mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/")) {
+    give_up("init: changing the root: %s", strerror(errno));
+  }
 }
 
 // ------------------------------------------------------------------------------------------------ its own init
+
+// Its standard error is the console again, if it starts.
+static void execute(char* init, char** argv, char** env) {
+  int log = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+  dup2(STDOUT_FILENO, STDERR_FILENO);
+  argv[0] = init;
+  execve(init, argv, env);
+  int error = errno;
+  dup2(log, STDERR_FILENO);
+  close(log);
+  errno = error;
+}
 
 static _Noreturn void become_init(char** argv, char** env) {
   static const char* const kUsual[] = {"/sbin/init", "/etc/init", "/bin/init", "/bin/sh"};
   const char* wanted = option("init", NULL);
   if (wanted) {
-    argv[0] = strdup(wanted);
-    execve(argv[0], argv, env);
-    die(wanted);
+    execute(strdup(wanted), argv, env);
+    give_up("Requested init %s failed (error %d).", wanted, -errno);
   }
   for (size_t i = 0; i < sizeof kUsual / sizeof *kUsual; i++) {
-    argv[0] = strdup(kUsual[i]);
-    execve(argv[0], argv, env);
+    execute(strdup(kUsual[i]), argv, env);
   }
-  die("no init in the root file system");
+  give_up("No working init found.  Try passing init= option to kernel.");
 }
 
 // ------------------------------------------------------------------------------------------------ one command
@@ -212,9 +238,14 @@ static _Noreturn void run_command(void) {
 int main(int argc, char** argv, char** env) {
   (void)argc;
   mount("dev", "/dev", "devtmpfs", 0, NULL);
-  if (mount("proc", "/proc", "proc", 0, NULL) || mount("sysfs", "/sys", "sysfs", 0, NULL)) die("/proc and /sys");
   int console = open("/dev/console", O_RDWR | O_NOCTTY);
   for (int fd = 0; console >= 0 && fd < 3; fd++) dup2(console, fd);
+  // What this init says is in the kernel's log even where no console is watched.
+  int log = open("/dev/kmsg", O_WRONLY);
+  if (log >= 0) dup2(log, STDERR_FILENO), close(log);
+  if (mount("proc", "/proc", "proc", 0, NULL) || mount("sysfs", "/sys", "sysfs", 0, NULL)) {
+    give_up("init: /proc and /sys: %s", strerror(errno));
+  }
   read_command_line();
   int for_command = access("/command", F_OK) == 0;
   load_modules();

@@ -1,5 +1,6 @@
 // `vmm ... -- CMD` with real kernels: streams, statuses, and ends that are no verdict.
 #include <catch2/catch.hpp>
+#include <cstdlib>
 
 #include "tests/support/guests.h"
 #include "tests/support/temp_file.h"
@@ -14,6 +15,13 @@ Words tiny_command(const Words& command) {
   return small_kernel() + Words{"--disk", tiny_disk() + ",ephemeral"} + Words{"--"} + command;
 }
 Words in_shell(const std::string& script) { return tiny_command({"sh", "-c", script}); }
+
+// What vmm says of a guest that ends with 96.
+std::string panic_of(const Words& flags) {
+  TestVm vm(flags);
+  CHECK(vm.wait_exit() == 96);
+  return vm.messages();
+}
 
 }  // namespace
 
@@ -131,4 +139,26 @@ TEST_CASE("initrd auto: a disk without a file system ends with 100 and says so",
   TestVm vm(small_kernel() + Words{"--disk", disk.path(), "--initrd", "auto"});
   CHECK(vm.wait_exit() == 100);
   CHECK_THAT(vm.messages(), Contains("Unable to mount root fs"));
+}
+
+TEST_CASE("initrd auto: a root without an init ends as it does without an initrd", "[boot][command]") {
+  const TempFile empty(16 << 20);
+  REQUIRE(std::system(("/sbin/mke2fs -q -F -t ext4 " + empty.path()).c_str()) == 0);
+  const Words disk = {"--disk", empty.path()};
+  CHECK_THAT(panic_of(small_kernel() + disk), Contains("No working init found"));
+  CHECK_THAT(panic_of(small_kernel() + disk + Words{"--initrd", "auto"}), Contains("No working init found"));
+}
+
+TEST_CASE("initrd auto: an init that is not there ends as it does without an initrd", "[boot][command]") {
+  const Words flags = small_kernel() + Words{"--disk", tiny_disk() + ",ephemeral", "--append", "init=/nonexistent"};
+  CHECK_THAT(panic_of(flags), Contains("Requested init /nonexistent failed (error -2)."));
+  CHECK_THAT(panic_of(flags + Words{"--initrd", "auto"}), Contains("Requested init /nonexistent failed (error -2)."));
+}
+
+TEST_CASE("initrd auto: a root that cannot be entered is a panic, and the log says why", "[boot][command]") {
+  const TempDirectory root;
+  const std::string file = root.file("dev", "no directory");
+  TestVm vm(small_kernel() + Words{"--rootfs", file.substr(0, file.rfind('/')), "--serial", "null"});
+  CHECK(vm.wait_exit() == 101);
+  CHECK_THAT(vm.messages(), Contains("init: /dev: ") && Contains("Attempted to kill init"));
 }

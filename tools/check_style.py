@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The habits that a formatter cannot see: files of a readable length that open with a paragraph, a unit test beside every
 source that has logic, SCREAMING_CASE kept for names that a specification or a kernel header gave, and no reader sent to
-what is not there."""
+what is not there, be it a link, a document or the number of a rule."""
 
 import os
 import re
@@ -52,12 +52,26 @@ def check(path):
     if path.endswith(".cc") and path.startswith(TESTED_FOLDERS):
         if not os.path.exists(test_of(path)) and path not in UNTESTED:
             yield True, f"{path}: there is no {test_of(path)}"
+    if lines and OPENS_WITH_A_POINTER.match(lines[0]):
+        yield True, f"{path}:1: a file opens with what it is, and not with where to read that alone"
     for number, line in enumerate(lines, 1):
+        cited = CITATION.search(line)
+        if cited:
+            yield True, f"{path}:{number}: {cited.group(1).strip()}: a reader cannot open that; say the rule, or devices/README.md"
+        for document in DOCUMENT.findall(line):
+            elsewhere = "/" in document and not os.path.exists(document.partition("/")[0])  # another project's
+            if not elsewhere and not os.path.exists(document) and not os.path.exists(os.path.join(os.path.dirname(path), document)):
+                yield True, f"{path}:{number}: there is no {document}"
         match = OUR_CONSTANT.match(line)
         if match and not SPEC_NAMES.match(match.group(1)):
             yield True, f"{path}:{number}: {match.group(1)}: SCREAMING_CASE is for names from a spec; ours are kName"
 
 
+# A rule or a row of a list that is not here: `(D8)`, `Q16: a table`. In comments, and in the names of tests.
+CITATION = re.compile(r"""(?://|/\*|TEST_CASE\().*?(\([A-Z]\d{1,2}(?:(?:,\ |\ to\ )[A-Z]\d{1,2})*\)|\bissue\ \#?\d+
+                          |(?<=[/"]\ )[A-Z]\d{1,2}(?:,\ [A-Z]\d{1,2})*:\ )""", re.VERBOSE)
+DOCUMENT = re.compile(r"[\w./-]*\w\.md\b")
+OPENS_WITH_A_POINTER = re.compile(r"^// See [\w./]+\.$")
 # A link to a file of the repository; `#part` is left to the reader.
 LINK = re.compile(r"\]\(([^():#]+)[^()]*\)")
 

@@ -1,4 +1,4 @@
-// See iovecs.h.
+// Scatter lists: their sizes, and parts of them; see iovecs.h.
 #include "devices/backends/iovecs.h"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// See option_list.h.
+// Flags cut at their commas, with doubled ones put back; see option_list.h.
 #include "devices/backends/option_list.h"
 
 namespace vmm {

@@ -1,4 +1,4 @@
-// See unix_listener.h.
+// A listening socket: a dead one in its place is found by connecting to it; see unix_listener.h.
 #include "devices/backends/unix_listener.h"
 
 #include <fmt/core.h>

@@ -186,7 +186,7 @@ uint8_t VirtioBlock::parse_read(const DescriptorChain& chain, uint64_t sector, R
 
 uint8_t VirtioBlock::parse_write(const DescriptorChain& chain, uint64_t sector, Request& request) const {
   const size_t length = data_out(chain);
-  if (backend_.read_only()) return VIRTIO_BLK_S_IOERR;  // whether or not the driver took note of F_RO (D13)
+  if (backend_.read_only()) return VIRTIO_BLK_S_IOERR;  // whether or not the driver took note of F_RO
   if (data_in(chain) != 0 || !in_range(sector, length)) return VIRTIO_BLK_S_IOERR;
   request.offset = sector * kSector;
   request.bytes_out = length;
@@ -222,7 +222,7 @@ uint8_t VirtioBlock::parse_segments(const DescriptorChain& chain, Request& reque
   return VIRTIO_BLK_S_OK;
 }
 
-// Whole sectors inside the disk. The sector is compared, never shifted: it may be any 64 bits (B1).
+// Whole sectors inside the disk. The sector is compared, never shifted: it may be any 64 bits.
 bool VirtioBlock::in_range(uint64_t sector, uint64_t bytes) const {
   const uint64_t capacity = config_.capacity;
   return bytes % kSector == 0 && sector <= capacity && bytes / kSector <= capacity - sector;
@@ -270,7 +270,7 @@ Task<int> VirtioBlock::identify(std::span<const iovec> to) const {
   co_return 0;
 }
 
-// The used length counts bytes that were really written (Q32), the status among them.
+// The used length counts bytes that were really written, the status among them.
 void VirtioBlock::finish(DescriptorChain& chain, const Request& request, uint8_t status) {
   const GuestSlice& last = chain.writable().back();
   const std::byte value{status};

@@ -5,7 +5,7 @@
 // are the scatter list of the transfer.
 //
 // A request that is wrong (past the end, the wrong direction, a write to a read-only disk) fails with a status byte; a
-// chain without room for that byte is just returned. What a write and a flush promise is D1 to D5 of reliability.md.
+// chain without room for that byte is just returned. What a write and a flush promise is in devices/README.md.
 #pragma once
 
 #include <array>
@@ -76,7 +76,7 @@ class VirtioBlock : public VirtioDevice {
   Task<int> unmap(const Request& request);
   Task<int> identify(std::span<const iovec> to) const;
   void finish(DescriptorChain& chain, const Request& request, uint8_t status);
-  // D2. A choice made while a write is under way counts for the next one, because the mode must have been write-through
+  // A choice made while a write is under way counts for the next one, because the mode must have been write-through
   // for the whole life of the write (§5.2.6.2).
   Durability durability() const { return writeback_ ? Durability::kCached : Durability::kStable; }
 

@@ -143,7 +143,7 @@ size_t VirtioNet::longest_frame() const {
   return kNetHeader + kEthernetHeader + kVlanTags + config_.mtu;
 }
 
-// A chain without room for a header, or with something to read, is just returned (N4).
+// A chain without room for a header, or with something to read, is just returned.
 void VirtioNet::hold(Held& held, DescriptorChain chain) const {
   const bool usable = chain.readable().empty() && chain.writable_size() >= kNetHeader + kEthernetHeader;
   // One place in the list is for the spill.
@@ -233,7 +233,7 @@ void VirtioNet::deliver(Held& held, size_t length) {
     chain.set_written(part);
     left -= part;
   }
-  // Before any of them is returned (N10).
+  // Before any of them is returned.
   const auto buffers = static_cast<uint16_t>(count);
   held.chains.front().write_at(offsetof(virtio_net_hdr_v1, num_buffers), std::as_bytes(std::span(&buffers, 1)));
   if ((guest_offloads_ & feature(VIRTIO_NET_F_GUEST_CSUM)) == 0) {

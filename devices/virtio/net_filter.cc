@@ -1,4 +1,4 @@
-// See net_filter.h.
+// The receive filter: modes and tables as a driver's commands set them; see net_filter.h.
 #include "devices/virtio/net_filter.h"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// See net_header.h.
+// The checks of a header, field by field, against the features and the frame; see net_header.h.
 #include "devices/virtio/net_header.h"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// See vhost_user.h.
+// The front end: features, rings and interrupts, handed to a back-end that may come and go; see vhost_user.h.
 #include "devices/virtio/vhost_user.h"
 
 #include <sys/uio.h>

@@ -33,14 +33,13 @@ TEST_CASE("payload: sleep state S5 powers off with status 0", "[payload]") {
 }
 
 // Where it was is not asked: KVM on AMD resets the vCPU before it reports a shutdown.
-TEST_CASE("payload: a triple fault ends with 98 and its registers (S8)", "[payload]") {
+TEST_CASE("payload: a triple fault ends with 98 and its registers", "[payload]") {
   TestVm vm(payload("case=triple-fault"));
   CHECK(vm.wait_exit() == 98);
   CHECK_THAT(vm.messages(), Contains("vmm: triple fault on vCPU 0") && Contains("last exits: "));
 }
 
-TEST_CASE("payload: an instruction that KVM cannot run ends with 99, its bytes and the registers (S8, S11)",
-          "[payload]") {
+TEST_CASE("payload: an instruction that KVM cannot run ends with 99, its bytes and the registers", "[payload]") {
   TestVm vm(payload("case=unknown-instruction"));
   CHECK(vm.wait_exit() == 99);
   CHECK_THAT(vm.messages(), Contains("vmm: KVM internal error on vCPU 0"));
@@ -82,7 +81,7 @@ TEST_CASE("payload: with --on-reset reboot a reset boots again", "[payload]") {
   CHECK(vm.wait_exit() == debug_status(7));
 }
 
-TEST_CASE("payload: forty reboots need no more descriptors (P14)", "[payload]") {
+TEST_CASE("payload: forty reboots need no more descriptors", "[payload]") {
   const TempFile disk(4096);
   TestVm vm(payload("case=count-boots boots=40 by=cf9", {"--disk", disk.path(), "--on-reset", "reboot"}));
   const std::string descriptors = "/proc/" + std::to_string(vm.pid()) + "/fd";
@@ -181,7 +180,7 @@ TEST_CASE("payload: a signal ends the wait for a pipe that says what is allowed"
   CHECK(vm.wait_exit(std::chrono::seconds(10)) == 143);
 }
 
-TEST_CASE("payload: a machine that was stopped and continued goes on (F8)", "[payload]") {
+TEST_CASE("payload: a machine that was stopped and continued goes on", "[payload]") {
   TestVm vm(payload("case=flood kilobytes=16 status=3"));
   vm.wait_for("xxx");
   vm.signal(SIGSTOP);

@@ -11,19 +11,19 @@
 using namespace vmm::test;
 using Catch::Matchers::Contains;
 
-TEST_CASE("streams: a guest ends although nobody reads its output (S4)", "[payload][streams]") {
+TEST_CASE("streams: a guest ends although nobody reads its output", "[payload][streams]") {
   TestVm vm(payload("case=flood kilobytes=96 hasty=1 status=4"));
   CHECK(vm.wait_exit_unread(std::chrono::seconds(30)) == debug_status(4));
 }
 
-TEST_CASE("streams: SIGTERM ends a guest that waits for its line while nobody reads (S4)", "[payload][streams]") {
+TEST_CASE("streams: SIGTERM ends a guest that waits for its line while nobody reads", "[payload][streams]") {
   TestVm vm(payload("case=flood kilobytes=512"));
   vm.wait_for("xxx");
   vm.signal(SIGTERM);
   CHECK(vm.wait_exit_unread(std::chrono::seconds(10)) == 143);
 }
 
-TEST_CASE("streams: all that a patient guest prints arrives in order (C2)", "[payload][streams]") {
+TEST_CASE("streams: all that a patient guest prints arrives in order", "[payload][streams]") {
   TestVm vm(payload("case=flood kilobytes=32 status=1"));
   REQUIRE(vm.wait_exit() == debug_status(1));
   CHECK(vm.output() == [] {
@@ -59,7 +59,7 @@ TEST_CASE("streams: what cannot be printed is an error", "[payload][streams]") {
              Contains("cannot write to standard output: No space left on device") && Contains("  fix: "));
 }
 
-TEST_CASE("streams: started with descriptors 0 to 2 closed it runs, and no message reaches the disk (F10)",
+TEST_CASE("streams: started with descriptors 0 to 2 closed it runs, and no message reaches the disk",
           "[payload][streams]") {
   const TempFile disk(1 << 20);
   const TempFile serial(uint64_t{0});
@@ -70,7 +70,7 @@ TEST_CASE("streams: started with descriptors 0 to 2 closed it runs, and no messa
   CHECK(serial.content() == "payload: hello\npayload: done\n");
 }
 
-TEST_CASE("streams: a large paste that the guest does not read does no harm (C4)", "[payload][streams]") {
+TEST_CASE("streams: a large paste that the guest does not read does no harm", "[payload][streams]") {
   TestVm vm(payload("case=spin"));
   vm.wait_for("payload: spinning\n");
   vm.send(std::string(32768, 'y'));
@@ -78,7 +78,7 @@ TEST_CASE("streams: a large paste that the guest does not read does no harm (C4)
   CHECK(vm.wait_exit(std::chrono::seconds(10)) == 143);
 }
 
-TEST_CASE("images: a second machine on one disk is refused and told who has it (B23)", "[payload][lock]") {
+TEST_CASE("images: a second machine on one disk is refused and told who has it", "[payload][lock]") {
   const TempFile disk(1 << 20);
   TestVm first(payload("case=spin", {"--disk", disk.path(), "--name", "first"}));
   first.wait_for("payload: spinning\n");
@@ -99,7 +99,7 @@ TEST_CASE("images: two machines read one disk", "[payload][lock]") {
   CHECK(second.wait_exit() == 1);
 }
 
-TEST_CASE("images: a killed machine leaves no lock (F7)", "[payload][lock]") {
+TEST_CASE("images: a killed machine leaves no lock", "[payload][lock]") {
   const TempFile disk(1 << 20);
   TestVm first(payload("case=spin", {"--disk", disk.path()}));
   first.wait_for("payload: spinning\n");

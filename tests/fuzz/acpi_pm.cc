@@ -1,4 +1,4 @@
-// The fixed power management registers (A1), and a button that is pressed now and then.
+// The fixed power management registers, and a button that is pressed now and then.
 #include "devices/pc/acpi_pm.h"
 
 #include "tests/fuzz/fake_ends.h"

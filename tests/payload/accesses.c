@@ -57,7 +57,7 @@ static void every_width(unsigned slot, unsigned offset, uint32_t value) {
   (void)pci_read32(slot, offset);
 }
 
-// P8: the address register in odd widths, and what is not there.
+// The address register in odd widths, and what is not there.
 static void odd_widths(void) {
   pci_select(0, PCI_VENDOR_ID);
   const uint32_t selected = in32(0xcf8), identity = in32(0xcfc);
@@ -107,7 +107,7 @@ void abuse_pci(void) {
   good_entropy(&rng, "configuration space was overwritten");
 }
 
-// S7: indices beyond the memory, garbage in every register, alarms that never or always match.
+// Indices beyond the memory, garbage in every register, alarms that never or always match.
 void abuse_clock(void) {
   enum { kIndex = 0x70, kData = 0x71, kStatusA = 10, kStatusB = 11, kStatusC = 12, kSet = 0x80, kBinary24 = 0x06 };
   enum { kPeriodic = 0x40, kSecondPic = 0xa0, kPoll = 0x0c, kLine = 0x07 };
@@ -150,7 +150,7 @@ void abuse_clock(void) {
   out8(kIndex, kStatusB), out8(kData, kBinary24);
 }
 
-// S1, S2: every value in every register, divisor 0 and flips of DLAB included.
+// Every value in every register, divisor 0 and flips of DLAB included.
 void abuse_serial(void) {
   static const uint16_t bases[] = {0x3f8, 0x2f8};
   for (unsigned b = 0; b < 2; b++) {

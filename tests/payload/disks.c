@@ -80,17 +80,15 @@ static void abuse_ranges(uint64_t capacity) {
   request(VIRTIO_BLK_T_IN, 64, data, 4096, kIn);
   expect(data[0] == 0 && data[4095] == 0, "zeroes are read back", data[0]);
   expect(range_request(VIRTIO_BLK_T_DISCARD, 64, 8, 0) == VIRTIO_BLK_S_OK, "discard", status);
-  expect(range_request(VIRTIO_BLK_T_DISCARD, capacity, 8, 0) == VIRTIO_BLK_S_IOERR, "B1: discard beyond the end",
+  expect(range_request(VIRTIO_BLK_T_DISCARD, capacity, 8, 0) == VIRTIO_BLK_S_IOERR, "discard beyond the end", status);
+  expect(range_request(VIRTIO_BLK_T_DISCARD, ~0ull, 8, 0) == VIRTIO_BLK_S_IOERR, "discard that wraps around", status);
+  expect(range_request(VIRTIO_BLK_T_DISCARD, 0, 8, 2) == VIRTIO_BLK_S_UNSUPP, "unknown flags of discard", status);
+  expect(range_request(VIRTIO_BLK_T_WRITE_ZEROES, capacity - 1, 8, 0) == VIRTIO_BLK_S_IOERR, "zeroes beyond the end",
          status);
-  expect(range_request(VIRTIO_BLK_T_DISCARD, ~0ull, 8, 0) == VIRTIO_BLK_S_IOERR, "B1: discard that wraps around",
-         status);
-  expect(range_request(VIRTIO_BLK_T_DISCARD, 0, 8, 2) == VIRTIO_BLK_S_UNSUPP, "D12: unknown flags of discard", status);
-  expect(range_request(VIRTIO_BLK_T_WRITE_ZEROES, capacity - 1, 8, 0) == VIRTIO_BLK_S_IOERR,
-         "B2: zeroes beyond the end", status);
   good("ranges");
 }
 
-// P13: a reset while many reads are under way. Once the status says 0, memory is the driver's again.
+// A reset while many reads are under way. Once the status says 0, memory is the driver's again.
 static void reset_with_reads(void) {
   enum { kRequests = 5, kBytes = 64 * 1024, kBuffers = 16 << 20 };
   for (unsigned n = 0; n < kRequests; n++) {
@@ -110,10 +108,10 @@ static void reset_with_reads(void) {
   while (!passed(start, kSecond / 100)) relax();
   uint32_t changed = 0;
   for (uint32_t i = 0; i < count; i += 128) changed += words[i] != 0x77777777;
-  expect(changed == 0 && ring.used.idx == index, "P13: nothing is written after the reset", changed);
+  expect(changed == 0 && ring.used.idx == index, "nothing is written after the reset", changed);
 }
 
-// Q8: one head twice, the second while the first is in flight.
+// One head twice, the second while the first is in flight.
 static void same_head_twice(void) {
   header.type = VIRTIO_BLK_T_IN, header.sector = 0;
   ring.descriptors[0] = (struct vring_desc){(uint32_t)&header, 16, VRING_DESC_F_NEXT, 1};
@@ -125,7 +123,7 @@ static void same_head_twice(void) {
   // Latched; or, had the first ended before the second was looked at, both served.
   const uint64_t start = ticks();
   while (!(virtio_status(&disk) & STATUS_NEEDS_RESET) && ring.used.idx != 2 && !passed(start, 5 * kSecond)) relax();
-  expect(virtio_status(&disk) & STATUS_NEEDS_RESET || ring.used.idx == 2, "Q8: a head twice", ring.used.idx);
+  expect(virtio_status(&disk) & STATUS_NEEDS_RESET || ring.used.idx == 2, "a head twice", ring.used.idx);
 }
 
 void reset_while_busy(void) {
@@ -163,43 +161,42 @@ void abuse_disk(void) {
   virtio_start(&disk, &ring, 16, kFlush | kDiscard | kWriteZeroes);
   good("the first start");
 
-  refused(VIRTIO_BLK_T_IN, capacity, 512, kIn, VIRTIO_BLK_S_IOERR, "B1: read at the capacity");
-  refused(VIRTIO_BLK_T_OUT, capacity, 512, kOut, VIRTIO_BLK_S_IOERR, "B1: write at the capacity");
-  refused(VIRTIO_BLK_T_OUT, ~0ull, 512, kOut, VIRTIO_BLK_S_IOERR, "B1: the last sector of all");
-  refused(VIRTIO_BLK_T_OUT, 1ull << 55, 512, kOut, VIRTIO_BLK_S_IOERR, "B1: a sector whose byte wraps around");
-  refused(VIRTIO_BLK_T_OUT, capacity - 1, 1024, kOut, VIRTIO_BLK_S_IOERR, "B2: write over the end");
+  refused(VIRTIO_BLK_T_IN, capacity, 512, kIn, VIRTIO_BLK_S_IOERR, "read at the capacity");
+  refused(VIRTIO_BLK_T_OUT, capacity, 512, kOut, VIRTIO_BLK_S_IOERR, "write at the capacity");
+  refused(VIRTIO_BLK_T_OUT, ~0ull, 512, kOut, VIRTIO_BLK_S_IOERR, "the last sector of all");
+  refused(VIRTIO_BLK_T_OUT, 1ull << 55, 512, kOut, VIRTIO_BLK_S_IOERR, "a sector whose byte wraps around");
+  refused(VIRTIO_BLK_T_OUT, capacity - 1, 1024, kOut, VIRTIO_BLK_S_IOERR, "write over the end");
   refused(VIRTIO_BLK_T_IN, 0, 511, kIn, VIRTIO_BLK_S_IOERR, "a read of no whole sectors");
-  refused(VIRTIO_BLK_T_IN, 0, 512, kOut, VIRTIO_BLK_S_IOERR, "B7: a read into what is readable");
-  refused(VIRTIO_BLK_T_OUT, 0, 512, kIn, VIRTIO_BLK_S_IOERR, "B7: a write from what is writable");
-  refused(2, 0, 512, kIn, VIRTIO_BLK_S_UNSUPP, "B8: SCSI");
-  refused(3, 0, 512, kOut, VIRTIO_BLK_S_UNSUPP, "B8: SCSI");
-  refused(0x80000000, 0, 512, kIn, VIRTIO_BLK_S_UNSUPP, "B8: the barrier bit");
-  refused(0xffffffff, 0, 512, kIn, VIRTIO_BLK_S_UNSUPP, "B8: every bit");
-  refused(VIRTIO_BLK_T_FLUSH, 99, 512, kOut, VIRTIO_BLK_S_OK, "B10: a flush with data");
+  refused(VIRTIO_BLK_T_IN, 0, 512, kOut, VIRTIO_BLK_S_IOERR, "a read into what is readable");
+  refused(VIRTIO_BLK_T_OUT, 0, 512, kIn, VIRTIO_BLK_S_IOERR, "a write from what is writable");
+  refused(2, 0, 512, kIn, VIRTIO_BLK_S_UNSUPP, "SCSI");
+  refused(3, 0, 512, kOut, VIRTIO_BLK_S_UNSUPP, "SCSI");
+  refused(0x80000000, 0, 512, kIn, VIRTIO_BLK_S_UNSUPP, "the barrier bit");
+  refused(0xffffffff, 0, 512, kIn, VIRTIO_BLK_S_UNSUPP, "every bit");
+  refused(VIRTIO_BLK_T_FLUSH, 99, 512, kOut, VIRTIO_BLK_S_OK, "a flush with data");
   expect(request(VIRTIO_BLK_T_GET_ID, 0, data, 20, kIn) == VIRTIO_BLK_S_OK, "the serial", status);
 
   const uint32_t head = (uint32_t)&header, end = (uint32_t)&status;
   header.type = VIRTIO_BLK_T_IN, header.sector = 0;
-  returned((struct vring_desc[3]){{head, 8, VRING_DESC_F_NEXT, 1}, {end, 1, VRING_DESC_F_WRITE, 0}},
-           "B4: half a header");
-  returned((struct vring_desc[3]){{head, 16, 0, 0}}, "B5: no status");
-  returned((struct vring_desc[3]){{head, 16, VRING_DESC_F_NEXT, 1}, {end, 1, 0, 0}}, "B5: a status that is read-only");
+  returned((struct vring_desc[3]){{head, 8, VRING_DESC_F_NEXT, 1}, {end, 1, VRING_DESC_F_WRITE, 0}}, "half a header");
+  returned((struct vring_desc[3]){{head, 16, 0, 0}}, "no status");
+  returned((struct vring_desc[3]){{head, 16, VRING_DESC_F_NEXT, 1}, {end, 1, 0, 0}}, "a status that is read-only");
   returned((struct vring_desc[3]){{head, 16, VRING_DESC_F_NEXT, 1}, {end, 0, VRING_DESC_F_WRITE, 0}},
-           "B5: a status of no bytes");
+           "a status of no bytes");
   returned((struct vring_desc[3]){{0xd0000000, 16, VRING_DESC_F_NEXT, 1}, {end, 1, VRING_DESC_F_WRITE, 0}},
-           "Q11: a header nowhere");
+           "a header nowhere");
   returned((struct vring_desc[3]){{head, 16, VRING_DESC_F_NEXT, 1},
                                   {0xd0000000, 512, VRING_DESC_F_WRITE | VRING_DESC_F_NEXT, 2},
                                   {end, 1, VRING_DESC_F_WRITE, 0}},
-           "Q11: data nowhere");
+           "data nowhere");
   abuse_ranges(capacity);
 
-  // E3 and back.
+  // The ring is latched, and back after a reset.
   ring.available.ring[disk.available % disk.size] = 0xffff;
   compiler_fence();
   ring.available.idx = (uint16_t)(disk.available + 1);
   virtio_kick(&disk);
-  expect(virtio_wait_needs_reset(&disk, 5 * kSecond), "Q5: a head beyond the table", virtio_status(&disk));
+  expect(virtio_wait_needs_reset(&disk, 5 * kSecond), "a head beyond the table", virtio_status(&disk));
   virtio_reset(&disk);
   virtio_start(&disk, &ring, 16, kFlush | kDiscard | kWriteZeroes);
   good("a reset");

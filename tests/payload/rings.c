@@ -1,5 +1,5 @@
-// Rings and transport accesses that no driver makes, against virtio-rng: each must end as reliability.md's ladder says,
-// and the device must serve an honest request afterwards.
+// Rings and transport accesses that no driver makes, against virtio-rng: each must end as the ladder of
+// devices/README.md says, and the device must serve an honest request afterwards.
 #include "cases.h"
 
 static struct vring ring;
@@ -35,26 +35,26 @@ static const struct {
   const char* name;
   struct vring_desc chain[3];
 } bad_chains[] = {
-    {"Q1: a descriptor that follows itself", {{kBuffer, 16, kWrite | kNext, 0}}},
-    {"Q2: a cycle", {{kBuffer, 16, kNext, 1}, {kBuffer, 16, kWrite | kNext, 0}}},
-    {"Q4: a link out of the table", {{kBuffer, 16, kWrite | kNext, 16}}},
-    {"Q4: a link far out of the table", {{kBuffer, 16, kWrite | kNext, 0xffff}}},
-    {"Q10: an address that wraps around", {{0xfffffffffffff000, 0x2000, kWrite, 0}}},
-    {"Q11: an address in no memory", {{0xd0000000, 16, kWrite, 0}}},
-    {"Q11: an address far beyond memory", {{0x7fffffffffff0000, 16, kWrite, 0}}},
-    {"Q11: a buffer that runs out of memory", {{0xbffffff0, 0x7fffffff, kWrite, 0}}},
-    {"Q14: no bytes", {{kBuffer, 0, kWrite, 0}}},
-    {"Q14: no bytes, three times",
+    {"a descriptor that follows itself", {{kBuffer, 16, kWrite | kNext, 0}}},
+    {"a cycle", {{kBuffer, 16, kNext, 1}, {kBuffer, 16, kWrite | kNext, 0}}},
+    {"a link out of the table", {{kBuffer, 16, kWrite | kNext, 16}}},
+    {"a link far out of the table", {{kBuffer, 16, kWrite | kNext, 0xffff}}},
+    {"an address that wraps around", {{0xfffffffffffff000, 0x2000, kWrite, 0}}},
+    {"an address in no memory", {{0xd0000000, 16, kWrite, 0}}},
+    {"an address far beyond memory", {{0x7fffffffffff0000, 16, kWrite, 0}}},
+    {"a buffer that runs out of memory", {{0xbffffff0, 0x7fffffff, kWrite, 0}}},
+    {"no bytes", {{kBuffer, 0, kWrite, 0}}},
+    {"no bytes, three times",
      {{kBuffer, 0, kWrite | kNext, 1}, {kBuffer, 0, kWrite | kNext, 2}, {kBuffer, 0, kWrite, 0}}},
-    {"Q16: an indirect table of no bytes", {{kTable, 0, kIndirect, 0}}},
-    {"Q16: an indirect table of 17 bytes", {{kTable, 17, kIndirect, 0}}},
-    {"Q16: an indirect table of 65537 entries", {{kTable, 16 * 65537, kIndirect, 0}}},
-    {"Q16: an indirect table outside memory", {{0xd0000000, 16, kIndirect, 0}}},
-    {"Q16: an indirect table that wraps around", {{0xfffffffffffffff0, 32, kIndirect, 0}}},
-    {"Q17: an indirect table with a link beside it", {{kTable, 16, kIndirect | kNext, 1}, {kBuffer, 16, kWrite, 0}}},
-    {"Q17: an indirect table in itself", {{kInner, 16, kIndirect, 0}}},
-    {"Q20: readable after writable", {{kBuffer, 16, kWrite | kNext, 1}, {kBuffer, 16, 0, 0}}},
-    {"R2: nothing to write to", {{kBuffer, 16, 0, 0}}},
+    {"an indirect table of no bytes", {{kTable, 0, kIndirect, 0}}},
+    {"an indirect table of 17 bytes", {{kTable, 17, kIndirect, 0}}},
+    {"an indirect table of 65537 entries", {{kTable, 16 * 65537, kIndirect, 0}}},
+    {"an indirect table outside memory", {{0xd0000000, 16, kIndirect, 0}}},
+    {"an indirect table that wraps around", {{0xfffffffffffffff0, 32, kIndirect, 0}}},
+    {"an indirect table with a link beside it", {{kTable, 16, kIndirect | kNext, 1}, {kBuffer, 16, kWrite, 0}}},
+    {"an indirect table in itself", {{kInner, 16, kIndirect, 0}}},
+    {"readable after writable", {{kBuffer, 16, kWrite | kNext, 1}, {kBuffer, 16, 0, 0}}},
+    {"nothing to write to", {{kBuffer, 16, 0, 0}}},
 };
 
 static void abuse_chains(struct virtio* rng) {
@@ -70,26 +70,24 @@ static void abuse_chains(struct virtio* rng) {
   }
 }
 
-// Q13, Q19: buffers in the device's own registers; and shapes that are odd but legal.
+// Buffers in the device's own registers; and shapes that are odd but legal.
 static void odd_buffers(struct virtio* rng) {
   struct vring_used_elem used = {0, 1};
   ring.descriptors[0] = (struct vring_desc){rng->common, 32, kWrite, 0};
   virtio_publish(rng, 0);
   virtio_kick(rng);
-  expect(virtio_wait_used(rng, &used, 5 * kSecond) && used.len == 0, "Q13: a buffer in the device's registers",
-         used.len);
+  expect(virtio_wait_used(rng, &used, 5 * kSecond) && used.len == 0, "a buffer in the device's registers", used.len);
   for (unsigned i = 0; i < kMaxQueue; i++)
     table[i] =
         (struct vring_desc){kBuffer + 16 * i, 16, i + 1 < kMaxQueue ? kWrite | kNext : kWrite, (uint16_t)(i + 1)};
   ring.descriptors[0] = (struct vring_desc){kTable, kMaxQueue * 16, kIndirect | kWrite, 0};
   virtio_publish(rng, 0);
   virtio_kick(rng);
-  expect(virtio_wait_used(rng, &used, 5 * kSecond) && used.len == 4096, "Q19: an indirect table marked writable",
-         used.len);
+  expect(virtio_wait_used(rng, &used, 5 * kSecond) && used.len == 4096, "an indirect table marked writable", used.len);
   entropy(rng, "odd buffers");
 }
 
-// Q5, Q7: rings that cannot be trusted latch the queue until a reset.
+// Rings that cannot be trusted latch the queue until a reset.
 static void break_ring(struct virtio* rng, const char* name, uint16_t head, uint16_t index) {
   virtio_reset(rng);
   virtio_start(rng, &ring, 16, VIRTIO_RING_F_INDIRECT_DESC);
@@ -102,7 +100,7 @@ static void break_ring(struct virtio* rng, const char* name, uint16_t head, uint
   good_entropy(rng, name);
 }
 
-// Q23, Q25: queues that no device can serve.
+// Queues that no device can serve.
 static void bad_queue(struct virtio* rng, const char* name, uint32_t offset, uint32_t value) {
   virtio_reset(rng);
   virtio_negotiate(rng, 0);
@@ -125,20 +123,20 @@ void abuse_ring(void) {
   good_entropy(&rng, "the first start");
   abuse_chains(&rng);
   odd_buffers(&rng);
-  break_ring(&rng, "Q5: a head beyond the table", 16, 1);
-  break_ring(&rng, "Q5: a head far beyond the table", 0xffff, 1);
-  break_ring(&rng, "Q7: an index that went back", 0, 0xffff);
-  break_ring(&rng, "Q7: an index beyond the queue's size", 0, 17);
-  bad_queue(&rng, "Q23: a queue of 0", COMMON_Q_SIZE, 0);
-  bad_queue(&rng, "Q23: a queue of 3", COMMON_Q_SIZE, 3);
-  bad_queue(&rng, "Q23: a queue of 32769", COMMON_Q_SIZE, 32769);
-  bad_queue(&rng, "Q25: descriptors in no memory", COMMON_Q_DESC, 0xd0000000);
-  bad_queue(&rng, "Q25: descriptors far beyond memory", COMMON_Q_DESC + 4, 0x7fffffff);
-  bad_queue(&rng, "Q25: used ring at the end of all addresses", COMMON_Q_USED, 0xfffffffc);
-  bad_queue(&rng, "Q25: available ring off by a byte", COMMON_Q_AVAIL, (uint32_t)&ring.available + 1);
+  break_ring(&rng, "a head beyond the table", 16, 1);
+  break_ring(&rng, "a head far beyond the table", 0xffff, 1);
+  break_ring(&rng, "an index that went back", 0, 0xffff);
+  break_ring(&rng, "an index beyond the queue's size", 0, 17);
+  bad_queue(&rng, "a queue of 0", COMMON_Q_SIZE, 0);
+  bad_queue(&rng, "a queue of 3", COMMON_Q_SIZE, 3);
+  bad_queue(&rng, "a queue of 32769", COMMON_Q_SIZE, 32769);
+  bad_queue(&rng, "descriptors in no memory", COMMON_Q_DESC, 0xd0000000);
+  bad_queue(&rng, "descriptors far beyond memory", COMMON_Q_DESC + 4, 0x7fffffff);
+  bad_queue(&rng, "used ring at the end of all addresses", COMMON_Q_USED, 0xfffffffc);
+  bad_queue(&rng, "available ring off by a byte", COMMON_Q_AVAIL, (uint32_t)&ring.available + 1);
 }
 
-// P1, P2, P10, P11, P14, P16, P17, Q26: the common configuration.
+// The common configuration.
 void abuse_transport(void) {
   struct virtio rng;
   if (!virtio_find(&rng, kVirtioRng, 0)) {
@@ -147,15 +145,14 @@ void abuse_transport(void) {
   }
   const uint32_t common = rng.common;
   *at16(common + COMMON_Q_SELECT) = 0xffff;
-  expect(*at16(common + COMMON_Q_SIZE) == 0, "P1: a queue that is not there has no size",
-         *at16(common + COMMON_Q_SIZE));
+  expect(*at16(common + COMMON_Q_SIZE) == 0, "a queue that is not there has no size", *at16(common + COMMON_Q_SIZE));
   for (uint32_t offset = COMMON_Q_SIZE; offset < 64; offset += 2)
     *at16(common + offset) = 0xffff, (void)*at16(common + offset);
   *at16(common + COMMON_Q_SELECT) = 0;
   *at16(common + COMMON_Q_MSIX) = 0x7fff;
-  expect(*at16(common + COMMON_Q_MSIX) == 0xffff, "P2: no such vector", *at16(common + COMMON_Q_MSIX));
+  expect(*at16(common + COMMON_Q_MSIX) == 0xffff, "no such vector", *at16(common + COMMON_Q_MSIX));
   *at32(common + COMMON_DFSELECT) = 0xffffffff;
-  expect(*at32(common + COMMON_DF) == 0, "P10: no features there", *at32(common + COMMON_DF));
+  expect(*at32(common + COMMON_DF) == 0, "no features there", *at32(common + COMMON_DF));
 
   *at8(common + COMMON_STATUS) = STATUS_ACKNOWLEDGE | STATUS_DRIVER;
   *at32(common + COMMON_GFSELECT) = 0;
@@ -163,29 +160,29 @@ void abuse_transport(void) {
   *at32(common + COMMON_GFSELECT) = 1;
   *at32(common + COMMON_GF) = 0xffffffff;
   *at8(common + COMMON_STATUS) = STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_FEATURES_OK;
-  expect(!(virtio_status(&rng) & STATUS_FEATURES_OK), "P11: features that were not offered", virtio_status(&rng));
+  expect(!(virtio_status(&rng) & STATUS_FEATURES_OK), "features that were not offered", virtio_status(&rng));
 
   good_entropy(&rng, "abuse of the registers");
   *at16(common + COMMON_Q_SELECT) = 0;
   *at16(common + COMMON_Q_SIZE) = 1;
   *at32(common + COMMON_Q_DESC) = 0xd0000000;
-  expect(*at16(common + COMMON_Q_SIZE) == 16, "Q26: the size stays while the queue is in use",
+  expect(*at16(common + COMMON_Q_SIZE) == 16, "the size stays while the queue is in use",
          *at16(common + COMMON_Q_SIZE));
-  entropy(&rng, "Q26: a queue rewritten while in use");
+  entropy(&rng, "a queue rewritten while in use");
 
-  // P16, P17: every access to every structure, other notifications included. The structures lie in 32 KiB.
+  // Every access to every structure, other notifications included. The structures lie in 32 KiB.
   for (uint32_t offset = 64; offset < 0x8000; offset += 4) {
     *at32(common + offset) = 0xffffffff;
     *at16(common + offset + 1) = 0xffff;
     (void)*at32(common + offset + 3);
   }
-  good_entropy(&rng, "P16, P17: writes all over the BAR");
+  good_entropy(&rng, "writes all over the BAR");
 
   for (uint32_t i = 0; i < argument("resets", 100); i++) {
     virtio_reset(&rng);
     virtio_start(&rng, &ring, 16, 0);
   }
-  good_entropy(&rng, "P14: many resets");
+  good_entropy(&rng, "many resets");
 }
 
 static uint32_t msix_capability(unsigned slot) {
@@ -195,7 +192,7 @@ static uint32_t msix_capability(unsigned slot) {
   return at;
 }
 
-// P4, P5: messages to nowhere, and vectors that are masked and unmasked all the time, while interrupts are raised.
+// Messages to nowhere, and vectors that are masked and unmasked all the time, while interrupts are raised.
 void abuse_interrupts(void) {
   enum { kEnable = 0x8000, kFunctionMask = 0x4000 };
   static const uint32_t messages[][3] = {{0xfee00000, 0, 0xffffffff}, {0xfee00000, 0xffffffff, 0x40},
@@ -227,7 +224,7 @@ void abuse_interrupts(void) {
     for (unsigned i = 0; i < 50; i++) {
       *at32(entries + 12) = i & 1;
       pci_write16(rng.slot, capability + 2, i & 2 ? kEnable | kFunctionMask : kEnable);
-      entropy(&rng, "P4: an interrupt to nowhere");
+      entropy(&rng, "an interrupt to nowhere");
     }
   }
   for (unsigned i = 0; i < 2000; i++) *at32(entries + 12) = i & 1;

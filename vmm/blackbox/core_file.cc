@@ -1,4 +1,4 @@
-// See core_file.h.
+// Reads of a core file, plain or compressed, and where its data is; see core_file.h.
 #include "vmm/blackbox/core_file.h"
 
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-// See frame_records.h.
+// One step up an arm64 stack, from record to record and over exceptions; see frame_records.h.
 #include "vmm/blackbox/frame_records.h"
 
 #include <array>

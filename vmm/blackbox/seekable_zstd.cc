@@ -1,4 +1,4 @@
-// See seekable_zstd.h.
+// The reader, which looks up a frame and unpacks that, and the writer, with the table at the end; see seekable_zstd.h.
 #include "vmm/blackbox/seekable_zstd.h"
 
 #include <zstd.h>

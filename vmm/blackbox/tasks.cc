@@ -1,4 +1,4 @@
-// See tasks.h.
+// The search for the current task and for the place of its PID, with proofs; see tasks.h.
 #include "vmm/blackbox/tasks.h"
 
 #include <array>

@@ -1,4 +1,4 @@
-// See new_file.h.
+// The temporary file, and its renaming; see new_file.h.
 #include "vmm/core/new_file.h"
 
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-// See small_file.h.
+// A bounded read to the end of the file; see small_file.h.
 #include "vmm/core/small_file.h"
 
 #include <fcntl.h>

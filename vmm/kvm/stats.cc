@@ -1,4 +1,4 @@
-// See stats.h.
+// The header, the descriptors and the values of KVM's statistics, read from its file; see stats.h.
 #include "vmm/kvm/stats.h"
 
 #include <unistd.h>

@@ -1,4 +1,4 @@
-// See hang_watch.h.
+// The looks at vCPUs: what repeats, what rests, and for how long; see hang_watch.h.
 #include "vmm/machine/hang_watch.h"
 
 #include <fmt/core.h>

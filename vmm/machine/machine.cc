@@ -168,7 +168,7 @@ void Machine::stop(std::function<void(bool)> done) {
   }
 }
 
-// Whatever way a machine ends, its disks are flushed (D16).
+// Whatever way a machine ends, its disks are flushed.
 Task<void> Machine::flush_disks(std::function<void(bool)> done) {
   bool flushed = true;
   for (const Disk& disk : backends_.disks) {

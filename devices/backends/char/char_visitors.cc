@@ -1,4 +1,4 @@
-// See char_visitors.h.
+// Visitors of a console: who is admitted, what each has still to be shown, and what they type; see char_visitors.h.
 #include "devices/backends/char/char_visitors.h"
 
 #include <fmt/core.h>

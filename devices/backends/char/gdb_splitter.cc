@@ -1,4 +1,4 @@
-// See gdb_splitter.h.
+// The splitter's state machine: text is passed on, a packet is held until its checksum has come; see gdb_splitter.h.
 #include "devices/backends/char/gdb_splitter.h"
 
 #include <optional>

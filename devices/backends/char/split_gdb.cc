@@ -1,4 +1,4 @@
-// See split_gdb.h.
+// A gdb's socket beside a console: connecting, entering the kernel, and passing bytes both ways; see split_gdb.h.
 #include "devices/backends/char/split_gdb.h"
 
 #include <unistd.h>

@@ -1,4 +1,4 @@
-// See disk.h.
+// The words of --disk, taken apart, and the stack of storage that they ask for; see disk.h.
 #include "devices/backends/disk/disk.h"
 
 #include <fmt/core.h>

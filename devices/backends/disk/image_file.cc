@@ -124,7 +124,7 @@ void check_size(const std::string& path, uint64_t size, const Magic* format) {
          format != nullptr ? way_to_raw(path, *format) : fmt::format("pad it: truncate -s %{} {}", kSector, path));
 }
 
-// Alignment for O_DIRECT (D9). Where the kernel does not tell, 4096 fits every disk there is.
+// Alignment for O_DIRECT. Where the kernel does not tell, 4096 fits every disk there is.
 void ask_alignment(ImageFile& image) {
   image.offset_alignment = 4096;
   image.memory_alignment = 4096;
@@ -182,7 +182,7 @@ ImageFile ImageFile::open(const std::string& path, Mode mode, Cache cache) {
   check_size(path, image.size, format);
   if (cache == Cache::kDirect) ask_alignment(image);
   if (image.size % image.offset_alignment != 0) {
-    // The last block could not be written without growing the file (D8).
+    // The last block could not be written without growing the file.
     refuse(path, fmt::format("its size is not a multiple of {}, which ,direct needs", image.offset_alignment),
            fmt::format("pad it: truncate -s %{} {}", image.offset_alignment, path));
   }

@@ -1,4 +1,4 @@
-// ImageLock: keeps two machines from writing one image (reliability.md D15).
+// ImageLock: keeps two machines from writing one image.
 //
 // QEMU's scheme, so that vmm, QEMU and qemu-img exclude each other. An image has one lock byte for each thing that may
 // be done to it, and one for each thing that others must not do:

@@ -22,7 +22,7 @@ namespace vmm {
 namespace {
 
 // Submission entries; the kernel doubles it for completions. More than one disk has requests, so that one whose storage
-// hangs leaves room for the others (B28); not so many that kernels before 5.12, which count them against
+// hangs leaves room for the others; not so many that kernels before 5.12, which count them against
 // RLIMIT_MEMLOCK, refuse.
 constexpr unsigned kDepth = 512;
 constexpr unsigned kMaxFiles = 512;  // two for an ephemeral disk
@@ -107,7 +107,7 @@ IoUring::IoUring(EventLoop& loop)
 
 IoUring::~IoUring() {
   loop_.remove_poller(*this);
-  drain();  // closing a ring does not wait for its requests (D11)
+  drain();  // closing a ring does not wait for its requests
   *self_ = nullptr;
 }
 
@@ -193,7 +193,7 @@ void IoUring::hand_over() {
   for (int i = 0; i < accepted; ++i) staged_.pop();
   if (staged_.empty()) return;
 
-  // The kernel took some or none (B26). Those it took answer by themselves. A shortage passes: the others stay in the
+  // The kernel took some or none. Those it took answer by themselves. A shortage passes: the others stay in the
   // submission queue and are offered again. Any other error is final, and the others fail.
   if (accepted >= 0 || accepted == -EAGAIN || accepted == -EBUSY || accepted == -ENOMEM) {
     retry_.start(kRetryDelay);

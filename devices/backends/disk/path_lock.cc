@@ -1,4 +1,4 @@
-// See path_lock.h.
+// The lock file: taken and removed so that nobody locks one that is already gone; see path_lock.h.
 #include "devices/backends/disk/path_lock.h"
 
 #include <fcntl.h>

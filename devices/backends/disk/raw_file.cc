@@ -23,7 +23,7 @@ namespace {
 
 // What one request to the engine moves at most. The page cache may answer it on the loop's own thread.
 constexpr size_t kMaxStep = 4 << 20;
-// What one fallocate frees at most, so that other requests get their turn on the file (B13).
+// What one fallocate frees at most, so that other requests get their turn on the file.
 constexpr uint64_t kMaxAllocateStep = 1 << 30;
 constexpr size_t kBounceSize = 256 << 10;
 constexpr std::chrono::milliseconds kLookPeriod{1};
@@ -49,7 +49,7 @@ RawFile::RawFile(IoEngine& engine, ImageFile image, std::optional<ImageLock> loc
       fence_(image_.size) {}
 
 RawFile::~RawFile() {
-  engine_.drain();  // requests use our buffers and our descriptor (D11)
+  engine_.drain();  // requests use our buffers and our descriptor
   engine_.remove_file(file_);
 }
 
@@ -113,11 +113,11 @@ bool RawFile::needs_bounce(uint64_t offset, std::span<const iovec> data) const {
   });
 }
 
-// Moves all of `data`, in as many steps as it takes (D7).
+// Moves all of `data`, in as many steps as it takes.
 Task<int> RawFile::transfer(Verb verb, uint64_t offset, std::span<iovec> data, int flags) {
   look_at_end();
   uint64_t left = total_size(data);
-  // Writing past the end would let a truncated file grow back, with a hole in it (D8).
+  // Writing past the end would let a truncated file grow back, with a hole in it.
   if (offset + left > fence_) co_return EIO;
   unsigned refusals = 0;
   while (left > 0) {
@@ -131,7 +131,7 @@ Task<int> RawFile::transfer(Verb verb, uint64_t offset, std::span<iovec> data, i
     if (done <= 0) {
       const int error = done == 0 ? EIO : static_cast<int>(-done);
       move_fence(known_size(image_.fd.get()));  // 0 is the end of the file
-      // It may be the sync that failed (D6).
+      // It may be the sync that failed.
       if (done == -EIO && (flags & RWF_DSYNC) != 0) latch_flush_error("a stable write", EIO);
       guest_warn(errors_, "{}: {} at byte {} failed: {}", image_.path, verb == Verb::kRead ? "a read" : "a write",
                  offset, errno_text(error));
@@ -176,9 +176,9 @@ Task<int> RawFile::bounced(Verb verb, uint64_t offset, std::span<iovec> data, in
 }
 
 Task<int> RawFile::flush() {
-  if (read_only()) co_return 0;  // D13
+  if (read_only()) co_return 0;  // nothing of ours is unwritten
   // One fdatasync at a time: of two, one might take the error and the other report success. It covers everybody who
-  // asked before it began (D3), so those who waited meanwhile share the next one.
+  // asked before it began, so those who waited meanwhile share the next one.
   const uint64_t mine = ++flushes_asked_;
   const auto turn = co_await flush_turn_.acquire(0, 0);
   while (flush_error_ == 0 && flushes_done_ < mine) {
@@ -191,7 +191,7 @@ Task<int> RawFile::flush() {
   co_return flush_error_;
 }
 
-// The kernel reports this once and then forgets the pages, so the next flush would lie (D6).
+// The kernel reports this once and then forgets the pages, so the next flush would lie.
 void RawFile::latch_flush_error(const char* what, int error) {
   if (std::exchange(flush_error_, error) != 0) return;
   log_error("{}: {} failed: {}; written data may be lost, and every later flush of this disk fails", image_.path, what,
@@ -201,10 +201,10 @@ void RawFile::latch_flush_error(const char* what, int error) {
 Task<int> RawFile::discard(uint64_t offset, uint64_t length) {
   if (sparse_ == Sparse::kKeep) co_return 0;
   const int error = co_await allocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
-  co_return cannot_allocate(error) ? 0 : error;  // D12: doing nothing is allowed
+  co_return cannot_allocate(error) ? 0 : error;  // Doing nothing is allowed
 }
 
-// D12: by whatever the filesystem has, in the end by writing.
+// By whatever the filesystem has, in the end by writing.
 Task<int> RawFile::write_zeroes(uint64_t offset, uint64_t length, Unmap unmap) {
   if (unmap == Unmap::kAllowed && sparse_ == Sparse::kGiveBack) {
     const int error = co_await allocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);

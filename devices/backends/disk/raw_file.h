@@ -1,9 +1,9 @@
 // RawFile: a disk whose bytes lie in a regular file or block device, one to one.
 //
-// Transfers are continued until they are complete (D7), and the file never grows (D8): should somebody truncate it,
-// what lies past its new end fails, until it is back. An fdatasync that failed once fails for good (D6). With O_DIRECT,
-// requests that are not aligned as the host wants go through one bounce buffer, one after the other (D9).
-// Rules D1 to D16: reliability.md.
+// Transfers are continued until they are complete, and the file never grows: should somebody truncate it,
+// what lies past its new end fails, until it is back. An fdatasync that failed once fails for good. With O_DIRECT,
+// requests that are not aligned as the host wants go through one bounce buffer, one after the other.
+// The rules of durability: devices/README.md.
 #pragma once
 
 #include <chrono>

@@ -1,6 +1,6 @@
 // ThreadEngine: the IoEngine for hosts without io_uring. A few threads per file make the same system calls, blocking
 // there instead of on the loop; an eventfd brings the results back to it. No file waits for the threads of another, so
-// that one whose storage hangs does not take the others along (B28).
+// that one whose storage hangs does not take the others along.
 #pragma once
 
 #include <condition_variable>

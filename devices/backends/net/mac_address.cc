@@ -1,4 +1,4 @@
-// See mac_address.h.
+// The text of a MAC address, in and out; see mac_address.h.
 #include "devices/backends/net/mac_address.h"
 
 #include <fmt/format.h>

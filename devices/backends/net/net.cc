@@ -1,4 +1,4 @@
-// See net.h.
+// The words of --net, taken apart, and the network that they name; see net.h.
 #include "devices/backends/net/net.h"
 
 #include <arpa/inet.h>

@@ -134,7 +134,7 @@ bool Tap::send(size_t index, std::span<const iovec> frame) {
     case EBADFD:
       look();
       break;
-    default:  // EINVAL: the kernel does not believe the header (N5)
+    default:  // EINVAL: the kernel does not believe the header
       break;
   }
   ++stats_.dropped;

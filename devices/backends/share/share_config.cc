@@ -1,4 +1,4 @@
-// See share_config.h.
+// The words of --share and --rootfs, taken apart; see share_config.h.
 #include "devices/backends/share/share_config.h"
 
 #include <fmt/core.h>

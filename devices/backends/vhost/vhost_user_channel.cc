@@ -1,4 +1,4 @@
-// See vhost_user_channel.h.
+// Requests sent, replies awaited in their order, and how a back-end is given up; see vhost_user_channel.h.
 #include "devices/backends/vhost/vhost_user_channel.h"
 
 #include <fmt/core.h>

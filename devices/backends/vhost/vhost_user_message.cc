@@ -1,4 +1,4 @@
-// See vhost_user_message.h.
+// Bytes of requests, and replies with their descriptors, cut out of a stream; see vhost_user_message.h.
 #include "devices/backends/vhost/vhost_user_message.h"
 
 #include <algorithm>

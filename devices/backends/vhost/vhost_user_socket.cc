@@ -1,4 +1,4 @@
-// See vhost_user_socket.h.
+// A back-end's life: the search for one, the first exchange, the loss, and the search again; see vhost_user_socket.h.
 #include "devices/backends/vhost/vhost_user_socket.h"
 
 #include <fmt/core.h>

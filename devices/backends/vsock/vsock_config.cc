@@ -1,4 +1,4 @@
-// See vsock_config.h.
+// The words of --vsock, taken apart; see vsock_config.h.
 #include "devices/backends/vsock/vsock_config.h"
 
 #include <fmt/core.h>

@@ -1,4 +1,4 @@
-// See vsock_stream.h.
+// The ring between guest and socket: what is written at once, what is kept, and half closes; see vsock_stream.h.
 #include "devices/backends/vsock/vsock_stream.h"
 
 #include <poll.h>

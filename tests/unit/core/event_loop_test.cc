@@ -151,7 +151,7 @@ TEST_CASE("timer: cancelled it does not call, restarted it calls once", "[core]"
   CHECK(calls == 1);
 }
 
-TEST_CASE("watch: with no descriptor left it is looked at a few times a second, not in a spin (F17)", "[core]") {
+TEST_CASE("watch: with no descriptor left it is looked at a few times a second, not in a spin", "[core]") {
   EventLoop loop;
   const EventFd event;
   const FdWatch first(loop, event.fd(), FdWatch::Event::kReadable, [] {});  // the loop's own descriptors are there

@@ -43,7 +43,7 @@ TEST_CASE("event fd: signalling one whose counter is full neither blocks nor cle
   CHECK(event.drain());
 }
 
-TEST_CASE("event fd: with no descriptor left it is refused with a fix (F17)", "[core]") {
+TEST_CASE("event fd: with no descriptor left it is refused with a fix", "[core]") {
   std::string fix;
   try {
     const NoDescriptorsLeft none;

@@ -74,7 +74,7 @@ TEST_CASE("log: a long line is cut and still ends", "[core]") {
   CHECK(lines.substr(4096) == "vmm: next\n");
 }
 
-TEST_CASE("log: a full pipe loses lines, counts them, and never blocks (F11)", "[core]") {
+TEST_CASE("log: a full pipe loses lines, counts them, and never blocks", "[core]") {
   CapturedLog f;
   fill(f.pipe.write);
   ::fcntl(f.pipe.write.get(), F_SETFL, 0);
@@ -85,7 +85,7 @@ TEST_CASE("log: a full pipe loses lines, counts them, and never blocks (F11)", "
   CHECK(f.lines() == "vmm: here (2 log lines were lost before this one)\n");
 }
 
-TEST_CASE("log: a stalled terminal cuts a line, loses others, and never blocks (F11)", "[core]") {
+TEST_CASE("log: a stalled terminal cuts a line, loses others, and never blocks", "[core]") {
   CapturedLog f;
   const StalledTerminal terminal;
   set_log_fd(terminal.writer.get());
@@ -101,7 +101,7 @@ TEST_CASE("log: a stalled terminal cuts a line, loses others, and never blocks (
   CHECK_THAT(lines, Catch::Contains("vmm: here (") && Catch::EndsWith(" log lines were lost before this one)\n"));
 }
 
-TEST_CASE("log: a reader that has gone, a full disk and a closed descriptor are counted (F5, F11)", "[core]") {
+TEST_CASE("log: a reader that has gone, a full disk and a closed descriptor are counted", "[core]") {
   CapturedLog f;
   f.pipe.read = UniqueFd();
   log_info("to nobody");
@@ -132,7 +132,7 @@ TEST_CASE("log: text that was asked for waits for its reader, and not for ever",
   CHECK(f.lines() == "vmm: here (1 log lines were lost before this one)\n");
 }
 
-TEST_CASE("log: a guest's lines are limited, and what was held back is told (P19)", "[core]") {
+TEST_CASE("log: a guest's lines are limited, and what was held back is told", "[core]") {
   CapturedLog f;
   LogLimit limit;
   for (int i = 0; i < 1000; ++i) guest_warn(limit, "mistake {}", i);

@@ -121,14 +121,14 @@ TEST_CASE("require_low_ram: the advice is what reaches, and none where a hole is
   CHECK(fix(3 * kGiB + 1).empty());
 }
 
-TEST_CASE("command line: a NUL inside is refused, other bytes are the guest's business (K7)", "[firmware][boot]") {
+TEST_CASE("command line: a NUL inside is refused, other bytes are the guest's business", "[firmware][boot]") {
   Boot boot;
   CHECK_THROWS_WITH(write_command_line(boot.memory, std::string_view("a\0b", 3), 100), Contains("NUL"));
   write_command_line(boot.memory, "gr\xc3\xbc\xc3\x9f \xff", 100);
   CHECK(boot.text(kCommandLine.value) == "gr\xc3\xbc\xc3\x9f \xff");
 }
 
-TEST_CASE("command line: the limit is exact, and the empty one fits (K7)", "[firmware][boot]") {
+TEST_CASE("command line: the limit is exact, and the empty one fits", "[firmware][boot]") {
   Boot boot;
   CHECK_NOTHROW(write_command_line(boot.memory, "1234", 4));
   CHECK_THROWS_AS(write_command_line(boot.memory, "12345", 4), Error);

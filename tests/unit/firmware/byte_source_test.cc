@@ -44,7 +44,7 @@ TEST_CASE("byte source: a file is read up to its end", "[firmware][bytes]") {
   CHECK(source.read_text(~uint64_t{0}, 8).empty());
 }
 
-TEST_CASE("byte source: a file that shrinks while it is loaded is an error (K8)", "[firmware][bytes]") {
+TEST_CASE("byte source: a file that shrinks while it is loaded is an error", "[firmware][bytes]") {
   const TempDirectory temp;
   const std::string path = temp.file("file", std::string(8192, 'x'));
   const UniqueFd fd = open_file(path);
@@ -55,7 +55,7 @@ TEST_CASE("byte source: a file that shrinks while it is loaded is an error (K8)"
   CHECK_THROWS_WITH(source.read_into(0, slice), Contains("became shorter"));
 }
 
-TEST_CASE("byte source: what is not a regular file is named (K8)", "[firmware][bytes]") {
+TEST_CASE("byte source: what is not a regular file is named", "[firmware][bytes]") {
   const auto [path, what] = GENERATE(
       table<std::string, std::string>({{"/", "'it' is a directory"}, {"/dev/zero", "'it' is a character device"}}));
   const UniqueFd fd = open_file(path);

@@ -93,13 +93,13 @@ TEST_CASE("bzimage: the initrd ends below initrd_addr_max", "[firmware][bzimage]
   CHECK(zero_page(boot, boot.load(file, "initrd")).hdr.ramdisk_image == 0x3000000 - kPageSize);
 }
 
-TEST_CASE("bzimage: setup_sects of zero means four (K4)", "[firmware][bzimage]") {
+TEST_CASE("bzimage: setup_sects of zero means four", "[firmware][bzimage]") {
   Boot boot;
   boot.load(bzimage([](setup_header& header) { header.setup_sects = 0; }));
   CHECK(boot.bytes(kBzImagePreferred, 4) == "KKKK");
 }
 
-TEST_CASE("bzimage: a file that ends anywhere in its headers is refused (K4)", "[firmware][bzimage]") {
+TEST_CASE("bzimage: a file that ends anywhere in its headers is refused", "[firmware][bzimage]") {
   const auto length = GENERATE(0x206u, 0x210u, 0x263u, 0x400u, 0x9ffu, 0xa00u, 0xc00u, 0xa00u + (64u << 10) - 16u);
   CHECK_THROWS_AS(inspect(bzimage().substr(0, length)), Error);
 }
@@ -109,7 +109,7 @@ TEST_CASE("bzimage: an incomplete last paragraph is no truncation", "[firmware][
   CHECK_NOTHROW(inspect(file.substr(0, file.size() - 15)));
 }
 
-TEST_CASE("bzimage: an old protocol is refused with its number (K4)", "[firmware][bzimage]") {
+TEST_CASE("bzimage: an old protocol is refused with its number", "[firmware][bzimage]") {
   const auto version = GENERATE(uint16_t{0x200}, uint16_t{0x205});
   CHECK_THROWS_WITH(inspect(bzimage([=](setup_header& header) { header.version = version; })),
                     Contains("older than 2.06"));
@@ -120,7 +120,7 @@ TEST_CASE("bzimage: a 32-bit kernel is called one", "[firmware][bzimage]") {
                     Contains("no 64-bit entry point"));
 }
 
-TEST_CASE("bzimage: header fields that mean nothing are refused (K4)", "[firmware][bzimage]") {
+TEST_CASE("bzimage: header fields that mean nothing are refused", "[firmware][bzimage]") {
   const auto damage = GENERATE(
       as<void (*)(setup_header&)>(),  //
       [](setup_header& header) { header.boot_flag = 0; }, [](setup_header& header) { header.jump = 0; },
@@ -143,8 +143,7 @@ TEST_CASE("bzimage: offsets of text beyond the file yield no text", "[firmware][
   CHECK(info.compression.empty());
 }
 
-TEST_CASE("bzimage: an init_size of 4 GiB asks for more memory, not for a wrapped address (K4)",
-          "[firmware][bzimage]") {
+TEST_CASE("bzimage: an init_size of 4 GiB asks for more memory, not for a wrapped address", "[firmware][bzimage]") {
   Boot boot;
   CHECK_THROWS_WITH(boot.load(bzimage([](setup_header& header) { header.init_size = 0xffffffff; })),
                     Contains("the kernel needs memory up to 4112 MiB"));
@@ -162,15 +161,14 @@ TEST_CASE("bzimage: a kernel that does not fit names the memory that would do", 
   CHECK_NOTHROW(Boot(20 * kMiB).load(bzimage()));
 }
 
-TEST_CASE("bzimage: a command line of the kernel's limit is passed, one byte more refused (K7)",
-          "[firmware][bzimage]") {
+TEST_CASE("bzimage: a command line of the kernel's limit is passed, one byte more refused", "[firmware][bzimage]") {
   Boot boot;
   boot.platform.command_line = std::string(255, 'x');
   CHECK_NOTHROW(boot.load(with_limit(255)));
   CHECK_THROWS_WITH(boot.load(with_limit(254)), Contains("has 255 bytes, and this kernel takes at most 254"));
 }
 
-TEST_CASE("bzimage: a kernel that claims to take any command line gets at most 64 KiB (K7)", "[firmware][bzimage]") {
+TEST_CASE("bzimage: a kernel that claims to take any command line gets at most 64 KiB", "[firmware][bzimage]") {
   Boot boot;
   boot.platform.command_line = std::string(1 << 20, 'x');
   CHECK_THROWS_AS(boot.load(with_limit(0xffffffff)), Error);

@@ -46,7 +46,7 @@ TEST_CASE("elf: a PVH note goes before a Multiboot header", "[firmware][elf]") {
   CHECK(inspect(multiboot(64).note(pvh_note(kMiB)).build()).kind == KernelKind::kPvh);
 }
 
-TEST_CASE("elf: a note of impossible size is none (K5)", "[firmware][elf]") {
+TEST_CASE("elf: a note of impossible size is none", "[firmware][elf]") {
   const auto size_field = GENERATE(0u, 4u);  // namesz, descsz
   std::string note = pvh_note(kMiB);
   poke(note, size_field, 0xffffffffu);
@@ -59,7 +59,7 @@ TEST_CASE("elf: a PVH note without an address is refused", "[firmware][elf]") {
                     Contains("holds no address"));
 }
 
-TEST_CASE("elf: notes beyond the end of the file are refused (K1)", "[firmware][elf]") {
+TEST_CASE("elf: notes beyond the end of the file are refused", "[firmware][elf]") {
   Elf64_Phdr header{};
   header.p_type = PT_NOTE;
   header.p_offset = GENERATE(uint64_t{1} << 20, ~uint64_t{0});
@@ -138,13 +138,13 @@ TEST_CASE("elf: segments that all claim address zero are refused", "[firmware][e
   CHECK_THROWS_WITH(inspect(multiboot(32).load(0, "a").load(0, "b").build()), Contains("overlap"));
 }
 
-TEST_CASE("elf: program headers past the end of the file are refused at once (K1)", "[firmware][elf]") {
+TEST_CASE("elf: program headers past the end of the file are refused at once", "[firmware][elf]") {
   const auto offset = GENERATE(uint64_t{4096}, uint64_t{1} << 62, ~uint64_t{0}, ~uint64_t{0} - 55);
   CHECK_THROWS_WITH(inspect(patched(pvh().build(), offsetof(Elf64_Ehdr, e_phoff), offset)),
                     Contains("beyond the end of the file"));
 }
 
-TEST_CASE("elf: absurd numbers and sizes of program headers are refused (K1)", "[firmware][elf]") {
+TEST_CASE("elf: absurd numbers and sizes of program headers are refused", "[firmware][elf]") {
   const auto offset = GENERATE(offsetof(Elf64_Ehdr, e_phnum), offsetof(Elf64_Ehdr, e_phentsize));
   const auto value = GENERATE(uint16_t{0}, uint16_t{0xffff});
   std::string file = pvh().build();

@@ -32,7 +32,7 @@ TEST_CASE("foreign file: an ISO image is told by words", "[firmware][foreign]") 
   CHECK(error.fix() == "pass the kernel inside it");
 }
 
-TEST_CASE("foreign file: a compressed vmlinux is to be decompressed (K8)", "[firmware][foreign]") {
+TEST_CASE("foreign file: a compressed vmlinux is to be decompressed", "[firmware][foreign]") {
   const auto magic = GENERATE(as<std::string>(), "\x1f\x8b", "\xfd\x37zXZ", "\x28\xb5\x2f\xfd", "\x04\x22\x4d\x18");
   CHECK_THAT(refuse(file_with(0, magic)).fix(), Contains("decompress it"));
 }

@@ -63,8 +63,7 @@ TEST_CASE("kernel file: one that is not there is said so", "[firmware][kernel]")
   CHECK_THROWS_WITH(KernelFile::open(temp("none")), Contains("cannot open kernel") && Contains("No such file"));
 }
 
-TEST_CASE("kernel file: directories, devices and pipes without a writer are refused at once (K8)",
-          "[firmware][kernel]") {
+TEST_CASE("kernel file: directories, devices and pipes without a writer are refused at once", "[firmware][kernel]") {
   const TempDirectory temp;
   REQUIRE(::mkfifo(temp("fifo").c_str(), 0600) == 0);
   CHECK_THROWS_WITH(KernelFile::open(temp("fifo")), Contains("a pipe"));
@@ -72,7 +71,7 @@ TEST_CASE("kernel file: directories, devices and pipes without a writer are refu
   CHECK_THROWS_WITH(KernelFile::open("/dev/zero"), Contains("a character device"));
 }
 
-TEST_CASE("kernel file: one that shrinks between looking and loading is an error (K8)", "[firmware][kernel]") {
+TEST_CASE("kernel file: one that shrinks between looking and loading is an error", "[firmware][kernel]") {
   const TempDirectory temp;
   const std::string path = temp.file("bzImage", bzimage());
   const KernelFile kernel = KernelFile::open(path);

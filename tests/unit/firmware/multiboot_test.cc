@@ -48,7 +48,7 @@ TEST_CASE("multiboot: the command line begins with the kernel's name", "[firmwar
   CHECK(boot.text(boot.at<uint32_t>(entry.rbx + kCommandLineField)) == "kernel smp 4");
 }
 
-TEST_CASE("multiboot: a command line with its name fills the area, and no more (K7)", "[firmware][multiboot]") {
+TEST_CASE("multiboot: a command line with its name fills the area, and no more", "[firmware][multiboot]") {
   Boot boot;
   boot.platform.command_line = std::string(0xffff - 7, 'x');
   CHECK_NOTHROW(boot.load(elf()));

@@ -62,7 +62,7 @@ TEST_CASE("pvh: without an initrd there are no modules", "[firmware][pvh]") {
   CHECK(boot.at<uint32_t>(boot.load(kernel()).rbx + kModules) == 0);
 }
 
-TEST_CASE("pvh: the command line has Linux's limit (K7)", "[firmware][pvh]") {
+TEST_CASE("pvh: the command line has Linux's limit", "[firmware][pvh]") {
   Boot boot;
   boot.platform.command_line = std::string(2047, 'x');
   CHECK_NOTHROW(boot.load(kernel()));

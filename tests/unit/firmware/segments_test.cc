@@ -47,23 +47,23 @@ TEST_CASE("segments: they are sorted, and may touch", "[firmware][segments]") {
   CHECK(kernel.segments.front().address == kMiB);
 }
 
-TEST_CASE("segments: more content than memory is refused (K2)", "[firmware][segments]") {
+TEST_CASE("segments: more content than memory is refused", "[firmware][segments]") {
   CHECK_THROWS_WITH(check({{0, 8, kMiB, 7}}), Contains("more bytes in the file"));
 }
 
-TEST_CASE("segments: content beyond the file is refused (K1)", "[firmware][segments]") {
+TEST_CASE("segments: content beyond the file is refused", "[firmware][segments]") {
   CHECK_NOTHROW(check({{8, 8, kMiB, 8}}));
   const auto offset = GENERATE(uint64_t{9}, uint64_t{17}, ~uint64_t{0}, ~uint64_t{0} - 7);
   CHECK_THROWS_WITH(check({{offset, 8, kMiB, 8}}), Contains("beyond the end of the file"));
 }
 
-TEST_CASE("segments: addresses that wrap or lie beyond 4 GiB are refused (K2)", "[firmware][segments]") {
+TEST_CASE("segments: addresses that wrap or lie beyond 4 GiB are refused", "[firmware][segments]") {
   const auto [address, size] = GENERATE(table<uint64_t, uint64_t>(
       {{~uint64_t{0} - 7, 8}, {~uint64_t{0}, ~uint64_t{0}}, {kMiB, ~uint64_t{0}}, {kFourGiB, 1}, {kFourGiB - 1, 2}}));
   CHECK_THROWS_WITH(check({{0, 0, address, size}}), Contains("reaches beyond 4 GiB"));
 }
 
-TEST_CASE("segments: our own structures below 1 MiB are not overwritten (K2)", "[firmware][segments]") {
+TEST_CASE("segments: our own structures below 1 MiB are not overwritten", "[firmware][segments]") {
   const auto [address, size] =
       GENERATE(table<uint64_t, uint64_t>({{kFirmwareStart.value - 1, 2}, {0, kMiB + 1}, {0x93000, 1}, {0xfffff, 1}}));
   CHECK_THROWS_WITH(check({{0, 0, address, size}}), Contains("page tables"));
@@ -84,7 +84,7 @@ TEST_CASE("segments: an entry point outside all of them is refused", "[firmware]
   CHECK_THROWS_WITH(check({}), Contains("in none of its segments"));
 }
 
-TEST_CASE("segments: one beyond the end of RAM is refused when loaded (K2)", "[firmware][segments]") {
+TEST_CASE("segments: one beyond the end of RAM is refused when loaded", "[firmware][segments]") {
   Boot boot;
   const BootRequest request{boot.memory, boot.platform, nullptr, "kernel"};
   const MemorySource file(as_file(kContent));

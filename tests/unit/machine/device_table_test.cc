@@ -169,7 +169,7 @@ TEST_CASE("every device: garbage chains never break it for the next driver", "[c
   }
 }
 
-TEST_CASE("every device: a reset while it is busy leaves guest memory alone afterwards (P13)", "[conformance]") {
+TEST_CASE("every device: a reset while it is busy leaves guest memory alone afterwards", "[conformance]") {
   const DeviceKind kind = any_kind();
   CAPTURE(kind.name);
   Bench bench(kind);
@@ -191,7 +191,7 @@ TEST_CASE("every device: a reset while it is busy leaves guest memory alone afte
   CHECK(std::ranges::count(after, std::byte{0x5a}) == static_cast<std::ptrdiff_t>(after.size()));
 }
 
-TEST_CASE("every device: a doorbell of a queue that is off does nothing (Q31)", "[conformance]") {
+TEST_CASE("every device: a doorbell of a queue that is off does nothing", "[conformance]") {
   const DeviceKind kind = any_kind();
   CAPTURE(kind.name);
   Bench bench(kind);
@@ -200,7 +200,7 @@ TEST_CASE("every device: a doorbell of a queue that is off does nothing (Q31)", 
   CHECK(bench.status() == 0);
 }
 
-TEST_CASE("every device: configuration reads are bounded (P16)", "[conformance]") {
+TEST_CASE("every device: configuration reads are bounded", "[conformance]") {
   const DeviceKind kind = any_kind();
   CAPTURE(kind.name);
   Bench bench(kind);

@@ -1,4 +1,4 @@
-// See gdb_address.h.
+// The words of --gdb, and the address that gdb is told; see gdb_address.h.
 #include "vmm/control/gdb/gdb_address.h"
 
 #include <fmt/core.h>

@@ -1,4 +1,4 @@
-// See gdb_breakpoints.h.
+// Breakpoints put in and taken out: patches of memory first, debug registers else; see gdb_breakpoints.h.
 #include "vmm/control/gdb/gdb_breakpoints.h"
 
 #include <algorithm>

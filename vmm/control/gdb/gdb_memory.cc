@@ -1,4 +1,4 @@
-// See gdb_memory.h.
+// Walks of page tables for gdb, with other vCPUs' tables as a help; see gdb_memory.h.
 #include "vmm/control/gdb/gdb_memory.h"
 
 #include <algorithm>

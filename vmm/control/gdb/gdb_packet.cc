@@ -1,4 +1,4 @@
-// See gdb_packet.h.
+// Packets read and written, byte by byte, with checksums and escapes; see gdb_packet.h.
 #include "vmm/control/gdb/gdb_packet.h"
 
 #include <fmt/core.h>

@@ -1,4 +1,4 @@
-// See gdb_server.h.
+// The socket of gdb: accepting, reading, sending without waiting, and losing it; see gdb_server.h.
 #include "vmm/control/gdb/gdb_server.h"
 
 #include <fmt/core.h>

@@ -1,4 +1,4 @@
-// See gdb_stub.h.
+// The packets of gdb, one function each, and the machine that stops and goes for them; see gdb_stub.h.
 #include "vmm/control/gdb/gdb_stub.h"
 
 #include <fmt/core.h>

@@ -1,4 +1,4 @@
-// See symbol_file.h.
+// The ELF file's headers, notes and symbols, read with every size in doubt; see symbol_file.h.
 #include "vmm/control/gdb/symbol_file.h"
 
 #include <elf.h>

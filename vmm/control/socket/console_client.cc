@@ -1,4 +1,4 @@
-// See console_client.h.
+// The client of a console: terminal to socket and back, with its keys; see console_client.h.
 #include "vmm/control/socket/console_client.h"
 
 #include <fmt/core.h>

@@ -1,4 +1,4 @@
-// See control_address.h.
+// The user's folder of sockets, and the path for a name; see control_address.h.
 #include "vmm/control/socket/control_address.h"
 
 #include <fmt/core.h>

@@ -1,4 +1,4 @@
-// See control_link.h.
+// The connection: found by name, asked, and waited for; see control_link.h.
 #include "vmm/control/socket/control_link.h"
 
 #include <fmt/core.h>

@@ -1,4 +1,4 @@
-// See ktap_log.h.
+// KTAP read line by line, by indentation, plan and result; see ktap_log.h.
 #include "vmm/control/verdict/ktap_log.h"
 
 #include <algorithm>

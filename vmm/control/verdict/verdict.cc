@@ -1,4 +1,4 @@
-// See verdict.h.
+// The weighing: each witness by itself, then all of them together; see verdict.h.
 #include "vmm/control/verdict/verdict.h"
 
 #include <fmt/core.h>

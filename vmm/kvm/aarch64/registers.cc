@@ -1,4 +1,4 @@
-// See registers.h.
+// KVM_ARM_VCPU_INIT, and what a vCPU is called; see registers.h.
 #include "vmm/kvm/aarch64/registers.h"
 
 #include <fmt/core.h>

@@ -1,4 +1,4 @@
-// See interrupt_state.h.
+// KVM_GET_IRQCHIP and KVM_GET_LAPIC, in words; see interrupt_state.h.
 #include "vmm/kvm/x86_64/interrupt_state.h"
 
 #include <fmt/core.h>

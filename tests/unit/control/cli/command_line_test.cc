@@ -331,7 +331,7 @@ TEST_CASE("command line: a vsock has a socket, and the guest an address", "[cli]
   CHECK_THAT(refusal("--kernel k --vsock v,cid=2").what, Contains("'cid=2'"));
 }
 
-TEST_CASE("command line: a balloon fits into the guest (L8)", "[cli][balloon]") {
+TEST_CASE("command line: a balloon fits into the guest", "[cli][balloon]") {
   CHECK_FALSE(parse("--kernel k").machine.balloon);
   const auto balloon = parse("--kernel k --balloon 256M,reporting=off").machine.balloon;
   REQUIRE(balloon);

@@ -82,7 +82,7 @@ TEST_CASE("acpi pm: the timer runs at 3.58 MHz, in 24 bits as the FADT says, and
   CHECK(((after - before) & 0xffffff) >= 7000);
 }
 
-TEST_CASE("acpi pm: every width at every offset is answered and kept within its range (A1)", "[acpi]") {
+TEST_CASE("acpi pm: every width at every offset is answered and kept within its range", "[acpi]") {
   Fixture f;
   const auto offset = GENERATE(range(0, 12));
   const auto width = GENERATE(range(1, 9));

@@ -108,7 +108,7 @@ TEST_CASE("rtc: a field set while the clock runs takes effect at once", "[rtc]")
   CHECK(f.get_time() == Fields{0x20, 0x30, 0x12, 0x31, 0x23, 0x59, 0x58});
 }
 
-TEST_CASE("rtc: months, days and digits that do not exist become the next date that does (S7)", "[rtc]") {
+TEST_CASE("rtc: months, days and digits that do not exist become the next date that does", "[rtc]") {
   const auto [index, value] = GENERATE(table<uint8_t, unsigned>({{kMonth, 0x00},
                                                                  {kMonth, 0xff},
                                                                  {kDay, 0x00},
@@ -146,7 +146,7 @@ TEST_CASE("rtc: its memory and its time outlast a reset, what it was doing does 
   CHECK(get(0x0b) == 0x02);
 }
 
-TEST_CASE("rtc: any value in any register, in any mode, leaves it answering (S7)", "[rtc]") {
+TEST_CASE("rtc: any value in any register, in any mode, leaves it answering", "[rtc]") {
   Fixture f;
   uint32_t random = 1;
   for (int i = 0; i < 100'000; ++i) {
@@ -161,7 +161,7 @@ TEST_CASE("rtc: any value in any register, in any mode, leaves it answering (S7)
   CHECK(f.get(0x40) == 0x77);
 }
 
-TEST_CASE("rtc: indices from 128 on are those without the NMI mask (S7)", "[rtc]") {
+TEST_CASE("rtc: indices from 128 on are those without the NMI mask", "[rtc]") {
   Fixture f;
   f.set(0x80 | 0x7f, 0x42);
   CHECK(f.get(0x7f) == 0x42);
@@ -328,8 +328,7 @@ TEST_CASE("rtc: an alarm is not raised for a time before it was set", "[rtc]") {
   CHECK((f.get(kC) & kAf) == 0);
 }
 
-TEST_CASE("rtc: an alarm time that does not exist never comes, however long the clock was not looked at (S7)",
-          "[rtc]") {
+TEST_CASE("rtc: an alarm time that does not exist never comes, however long the clock was not looked at", "[rtc]") {
   Fixture f;
   f.set(kHoursAlarm, 0x24);
   f.get(kC);

@@ -42,7 +42,7 @@ TEST_CASE("serial: what the guest writes is on the console at once", "[serial]")
   CHECK(f.transmitter_empty());
 }
 
-TEST_CASE("serial: refused output keeps the transmitter full until the console has room (S4)", "[serial]") {
+TEST_CASE("serial: refused output keeps the transmitter full until the console has room", "[serial]") {
   Fixture f;
   f.console.room = 0;
   f.write(UART_IER, UART_IER_THRI);
@@ -70,7 +70,7 @@ TEST_CASE("serial: the wire follows the chip and is moved only when it changes",
   CHECK_FALSE(f.irq.level);
 }
 
-TEST_CASE("serial: only as much input is taken as the FIFO has room for (C4)", "[serial]") {
+TEST_CASE("serial: only as much input is taken as the FIFO has room for", "[serial]") {
   Fixture f;
   CHECK(f.console.type("0123456789abcdefghij") == 16);
   CHECK(f.console.type("ghij") == 0);

@@ -216,7 +216,7 @@ TEST_CASE("uart: the peer is always ready", "[uart]") {
   CHECK(chip.read(UART_MSR) == (UART_MSR_DCD | UART_MSR_DSR | UART_MSR_CTS));
 }
 
-TEST_CASE("uart: the divisor takes any value and hides data and interrupt enable meanwhile (S1)", "[uart]") {
+TEST_CASE("uart: the divisor takes any value and hides data and interrupt enable meanwhile", "[uart]") {
   const uint8_t divisor = GENERATE(uint8_t{0}, uint8_t{1}, uint8_t{0xff});
   Uart16550 chip;
   chip.write(UART_FCR, kFifosOn);
@@ -232,7 +232,7 @@ TEST_CASE("uart: the divisor takes any value and hides data and interrupt enable
   CHECK(chip.read(UART_RX) == 'x');
 }
 
-TEST_CASE("uart: every value in every register, in any order, leaves it bounded (S2)", "[uart]") {
+TEST_CASE("uart: every value in every register, in any order, leaves it bounded", "[uart]") {
   Uart16550 chip;
   uint32_t random = 1;
   size_t most = 0;

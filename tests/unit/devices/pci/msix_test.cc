@@ -103,7 +103,7 @@ TEST_CASE("msix: a message changed under the mask is the one that is sent", "[pc
   CHECK(f.host.messages == std::vector<MsiMessage>{{0xfee00000, 0x77}});
 }
 
-TEST_CASE("msix: masking and unmasking without end sends nothing that was not triggered (P5)", "[pci]") {
+TEST_CASE("msix: masking and unmasking without end sends nothing that was not triggered", "[pci]") {
   Fixture f;
   for (int i = 0; i < 10'000; ++i) {
     f.write<uint32_t>(kControl, 1);
@@ -138,7 +138,7 @@ TEST_CASE("msix: other widths and offsets read as zero and write nothing", "[pci
   CHECK(f.read<uint32_t>(kData + 2) == 0);
 }
 
-TEST_CASE("msix: accesses beyond the table and vectors that are not there do nothing (P16)", "[pci]") {
+TEST_CASE("msix: accesses beyond the table and vectors that are not there do nothing", "[pci]") {
   const uint64_t offset = GENERATE(uint64_t{11 * 16}, uint64_t{0x1ffc}, uint64_t{0xfffffffffffffffc});
   Fixture f;
   f.write<uint32_t>(offset, 0xffffffff);

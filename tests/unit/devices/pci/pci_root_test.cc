@@ -79,14 +79,14 @@ TEST_CASE("pci: a device shows its identity both ways", "[pci]") {
   CHECK(f.in<uint8_t>(0xcff) == 0x56);
 }
 
-TEST_CASE("pci: absent buses, slots and functions read as ones (P8)", "[pci]") {
+TEST_CASE("pci: absent buses, slots and functions read as ones", "[pci]") {
   Fixture f;
   const auto address = GENERATE(0x80010800u, 0x80000900u, 0x8000f800u, 0x00000800u);
   f.out(0xcf8, address);
   CHECK(f.in<uint32_t>(0xcfc) == 0xffffffff);
 }
 
-TEST_CASE("pci: accesses of odd widths and past a register are bounded (P8)", "[pci]") {
+TEST_CASE("pci: accesses of odd widths and past a register are bounded", "[pci]") {
   Fixture f;
   f.out(0xcf8, 0x80000800);
   CHECK(f.in<uint16_t>(0xcff) == 0xff56);
@@ -94,7 +94,7 @@ TEST_CASE("pci: accesses of odd widths and past a register are bounded (P8)", "[
   CHECK(f.ecam<uint32_t>(0x100) == 0);
 }
 
-TEST_CASE("pci: the address port takes four bytes at once and nothing else (P8)", "[pci]") {
+TEST_CASE("pci: the address port takes four bytes at once and nothing else", "[pci]") {
   Fixture f;
   f.out(0xcf8, 0x80000800);
   f.out<uint8_t>(0xcf8, 0xff);
@@ -105,7 +105,7 @@ TEST_CASE("pci: the address port takes four bytes at once and nothing else (P8)"
   CHECK(f.in<uint16_t>(0xcfa) == 0xffff);
 }
 
-TEST_CASE("pci: the data port writes as wide as asked, and never past its register (P8)", "[pci]") {
+TEST_CASE("pci: the data port writes as wide as asked, and never past its register", "[pci]") {
   Fixture f;
   f.out(0xcf8, 0x8000083c);  // the interrupt line
   f.out<uint8_t>(0xcfc, 0x12);
@@ -119,7 +119,7 @@ TEST_CASE("pci: the data port writes as wide as asked, and never past its regist
   CHECK(f.in<uint8_t>(0xcfc) == 0x12);
 }
 
-TEST_CASE("pci: every width at every offset of configuration space is answered (P16)", "[pci]") {
+TEST_CASE("pci: every width at every offset of configuration space is answered", "[pci]") {
   Fixture f;
   std::array<std::byte, 8> data = {};
   for (uint64_t offset = 0; offset < 2 * PciRoot::kEcamSize / 32; ++offset) {

@@ -74,7 +74,7 @@ TEST_CASE("virtio-balloon: a driver that is asked hints what is free, and nothin
   CHECK(f.balloon.hints().bytes == kPage);
 }
 
-TEST_CASE("virtio-balloon: hints that nobody has asked for are ignored (L7)", "[virtio][balloon]") {
+TEST_CASE("virtio-balloon: hints that nobody has asked for are ignored", "[virtio][balloon]") {
   HintFixture f;
   f.hint(0x210);
   f.say(VIRTIO_BALLOON_CMD_ID_STOP);
@@ -134,7 +134,7 @@ TEST_CASE("virtio-balloon: a driver that does not come to an end is waited for n
   CHECK(f.command() == VIRTIO_BALLOON_CMD_ID_DONE);
 }
 
-TEST_CASE("virtio-balloon: hints of any shape change no memory (L2)", "[virtio][balloon]") {
+TEST_CASE("virtio-balloon: hints of any shape change no memory", "[virtio][balloon]") {
   HintFixture f;
   const uint32_t id = f.request();
   f.say(id);

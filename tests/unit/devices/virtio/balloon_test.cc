@@ -30,7 +30,7 @@ TEST_CASE("virtio-balloon: pages that go in are given back, their neighbours are
   CHECK(f.balloon.counts().bad_pages == 0);
 }
 
-TEST_CASE("virtio-balloon: pages that are no RAM are passed over and counted (L1)", "[virtio][balloon]") {
+TEST_CASE("virtio-balloon: pages that are no RAM are passed over and counted", "[virtio][balloon]") {
   BalloonFixture f(0);
   f.driver.chain()
       .readable_value(std::array<uint32_t, 6>{kEnd, 0xc0000, 0xffffffff, 0x210, 0xffffffff, kEnd - 1})
@@ -41,7 +41,7 @@ TEST_CASE("virtio-balloon: pages that are no RAM are passed over and counted (L1
   CHECK(f.pages_given_back() == 1);
 }
 
-TEST_CASE("virtio-balloon: a run of pages may go over the end of RAM (L1)", "[virtio][balloon]") {
+TEST_CASE("virtio-balloon: a run of pages may go over the end of RAM", "[virtio][balloon]") {
   BalloonFixture f(0);
   f.driver.chain().readable_value(std::array<uint32_t, 4>{kEnd - 2, kEnd - 1, kEnd, kEnd + 1}).publish();
   REQUIRE(f.driver.next_used());
@@ -49,7 +49,7 @@ TEST_CASE("virtio-balloon: a run of pages may go over the end of RAM (L1)", "[vi
   CHECK(f.balloon.counts().discarded_bytes == 2 * kPage);
 }
 
-TEST_CASE("virtio-balloon: what is less than a page number is none (L2)", "[virtio][balloon]") {
+TEST_CASE("virtio-balloon: what is less than a page number is none", "[virtio][balloon]") {
   const size_t length = GENERATE(1u, 2u, 3u);
   BalloonFixture f(0);
   const std::array<std::byte, 3> part{std::byte{0x10}, std::byte{0x02}, std::byte{0}};
@@ -68,7 +68,7 @@ TEST_CASE("virtio-balloon: a page number may be in two buffers", "[virtio][ballo
   CHECK(f.given_back(0x210));
 }
 
-TEST_CASE("virtio-balloon: of a buffer of megabytes a bounded part is looked at (L2)", "[virtio][balloon]") {
+TEST_CASE("virtio-balloon: of a buffer of megabytes a bounded part is looked at", "[virtio][balloon]") {
   BalloonFixture f(0);
   f.host.memory().slice({kFirst * kPage}, 2 << 20)->fill(std::byte{0xff});
   f.driver.chain().raw({kFirst * kPage}, 2 << 20, 0).publish();
@@ -77,7 +77,7 @@ TEST_CASE("virtio-balloon: of a buffer of megabytes a bounded part is looked at 
   CHECK(f.driver.broken.empty());
 }
 
-TEST_CASE("virtio-balloon: others have their turn while it works (L2)", "[virtio][balloon]") {
+TEST_CASE("virtio-balloon: others have their turn while it works", "[virtio][balloon]") {
   BalloonFixture f(0);
   f.host.memory().slice({kFirst * kPage}, 2 << 20)->fill(std::byte{0xff});
   f.driver.chain().raw({kFirst * kPage}, 2 << 20, 0).publish();
@@ -141,7 +141,7 @@ TEST_CASE("virtio-balloon: readable buffers report nothing", "[virtio][balloon]"
   CHECK(f.pages_given_back() == 0);
 }
 
-TEST_CASE("virtio-balloon: reports without the feature are ignored (L7)", "[virtio][balloon]") {
+TEST_CASE("virtio-balloon: reports without the feature are ignored", "[virtio][balloon]") {
   const size_t queue = GENERATE(3u, 4u);
   BalloonFixture f(queue, kAllFeatures & ~feature(VIRTIO_BALLOON_F_REPORTING));
   f.driver.chain().raw({0x210 * kPage}, kPage, VRING_DESC_F_WRITE).publish();
@@ -161,7 +161,7 @@ TEST_CASE("virtio-balloon: free pages that are filled with a value keep it", "[v
   CHECK(f.pages_given_back() == 1);
 }
 
-TEST_CASE("virtio-balloon: of hundreds of ranges others have their turn between (L2)", "[virtio][balloon]") {
+TEST_CASE("virtio-balloon: of hundreds of ranges others have their turn between", "[virtio][balloon]") {
   const size_t queue = GENERATE(3u, 4u);
   constexpr uint64_t kRanges = 1000;
   BalloonFixture f(queue, kAllFeatures, 1024);
@@ -188,7 +188,7 @@ TEST_CASE("virtio-balloon: of hundreds of ranges others have their turn between 
   }
 }
 
-TEST_CASE("virtio-balloon: statistics come when they are asked for, unknown ones ignored (L5)", "[virtio][balloon]") {
+TEST_CASE("virtio-balloon: statistics come when they are asked for, unknown ones ignored", "[virtio][balloon]") {
   BalloonFixture f(2);
   CHECK_FALSE(f.balloon.statistics());
   f.driver.chain()
@@ -212,7 +212,7 @@ TEST_CASE("virtio-balloon: statistics come when they are asked for, unknown ones
   CHECK(told == 1);
 }
 
-TEST_CASE("virtio-balloon: of megabytes of statistics the first are read (L5)", "[virtio][balloon]") {
+TEST_CASE("virtio-balloon: of megabytes of statistics the first are read", "[virtio][balloon]") {
   BalloonFixture f(2);
   f.host.memory().write_value(GuestAddress{kFirst * kPage},
                               virtio_balloon_stat{.tag = VIRTIO_BALLOON_S_SWAP_IN, .val = 3});
@@ -251,7 +251,7 @@ TEST_CASE("virtio-balloon: the driver learns of the target, and says how far it 
   CHECK(f.read_config(kActual) == 100);
 }
 
-TEST_CASE("virtio-balloon: an absurd size is never more than the memory (L4)", "[virtio][balloon]") {
+TEST_CASE("virtio-balloon: an absurd size is never more than the memory", "[virtio][balloon]") {
   BalloonFixture f(0);
   f.write_config(kActual, 0xffffffff);
   CHECK(f.balloon.actual() == kMemory);
@@ -271,7 +271,7 @@ TEST_CASE("virtio-balloon: the driver cannot write what is not its own", "[virti
   CHECK(f.read_config(offsetof(virtio_balloon_config, free_page_hint_cmd_id)) == 0);
 }
 
-TEST_CASE("virtio-balloon: a target above the memory is refused, and changes nothing (L8)", "[virtio][balloon]") {
+TEST_CASE("virtio-balloon: a target above the memory is refused, and changes nothing", "[virtio][balloon]") {
   BalloonFixture f(0);
   CHECK_THROWS_WITH(f.balloon.set_target(kMemory + 1), Contains("larger than the guest's memory"));
   CHECK(f.balloon.target() == 1 << 20);

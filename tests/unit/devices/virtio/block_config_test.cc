@@ -29,7 +29,7 @@ TEST_CASE("virtio-blk: a discard hands every segment on", "[virtio][block]") {
   CHECK(f.backend.calls[1].offset == 100 * 512);
 }
 
-TEST_CASE("virtio-blk: one discard may cover 1 TiB (B13)", "[virtio][block]") {
+TEST_CASE("virtio-blk: one discard may cover 1 TiB", "[virtio][block]") {
   Fixture f;
   f.backend.reported_size = uint64_t{1} << 40;
   f.block.refresh_size();
@@ -46,14 +46,14 @@ TEST_CASE("virtio-blk: one segment outside fails the request before anything is 
   CHECK(f.backend.calls.empty());
 }
 
-TEST_CASE("virtio-blk: unknown flags of a segment are unsupported (D12)", "[virtio][block]") {
+TEST_CASE("virtio-blk: unknown flags of a segment are unsupported", "[virtio][block]") {
   Fixture f;
   CHECK(f.unmap(VIRTIO_BLK_T_DISCARD, {{0, 8, 2}}) == VIRTIO_BLK_S_UNSUPP);
   CHECK(f.unmap(VIRTIO_BLK_T_WRITE_ZEROES, {{0, 8, 0x80000000}}) == VIRTIO_BLK_S_UNSUPP);
   CHECK(f.backend.calls.empty());
 }
 
-TEST_CASE("virtio-blk: a discard with the unmap flag is unsupported (D12)", "[virtio][block]") {
+TEST_CASE("virtio-blk: a discard with the unmap flag is unsupported", "[virtio][block]") {
   Fixture f;
   CHECK(f.unmap(VIRTIO_BLK_T_DISCARD, {{0, 8, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP}}) == VIRTIO_BLK_S_UNSUPP);
 }
@@ -86,20 +86,20 @@ TEST_CASE("virtio-blk: a discard without or with half a segment fails", "[virtio
 
 // ---- durability
 
-TEST_CASE("virtio-blk: writes are stable for a driver that knows no flush (D2, first case)", "[virtio][block]") {
+TEST_CASE("virtio-blk: writes are stable for a driver that knows no flush", "[virtio][block]") {
   Fixture f({}, 0);
   CHECK(f.write(0) == VIRTIO_BLK_S_OK);
   CHECK(f.backend.calls[0].durability == Durability::kStable);
 }
 
-TEST_CASE("virtio-blk: writes are cached for a driver that flushes (D2, third case)", "[virtio][block]") {
+TEST_CASE("virtio-blk: writes are cached for a driver that flushes", "[virtio][block]") {
   Fixture f({}, kFlush);
   f.set_writeback(false);  // not negotiated, so without effect
   CHECK(f.write(0) == VIRTIO_BLK_S_OK);
   CHECK(f.backend.calls[0].durability == Durability::kCached);
 }
 
-TEST_CASE("virtio-blk: writes are stable while the driver chooses write-through (D2, second case)", "[virtio][block]") {
+TEST_CASE("virtio-blk: writes are stable while the driver chooses write-through", "[virtio][block]") {
   Fixture f;
   f.set_writeback(false);
   CHECK(f.write(0) == VIRTIO_BLK_S_OK);
@@ -142,7 +142,7 @@ TEST_CASE("virtio-blk: a reset forgets the cache mode", "[virtio][block]") {
 
 // ---- configuration
 
-TEST_CASE("virtio-blk: flush is offered always, changes only where they are possible (D1)", "[virtio][block]") {
+TEST_CASE("virtio-blk: flush is offered always, changes only where they are possible", "[virtio][block]") {
   Fixture writable;
   Fixture fixed(read_only_disk(), {}, kFlush);
   const uint64_t changes = feature(VIRTIO_BLK_F_DISCARD) | feature(VIRTIO_BLK_F_WRITE_ZEROES);
@@ -201,7 +201,7 @@ TEST_CASE("virtio-blk: storage that grew is announced and can be used", "[virtio
   CHECK(f.write(2 * kSectors - 1) == VIRTIO_BLK_S_OK);
 }
 
-TEST_CASE("virtio-blk: storage that shrank keeps its capacity (B29)", "[virtio][block]") {
+TEST_CASE("virtio-blk: storage that shrank keeps its capacity", "[virtio][block]") {
   Fixture f;
   f.backend.storage_size = 512;
   f.block.refresh_size();

@@ -1,4 +1,4 @@
-// virtio-blk's requests, from honest and dishonest drivers. Row numbers: reliability.md.
+// virtio-blk's requests, from honest and dishonest drivers.
 #include "devices/virtio/block.h"
 
 #include <algorithm>
@@ -65,7 +65,7 @@ TEST_CASE("virtio-blk: a write stores the sectors and counts the status only", "
   CHECK(f.block.stats().bytes_written == 1024);
 }
 
-TEST_CASE("virtio-blk: a header may be spread over descriptors (Q19)", "[virtio][block]") {
+TEST_CASE("virtio-blk: a header may be spread over descriptors", "[virtio][block]") {
   Fixture f;
   const virtio_blk_outhdr whole = header(VIRTIO_BLK_T_OUT, 5);
   const auto bytes = std::as_bytes(std::span(&whole, 1));
@@ -80,7 +80,7 @@ TEST_CASE("virtio-blk: a header may be spread over descriptors (Q19)", "[virtio]
   CHECK(f.backend.content[5 * 512] == std::byte{'h'});
 }
 
-TEST_CASE("virtio-blk: header and data may share a descriptor (Q19)", "[virtio][block]") {
+TEST_CASE("virtio-blk: header and data may share a descriptor", "[virtio][block]") {
   Fixture f;
   const virtio_blk_outhdr head = header(VIRTIO_BLK_T_OUT, 5);
   std::string text(reinterpret_cast<const char*>(&head), sizeof head);
@@ -90,7 +90,7 @@ TEST_CASE("virtio-blk: header and data may share a descriptor (Q19)", "[virtio][
   CHECK(f.backend.content[6 * 512 - 1] == std::byte{'d'});
 }
 
-TEST_CASE("virtio-blk: data and status may share a descriptor (Q19)", "[virtio][block]") {
+TEST_CASE("virtio-blk: data and status may share a descriptor", "[virtio][block]") {
   Fixture f;
   f.backend.content[0] = std::byte{'s'};
   f.driver.chain().readable_value(header(VIRTIO_BLK_T_IN)).writable(513).publish();
@@ -124,7 +124,7 @@ TEST_CASE("virtio-blk: the last sector can be written", "[virtio][block]") {
   CHECK(f.write(kSectors - 1) == VIRTIO_BLK_S_OK);
 }
 
-TEST_CASE("virtio-blk: a flush ignores data and sector (B10)", "[virtio][block]") {
+TEST_CASE("virtio-blk: a flush ignores data and sector", "[virtio][block]") {
   Fixture f;
   f.driver.chain()
       .readable_value(header(VIRTIO_BLK_T_FLUSH, 99999))
@@ -158,7 +158,7 @@ TEST_CASE("virtio-blk: a chosen serial number may fill all 20 bytes", "[virtio][
 
 // ---- requests that fail
 
-TEST_CASE("virtio-blk: a sector past the end fails, however far (B1)", "[virtio][block]") {
+TEST_CASE("virtio-blk: a sector past the end fails, however far", "[virtio][block]") {
   Fixture f;
   const uint64_t sector = GENERATE(uint64_t{kSectors}, uint64_t{1} << 55, (uint64_t{1} << 55) + 1, ~uint64_t{0});
   const uint32_t type = GENERATE(uint32_t{VIRTIO_BLK_T_IN}, uint32_t{VIRTIO_BLK_T_OUT});
@@ -171,7 +171,7 @@ TEST_CASE("virtio-blk: a sector past the end fails, however far (B1)", "[virtio]
   CHECK(f.backend.calls.empty());
 }
 
-TEST_CASE("virtio-blk: a write that ends outside writes nothing (B2)", "[virtio][block]") {
+TEST_CASE("virtio-blk: a write that ends outside writes nothing", "[virtio][block]") {
   Fixture f;
   CHECK(f.write(kSectors - 1, 1024) == VIRTIO_BLK_S_IOERR);
   CHECK(f.backend.calls.empty());
@@ -185,7 +185,7 @@ TEST_CASE("virtio-blk: data that is no whole sector fails", "[virtio][block]") {
   CHECK(f.backend.calls.empty());
 }
 
-TEST_CASE("virtio-blk: a chain of more than 4 GiB comes straight back (E2)", "[virtio][block]") {
+TEST_CASE("virtio-blk: a chain of more than 4 GiB comes straight back", "[virtio][block]") {
   Fixture f;
   f.backend.reported_size = uint64_t{1} << 40;
   f.block.refresh_size();
@@ -204,7 +204,7 @@ TEST_CASE("virtio-blk: a chain of more than 4 GiB comes straight back (E2)", "[v
   CHECK(f.backend.calls.empty());
 }
 
-TEST_CASE("virtio-blk: a header of less than 16 bytes fails (B4)", "[virtio][block]") {
+TEST_CASE("virtio-blk: a header of less than 16 bytes fails", "[virtio][block]") {
   Fixture f;
   f.driver.chain().readable(std::string(15, '\0')).writable(513).publish();
   const auto answer = f.next_answer();
@@ -212,8 +212,7 @@ TEST_CASE("virtio-blk: a header of less than 16 bytes fails (B4)", "[virtio][blo
   CHECK(answer.length == 1);
 }
 
-TEST_CASE("virtio-blk: a chain with no place for a status is returned and the next served (B4, B5)",
-          "[virtio][block]") {
+TEST_CASE("virtio-blk: a chain with no place for a status is returned and the next served", "[virtio][block]") {
   Fixture f;
   f.driver.chain().readable(std::string(3, '\0')).publish();
   f.driver.chain().readable_value(header(VIRTIO_BLK_T_OUT)).readable(std::string(513, 'x')).publish();
@@ -227,21 +226,21 @@ TEST_CASE("virtio-blk: a chain with no place for a status is returned and the ne
   CHECK(f.block.stats().errors == 3);
 }
 
-TEST_CASE("virtio-blk: a read with data for the device fails (B7)", "[virtio][block]") {
+TEST_CASE("virtio-blk: a read with data for the device fails", "[virtio][block]") {
   Fixture f;
   f.driver.chain().readable_value(header(VIRTIO_BLK_T_IN)).readable(std::string(512, 'x')).writable(1).publish();
   CHECK(f.next_answer().status == VIRTIO_BLK_S_IOERR);
   CHECK(f.backend.calls.empty());
 }
 
-TEST_CASE("virtio-blk: a write with buffers for the driver fails (B7)", "[virtio][block]") {
+TEST_CASE("virtio-blk: a write with buffers for the driver fails", "[virtio][block]") {
   Fixture f;
   f.driver.chain().readable_value(header(VIRTIO_BLK_T_OUT)).writable(512).writable(1).publish();
   CHECK(f.next_answer().status == VIRTIO_BLK_S_IOERR);
   CHECK(f.backend.calls.empty());
 }
 
-TEST_CASE("virtio-blk: types that are not offered are unsupported (B8)", "[virtio][block]") {
+TEST_CASE("virtio-blk: types that are not offered are unsupported", "[virtio][block]") {
   Fixture f;
   const uint32_t type = GENERATE(2u, 3u, 5u, 14u, 0x80000000u, 0x80000001u, 0xffffffffu);
   f.driver.chain().readable_value(header(type)).readable(std::string(512, 'x')).writable(1).publish();
@@ -251,7 +250,7 @@ TEST_CASE("virtio-blk: types that are not offered are unsupported (B8)", "[virti
   CHECK(f.backend.calls.empty());
 }
 
-TEST_CASE("virtio-blk: a read-only disk refuses to be changed, but flushes and reads (B11, D13)", "[virtio][block]") {
+TEST_CASE("virtio-blk: a read-only disk refuses to be changed, but flushes and reads", "[virtio][block]") {
   Fixture f(read_only_disk(), {}, kFlush);  // the driver did not take note of F_RO
   CHECK(f.write(0) == VIRTIO_BLK_S_IOERR);
   CHECK(f.unmap(VIRTIO_BLK_T_DISCARD, {{0, 8, 0}}) == VIRTIO_BLK_S_IOERR);
@@ -263,7 +262,7 @@ TEST_CASE("virtio-blk: a read-only disk refuses to be changed, but flushes and r
   CHECK(f.next_answer().status == VIRTIO_BLK_S_OK);
 }
 
-TEST_CASE("virtio-blk: a read that fails on its way counts what has come (Q32)", "[virtio][block]") {
+TEST_CASE("virtio-blk: a read that fails on its way counts what has come", "[virtio][block]") {
   Fixture f;
   f.backend.error = EIO;
   f.backend.read_before_error = 700;
@@ -273,7 +272,7 @@ TEST_CASE("virtio-blk: a read that fails on its way counts what has come (Q32)",
   CHECK(answer.length == 701);
 }
 
-TEST_CASE("virtio-blk: what the storage cannot do becomes IOERR, and the status is all that counts (B19, Q32)",
+TEST_CASE("virtio-blk: what the storage cannot do becomes IOERR, and the status is all that counts",
           "[virtio][block]") {
   Fixture f;
   f.backend.error = GENERATE(EIO, ENOSPC, EFBIG);
@@ -288,7 +287,7 @@ TEST_CASE("virtio-blk: what the storage cannot do becomes IOERR, and the status 
   CHECK(f.block.stats().bytes_read == 0);
 }
 
-TEST_CASE("virtio-blk: a header that changes after it was read changes nothing (Q22)", "[virtio][block]") {
+TEST_CASE("virtio-blk: a header that changes after it was read changes nothing", "[virtio][block]") {
   Fixture f;
   f.backend.holding = true;
   const Buffer head = f.driver.allocate(sizeof(virtio_blk_outhdr));
@@ -328,7 +327,7 @@ TEST_CASE("virtio-blk: more requests than it takes at once are all served", "[vi
   for (int i = 0; i < 250; ++i) CHECK(f.next_answer().status == VIRTIO_BLK_S_OK);
 }
 
-TEST_CASE("virtio-blk: a stop waits for requests under way, and takes no new ones (P13)", "[virtio][block]") {
+TEST_CASE("virtio-blk: a stop waits for requests under way, and takes no new ones", "[virtio][block]") {
   Fixture f;
   f.backend.holding = true;
   f.publish_read(0);

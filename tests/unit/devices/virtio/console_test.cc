@@ -97,14 +97,14 @@ struct Multiport : Fixture {
 
 }  // namespace
 
-TEST_CASE("virtio-console: a chain of three buffers is printed as a whole (C1)", "[virtio][console]") {
+TEST_CASE("virtio-console: a chain of three buffers is printed as a whole", "[virtio][console]") {
   Fixture f;
   f.output().chain().readable("one ").readable("two ").readable("three").publish();
   CHECK(f.output().next_used()->length == 0);
   CHECK(f.backend.output == "one two three");
 }
 
-TEST_CASE("virtio-console: what was in a chain when the device stops is not lost (C2)", "[virtio][console]") {
+TEST_CASE("virtio-console: what was in a chain when the device stops is not lost", "[virtio][console]") {
   Fixture f;
   f.backend.room = 5;
   f.output().chain().readable("last words").publish();
@@ -132,7 +132,7 @@ TEST_CASE("virtio-console: writable and empty chains on the transmit queue are r
   CHECK(f.backend.output.empty());
 }
 
-TEST_CASE("virtio-console: output that is refused waits in its chain, and only there (C2)", "[virtio][console]") {
+TEST_CASE("virtio-console: output that is refused waits in its chain, and only there", "[virtio][console]") {
   Fixture f;
   f.backend.room = 3;
   f.output().chain().readable("hello").publish();
@@ -208,7 +208,7 @@ TEST_CASE("virtio-console: input is cut to the buffers and keeps its order", "[v
   CHECK(f.text(f.input()) == "o");
 }
 
-TEST_CASE("virtio-console: input without buffers is bounded, and does not spin (C4)", "[virtio][console]") {
+TEST_CASE("virtio-console: input without buffers is bounded, and does not spin", "[virtio][console]") {
   Fixture f;
   size_t taken = 0;
   for (int i = 0; i < 100; ++i) taken += f.backend.type(std::string(1000, 'x'));
@@ -310,7 +310,7 @@ TEST_CASE("virtio-console: each port has queues of its own", "[virtio][console]"
   CHECK(f.backend.output.empty());
 }
 
-TEST_CASE("virtio-console: control messages that name no port or nothing known are ignored (C5)", "[virtio][console]") {
+TEST_CASE("virtio-console: control messages that name no port or nothing known are ignored", "[virtio][console]") {
   const auto [id, event, value] =
       GENERATE(table<uint32_t, uint16_t, uint16_t>({{0xffffffff, VIRTIO_CONSOLE_PORT_READY, 1},
                                                     {2, VIRTIO_CONSOLE_PORT_READY, 1},
@@ -325,8 +325,7 @@ TEST_CASE("virtio-console: control messages that name no port or nothing known a
   CHECK(f.messages().empty());
 }
 
-TEST_CASE("virtio-console: a message of one byte is ignored, and of one that is huge the rest (C5)",
-          "[virtio][console]") {
+TEST_CASE("virtio-console: a message of one byte is ignored, and of one that is huge the rest", "[virtio][console]") {
   Multiport f;
   f.control_out().chain().readable("x").publish();
   CHECK(f.control_out().next_used()->length == 0);
@@ -340,7 +339,7 @@ TEST_CASE("virtio-console: a message of one byte is ignored, and of one that is 
   CHECK(f.messages().size() == 2);
 }
 
-TEST_CASE("virtio-console: a driver that asks without end and takes no answer costs a bounded queue (C5)",
+TEST_CASE("virtio-console: a driver that asks without end and takes no answer costs a bounded queue",
           "[virtio][console]") {
   Multiport f;
   f.messages();

@@ -1,4 +1,4 @@
-// What a driver may say about a frame, and what it may not (N5).
+// What a driver may say about a frame, and what it may not.
 #include "devices/virtio/net_header.h"
 
 #include <catch2/catch.hpp>
@@ -109,7 +109,7 @@ TEST_CASE("net header: what means nothing is cleared, and a header length that l
   CHECK(lying.hdr_len == kLength);
 }
 
-TEST_CASE("net features: what depends on what is missing does not agree (P11)", "[virtio][net]") {
+TEST_CASE("net features: what depends on what is missing does not agree", "[virtio][net]") {
   CHECK(net_features_agree(0));
   CHECK(net_features_agree(kAll));
   CHECK_FALSE(net_features_agree(feature(VIRTIO_NET_F_HOST_TSO4)));

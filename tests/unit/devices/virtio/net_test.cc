@@ -1,4 +1,4 @@
-// virtio-net between a driver and a network that a test holds in its hands. The rows N1 to N16 of reliability.md.
+// virtio-net between a driver and a network that a test holds in its hands.
 #include "devices/virtio/net.h"
 
 #include <catch2/catch.hpp>
@@ -113,7 +113,7 @@ TEST_CASE("virtio-net: a frame goes out as it was, wherever its descriptors are 
   CHECK(f.backend.sent[1] == kNoHeader + frame);
 }
 
-TEST_CASE("virtio-net: what is shorter than a header and an Ethernet header is dropped (N1, N2)", "[virtio][net]") {
+TEST_CASE("virtio-net: what is shorter than a header and an Ethernet header is dropped", "[virtio][net]") {
   Fixture f(0);
   for (size_t size = 0; size < kNetHeader + kEthernetHeader; ++size) {
     f.tx().chain().readable(std::string(size, '\0')).publish();
@@ -132,7 +132,7 @@ TEST_CASE("virtio-net: a frame that is longer than any is dropped", "[virtio][ne
   CHECK(f.backend.sent.empty());
 }
 
-TEST_CASE("virtio-net: buffers of the wrong direction come back untouched (N4)", "[virtio][net]") {
+TEST_CASE("virtio-net: buffers of the wrong direction come back untouched", "[virtio][net]") {
   Fixture f(0);
   f.tx().chain().readable(kNoHeader + ethernet(kPeer, kOwn, 60)).writable(10).publish();
   const auto sent = f.tx().next_used();
@@ -146,7 +146,7 @@ TEST_CASE("virtio-net: buffers of the wrong direction come back untouched (N4)",
   CHECK(refused->length == 0);
 }
 
-TEST_CASE("virtio-net: a frame whose header asks for what was not negotiated is dropped (N5)", "[virtio][net]") {
+TEST_CASE("virtio-net: a frame whose header asks for what was not negotiated is dropped", "[virtio][net]") {
   Fixture f(0);
   std::string header = kNoHeader;
   header[0] = VIRTIO_NET_HDR_F_NEEDS_CSUM;
@@ -166,7 +166,7 @@ TEST_CASE("virtio-net: with no room at the host, a frame waits for it, and for t
   CHECK(f.backend.sent.size() == 1);
 }
 
-TEST_CASE("virtio-net: a frame that waits for room does not hold up a reset (P13)", "[virtio][net]") {
+TEST_CASE("virtio-net: a frame that waits for room does not hold up a reset", "[virtio][net]") {
   Fixture f(0);
   f.backend.room = false;
   f.tx().chain().readable(kNoHeader + ethernet(kPeer, kOwn, 60)).publish();
@@ -175,7 +175,7 @@ TEST_CASE("virtio-net: a frame that waits for room does not hold up a reset (P13
   CHECK(f.ended == f.driver.size());
 }
 
-TEST_CASE("virtio-net: another's source address is dropped when the filter is on, sent when it is off (N13)",
+TEST_CASE("virtio-net: another's source address is dropped when the filter is on, sent when it is off",
           "[virtio][net]") {
   const auto filter = GENERATE(VirtioNet::SourceFilter::kOff, VirtioNet::SourceFilter::kOn);
   Fixture f(0, 1, filter);
@@ -212,8 +212,7 @@ TEST_CASE("virtio-net: a frame too long for a driver that does not merge is drop
   CHECK(f.received().size() == 1);
 }
 
-TEST_CASE("virtio-net: a long frame spreads over merged buffers, and the first says over how many (N10)",
-          "[virtio][net]") {
+TEST_CASE("virtio-net: a long frame spreads over merged buffers, and the first says over how many", "[virtio][net]") {
   Fixture f(kMerge);
   for (int i = 0; i < 8; ++i) f.rx().chain().writable(1000).publish();
   f.host.loop().run_ready();
@@ -257,7 +256,7 @@ TEST_CASE("virtio-net: a frame longer than the whole ring is dropped", "[virtio]
   CHECK(f.net.stats().received_dropped == 1);
 }
 
-TEST_CASE("virtio-net: what is too short for a frame from the host is dropped (N11)", "[virtio][net]") {
+TEST_CASE("virtio-net: what is too short for a frame from the host is dropped", "[virtio][net]") {
   Fixture f(0);
   f.rx().chain().writable(2000).publish();
   f.host.loop().run_ready();
@@ -268,7 +267,7 @@ TEST_CASE("virtio-net: what is too short for a frame from the host is dropped (N
   CHECK(f.received().size() == 1);
 }
 
-TEST_CASE("virtio-net: without a buffer from the driver the host is not asked for frames (N14)", "[virtio][net]") {
+TEST_CASE("virtio-net: without a buffer from the driver the host is not asked for frames", "[virtio][net]") {
   Fixture f(kMerge);
   f.host.loop().run_ready();
   for (int i = 0; i < 1000; ++i) f.backend.arrive(ethernet(kOwn, kPeer, 60));
@@ -332,7 +331,7 @@ TEST_CASE("virtio-net: the link's state is shown, and a change told", "[virtio][
   CHECK(changes == 2);
 }
 
-TEST_CASE("virtio-net: the configuration cannot be written (N16)", "[virtio][net]") {
+TEST_CASE("virtio-net: the configuration cannot be written", "[virtio][net]") {
   Fixture f(0);
   const std::array<std::byte, 12> other{};
   f.net.write_config(0, other);

@@ -30,7 +30,7 @@ TEST_CASE("virtio-rng: a buffer comes back full of entropy", "[virtio][rng]") {
   CHECK(std::ranges::count(bytes, std::byte{0}) < 30);
 }
 
-TEST_CASE("virtio-rng: a request is capped at 64 KiB (R1)", "[virtio][rng]") {
+TEST_CASE("virtio-rng: a request is capped at 64 KiB", "[virtio][rng]") {
   Fixture f;
   f.driver.chain().writable(1 << 20).publish();
   const auto used = f.driver.next_used();
@@ -38,7 +38,7 @@ TEST_CASE("virtio-rng: a request is capped at 64 KiB (R1)", "[virtio][rng]") {
   CHECK(used->length == 65536);
 }
 
-TEST_CASE("virtio-rng: a readable buffer is returned untouched (R2)", "[virtio][rng]") {
+TEST_CASE("virtio-rng: a readable buffer is returned untouched", "[virtio][rng]") {
   Fixture f;
   f.driver.chain().readable(std::string("not for writing")).publish();
   const auto used = f.driver.next_used();

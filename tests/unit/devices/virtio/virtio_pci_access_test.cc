@@ -19,7 +19,7 @@ constexpr uint64_t kNotify = TransportDriver::kNotify;
 
 }  // namespace
 
-TEST_CASE("virtio-pci: registers of a queue that is not there read as zero and take no write (P1)", "[virtio][pci]") {
+TEST_CASE("virtio-pci: registers of a queue that is not there read as zero and take no write", "[virtio][pci]") {
   VirtioPciFixture f;
   f.write<uint16_t>(VIRTIO_PCI_COMMON_Q_SELECT, 0xffff);
   f.write<uint16_t>(VIRTIO_PCI_COMMON_Q_SIZE, 4);
@@ -29,7 +29,7 @@ TEST_CASE("virtio-pci: registers of a queue that is not there read as zero and t
   CHECK(f.read<uint64_t>(VIRTIO_PCI_COMMON_Q_DESCLO) == 0);
 }
 
-TEST_CASE("virtio-pci: configuration accesses at and beyond its end are bounded (P16)", "[virtio][pci]") {
+TEST_CASE("virtio-pci: configuration accesses at and beyond its end are bounded", "[virtio][pci]") {
   VirtioPciFixture f(std::make_unique<SlowVirtioDevice>());
   CHECK(f.read<uint64_t>(0x2000) == 0x0706050403020100);
   CHECK(f.read<uint32_t>(0x2006) == 0x0706);
@@ -37,7 +37,7 @@ TEST_CASE("virtio-pci: configuration accesses at and beyond its end are bounded 
   f.write<uint64_t>(0x2ffc, ~uint64_t{0});
 }
 
-TEST_CASE("virtio-pci: a kick for a queue that is not there does nothing (P17)", "[virtio][pci]") {
+TEST_CASE("virtio-pci: a kick for a queue that is not there does nothing", "[virtio][pci]") {
   VirtioPciFixture f;
   f.drive();
   f.write<uint32_t>(kNotify + 0xffc, 0xffff);
@@ -45,7 +45,7 @@ TEST_CASE("virtio-pci: a kick for a queue that is not there does nothing (P17)",
   CHECK(f.host.loop().run_ready() == 0);
 }
 
-TEST_CASE("virtio-pci: with memory decoding off the device neither answers nor is kicked (P7)", "[virtio][pci]") {
+TEST_CASE("virtio-pci: with memory decoding off the device neither answers nor is kicked", "[virtio][pci]") {
   VirtioPciFixture f;
   f.drive();
   const uint16_t off = 0;
@@ -74,7 +74,7 @@ TEST_CASE("virtio-pci: a window wider than its field moves nothing", "[virtio][p
   CHECK(f.read<uint32_t>(VIRTIO_PCI_COMMON_DFSELECT) == 0);
 }
 
-TEST_CASE("virtio-pci: any window onto any place moves only what lies in the BAR (P16)", "[virtio][pci]") {
+TEST_CASE("virtio-pci: any window onto any place moves only what lies in the BAR", "[virtio][pci]") {
   VirtioPciFixture f;
   const uint64_t at = f.capability(PCI_CAP_ID_VNDR, VIRTIO_PCI_CAP_PCI_CFG);
   const uint32_t offset = GENERATE(0u, 0xfffu, 0x2fffu, 0x7fffu, 0x8000u, 0xfffffffcu);
@@ -114,7 +114,7 @@ TEST_CASE("virtio-pci: the capability list is well formed and says where everyth
   CHECK((f.config<uint16_t>(PCI_STATUS) & PCI_STATUS_CAP_LIST) != 0);
 }
 
-TEST_CASE("virtio-pci: doorbells follow the BAR, and are gone while it is not decoded (P7)", "[virtio][pci]") {
+TEST_CASE("virtio-pci: doorbells follow the BAR, and are gone while it is not decoded", "[virtio][pci]") {
   VirtioPciFixture f;
   f.drive();
   CHECK(f.host.doorbells == std::vector<GuestAddress>{{kBar + kNotify}});
@@ -143,7 +143,7 @@ TEST_CASE("virtio-pci: an interrupt does not wait for a BAR on its way", "[virti
   CHECK(interrupted);
 }
 
-TEST_CASE("virtio-pci: every width at every offset of the BAR is answered (P16, P19)", "[virtio][pci]") {
+TEST_CASE("virtio-pci: every width at every offset of the BAR is answered", "[virtio][pci]") {
   VirtioPciFixture f(std::make_unique<SlowVirtioDevice>());
   std::array<std::byte, 8> data = {};
   for (uint64_t offset = 0; offset < f.transport->bar_size(); ++offset) {

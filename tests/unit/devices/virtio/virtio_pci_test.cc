@@ -35,7 +35,7 @@ TEST_CASE("virtio-pci: a negotiated device serves its queue", "[virtio][pci]") {
   CHECK(f.used_index() == 1);
 }
 
-TEST_CASE("virtio-pci: a feature that was not offered keeps FEATURES_OK at 0 (P11)", "[virtio][pci]") {
+TEST_CASE("virtio-pci: a feature that was not offered keeps FEATURES_OK at 0", "[virtio][pci]") {
   VirtioPciFixture f;
   f.negotiate(VirtioPciFixture::kVersion1 | 1);
   CHECK((f.status() & VIRTIO_CONFIG_S_FEATURES_OK) == 0);
@@ -51,7 +51,7 @@ TEST_CASE("virtio-pci: the device hears of the features when they are agreed on,
   CHECK(device.agreed == (VirtioPciFixture::kVersion1 | 1));
 }
 
-TEST_CASE("virtio-pci: features that do not go together keep FEATURES_OK at 0 (P11)", "[virtio][pci]") {
+TEST_CASE("virtio-pci: features that do not go together keep FEATURES_OK at 0", "[virtio][pci]") {
   VirtioPciFixture f(std::make_unique<PickyDevice>());
   f.negotiate(VirtioPciFixture::kVersion1 | 3);
   CHECK((f.status() & VIRTIO_CONFIG_S_FEATURES_OK) == 0);
@@ -65,13 +65,13 @@ TEST_CASE("virtio-pci: a driver without VERSION_1 is refused", "[virtio][pci]") 
   CHECK((f.status() & VIRTIO_CONFIG_S_FEATURES_OK) == 0);
 }
 
-TEST_CASE("virtio-pci: features beyond 64 bits read as zero (P10)", "[virtio][pci]") {
+TEST_CASE("virtio-pci: features beyond 64 bits read as zero", "[virtio][pci]") {
   VirtioPciFixture f;
   f.write<uint32_t>(VIRTIO_PCI_COMMON_DFSELECT, 0xffffffff);
   CHECK(f.read<uint32_t>(VIRTIO_PCI_COMMON_DF) == 0);
 }
 
-TEST_CASE("virtio-pci: a vector beyond the table is stored as no vector (P2)", "[virtio][pci]") {
+TEST_CASE("virtio-pci: a vector beyond the table is stored as no vector", "[virtio][pci]") {
   VirtioPciFixture f;
   f.write<uint16_t>(VIRTIO_PCI_COMMON_MSIX, 2);
   CHECK(f.read<uint16_t>(VIRTIO_PCI_COMMON_MSIX) == VIRTIO_MSI_NO_VECTOR);
@@ -79,7 +79,7 @@ TEST_CASE("virtio-pci: a vector beyond the table is stored as no vector (P2)", "
   CHECK(f.read<uint16_t>(VIRTIO_PCI_COMMON_MSIX) == 1);
 }
 
-TEST_CASE("virtio-pci: a ring that cannot be used asks for a reset and a reset mends it (Q23)", "[virtio][pci]") {
+TEST_CASE("virtio-pci: a ring that cannot be used asks for a reset and a reset mends it", "[virtio][pci]") {
   VirtioPciFixture f;
   const auto size = GENERATE(uint16_t{0}, uint16_t{3}, uint16_t{512}, uint16_t{32769});
   f.negotiate(VirtioPciFixture::kVersion1);
@@ -103,7 +103,7 @@ TEST_CASE("virtio-pci: DRIVER_OK without FEATURES_OK asks for a reset", "[virtio
   CHECK((f.status() & VIRTIO_CONFIG_S_NEEDS_RESET) != 0);
 }
 
-TEST_CASE("virtio-pci: a queue in use keeps its place and size whatever is written (Q26)", "[virtio][pci]") {
+TEST_CASE("virtio-pci: a queue in use keeps its place and size whatever is written", "[virtio][pci]") {
   VirtioPciFixture f;
   f.drive();
   f.write<uint16_t>(VIRTIO_PCI_COMMON_Q_SIZE, 4);
@@ -114,7 +114,7 @@ TEST_CASE("virtio-pci: a queue in use keeps its place and size whatever is writt
   CHECK(f.read<uint16_t>(VIRTIO_PCI_COMMON_Q_ENABLE) == 1);
 }
 
-TEST_CASE("virtio-pci: status shows 0 only when nothing is in flight any more (P13)", "[virtio][pci]") {
+TEST_CASE("virtio-pci: status shows 0 only when nothing is in flight any more", "[virtio][pci]") {
   auto owned = std::make_unique<SlowVirtioDevice>();
   SlowVirtioDevice& device = *owned;
   VirtioPciFixture f(std::move(owned));
@@ -130,7 +130,7 @@ TEST_CASE("virtio-pci: status shows 0 only when nothing is in flight any more (P
   CHECK(device.resets == 1);
 }
 
-TEST_CASE("virtio-pci: reset and start again ten thousand times leave nothing behind (P14)", "[virtio][pci]") {
+TEST_CASE("virtio-pci: reset and start again ten thousand times leave nothing behind", "[virtio][pci]") {
   VirtioPciFixture f;
   for (int i = 0; i < 10000; ++i) {
     f.drive();

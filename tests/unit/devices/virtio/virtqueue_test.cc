@@ -108,20 +108,20 @@ TEST_CASE("virtqueue: malformed chains go straight back with length 0 and the ri
   Fixture f;
   const uint64_t end = FakeDeviceHost::kMemorySize;
   const auto bad = GENERATE_COPY(values<std::vector<vring_desc>>({
-      {{0x20000, 4, VRING_DESC_F_NEXT, 0}},                                          // Q1: links to itself
-      {{0x20000, 4, VRING_DESC_F_NEXT, 1}, {0x20000, 4, VRING_DESC_F_NEXT, 0}},      // Q2: a cycle
-      {{0x20000, 4, VRING_DESC_F_NEXT, 16}},                                         // Q4: link past the table
-      {{0x20000, 4, VRING_DESC_F_NEXT, 0xffff}},                                     // Q4
-      {{0xfffffffffffff000, 0x2000, 0, 0}},                                          // Q10: wraps
-      {{end - 1, 2, VRING_DESC_F_WRITE, 0}},                                         // Q11: past the end of RAM
-      {{0xe0000000, 16, VRING_DESC_F_WRITE, 0}},                                     // Q13: a device's registers
-      {{0x20000, 0, VRING_DESC_F_INDIRECT, 0}},                                      // Q16: empty table
-      {{0x20000, 17, VRING_DESC_F_INDIRECT, 0}},                                     // Q16: ragged table
-      {{0x20000, 16 * 65537, VRING_DESC_F_INDIRECT, 0}},                             // Q16: too long
-      {{end - 16, 32, VRING_DESC_F_INDIRECT, 0}},                                    // Q16: past the end of RAM
-      {{0xfffffffffffffff0, 32, VRING_DESC_F_INDIRECT, 0}},                          // Q16: wraps
-      {{0x20000, 16, VRING_DESC_F_INDIRECT | VRING_DESC_F_NEXT, 1}},                 // Q17
-      {{0x20000, 4, VRING_DESC_F_WRITE | VRING_DESC_F_NEXT, 1}, {0x20000, 4, 0, 0}}  // Q20: readable after writable
+      {{0x20000, 4, VRING_DESC_F_NEXT, 0}},                                          // links to itself
+      {{0x20000, 4, VRING_DESC_F_NEXT, 1}, {0x20000, 4, VRING_DESC_F_NEXT, 0}},      // a cycle
+      {{0x20000, 4, VRING_DESC_F_NEXT, 16}},                                         // link past the table
+      {{0x20000, 4, VRING_DESC_F_NEXT, 0xffff}},                                     // the same, at its largest
+      {{0xfffffffffffff000, 0x2000, 0, 0}},                                          // wraps
+      {{end - 1, 2, VRING_DESC_F_WRITE, 0}},                                         // past the end of RAM
+      {{0xe0000000, 16, VRING_DESC_F_WRITE, 0}},                                     // a device's registers
+      {{0x20000, 0, VRING_DESC_F_INDIRECT, 0}},                                      // empty table
+      {{0x20000, 17, VRING_DESC_F_INDIRECT, 0}},                                     // ragged table
+      {{0x20000, 16 * 65537, VRING_DESC_F_INDIRECT, 0}},                             // too long
+      {{end - 16, 32, VRING_DESC_F_INDIRECT, 0}},                                    // past the end of RAM
+      {{0xfffffffffffffff0, 32, VRING_DESC_F_INDIRECT, 0}},                          // wraps
+      {{0x20000, 16, VRING_DESC_F_INDIRECT | VRING_DESC_F_NEXT, 1}},                 // a table and a link at once
+      {{0x20000, 4, VRING_DESC_F_WRITE | VRING_DESC_F_NEXT, 1}, {0x20000, 4, 0, 0}}  // readable after writable
   }));
   for (size_t slot = 0; slot < bad.size(); ++slot) f.driver.descriptor(static_cast<uint16_t>(slot), bad[slot]);
   f.driver.publish_head(0);
@@ -153,7 +153,7 @@ TEST_CASE("virtqueue: a chain of 4 GiB, of buffers that overlap, goes straight b
   CHECK(f.driver.device_side().stats().bad_chains == bad_chains);
 }
 
-TEST_CASE("virtqueue: an indirect table inside an indirect table is refused (Q17)", "[virtio][queue]") {
+TEST_CASE("virtqueue: an indirect table inside an indirect table is refused", "[virtio][queue]") {
   Fixture f;
   f.host.memory().write_value(GuestAddress{0x20000}, vring_desc{0x20000, 16, VRING_DESC_F_INDIRECT, 0});
   f.driver.chain().raw({0x20000}, 16, VRING_DESC_F_INDIRECT).publish();
@@ -170,7 +170,7 @@ TEST_CASE("virtqueue: an indirect table without the feature is refused", "[virti
   CHECK(f.driver.device_side().stats().bad_chains == 1);
 }
 
-TEST_CASE("virtqueue: an available entry beyond the table breaks the ring (Q5)", "[virtio][queue]") {
+TEST_CASE("virtqueue: an available entry beyond the table breaks the ring", "[virtio][queue]") {
   Fixture f;
   const auto head = GENERATE(uint16_t{16}, uint16_t{0xffff});
   f.driver.publish_head(head);
@@ -180,7 +180,7 @@ TEST_CASE("virtqueue: an available entry beyond the table breaks the ring (Q5)",
   CHECK(f.seen == std::vector<std::string>{"stopped"});
 }
 
-TEST_CASE("virtqueue: an available index that goes back breaks the ring (Q7)", "[virtio][queue]") {
+TEST_CASE("virtqueue: an available index that goes back breaks the ring", "[virtio][queue]") {
   Fixture f;
   f.driver.set_available_index(0xffff);
   f.driver.kick();
@@ -188,7 +188,7 @@ TEST_CASE("virtqueue: an available index that goes back breaks the ring (Q7)", "
   CHECK_FALSE(f.driver.broken.empty());
 }
 
-TEST_CASE("virtqueue: a head made available twice while in flight breaks the ring (Q8)", "[virtio][queue]") {
+TEST_CASE("virtqueue: a head made available twice while in flight breaks the ring", "[virtio][queue]") {
   FakeDeviceHost host;
   DriverQueue driver(host);
   std::vector<DescriptorChain> kept;
@@ -203,7 +203,7 @@ TEST_CASE("virtqueue: a head made available twice while in flight breaks the rin
   CHECK(driver.next_used());
 }
 
-TEST_CASE("virtqueue: unusable rings are not created (Q23, Q25)", "[virtio][queue]") {
+TEST_CASE("virtqueue: unusable rings are not created", "[virtio][queue]") {
   FakeDeviceHost host;
   EventFd kick;
   const uint64_t end = FakeDeviceHost::kMemorySize;
@@ -240,7 +240,7 @@ TEST_CASE("virtqueue: an idle device asks for the next kick by its available eve
   CHECK(f.driver.available_event() == 1);
 }
 
-TEST_CASE("virtqueue: a driver that wants no interrupt gets none (Q28)", "[virtio][queue]") {
+TEST_CASE("virtqueue: a driver that wants no interrupt gets none", "[virtio][queue]") {
   Fixture f;
   f.driver.set_available_flags(0xffff);
   f.driver.chain().writable(1).publish();
@@ -300,14 +300,14 @@ TEST_CASE("virtqueue: stopping ends the waiting task, and stopping again does no
   CHECK(f.seen == std::vector<std::string>{"stopped"});
 }
 
-TEST_CASE("virtqueue: kicks on an empty ring cost nothing but a look (Q31)", "[virtio][queue]") {
+TEST_CASE("virtqueue: kicks on an empty ring cost nothing but a look", "[virtio][queue]") {
   Fixture f;
   for (int i = 0; i < 1000; ++i) f.driver.kick();
   CHECK_FALSE(f.driver.next_used());
   CHECK(f.driver.device_side().stats().chains == 0);
 }
 
-TEST_CASE("virtqueue: a driver that never stops adding does not keep the turn from ending (Q29)", "[virtio][queue]") {
+TEST_CASE("virtqueue: a driver that never stops adding does not keep the turn from ending", "[virtio][queue]") {
   FakeDeviceHost host;
   DriverQueue driver(host, {.size = 4});
   const std::function<void()> add = [&] { driver.chain().raw({0x20000}, 4, 0).publish(); };

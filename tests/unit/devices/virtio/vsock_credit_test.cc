@@ -14,7 +14,7 @@ TEST_CASE("vsock credit: what is on its way counts against the buffer", "[virtio
   CHECK(credit.available() == 900);
 }
 
-TEST_CASE("vsock credit: a buffer below what is on its way leaves none (V1)", "[virtio][vsock]") {
+TEST_CASE("vsock credit: a buffer below what is on its way leaves none", "[virtio][vsock]") {
   VsockCredit credit;
   REQUIRE(credit.update(1000, 0));
   credit.sent(600);
@@ -24,7 +24,7 @@ TEST_CASE("vsock credit: a buffer below what is on its way leaves none (V1)", "[
   CHECK(credit.available() == 50);
 }
 
-TEST_CASE("vsock credit: nobody has taken what was never sent (V2)", "[virtio][vsock]") {
+TEST_CASE("vsock credit: nobody has taken what was never sent", "[virtio][vsock]") {
   VsockCredit credit;
   REQUIRE(credit.update(1000, 0));
   credit.sent(600);
@@ -34,7 +34,7 @@ TEST_CASE("vsock credit: nobody has taken what was never sent (V2)", "[virtio][v
   CHECK(credit.update(1000, 600));
 }
 
-TEST_CASE("vsock credit: the counters wrap (V2)", "[virtio][vsock]") {
+TEST_CASE("vsock credit: the counters wrap", "[virtio][vsock]") {
   VsockCredit credit;
   constexpr uint32_t kStep = uint32_t{1} << 29;
   uint32_t sent = 0;

@@ -85,7 +85,7 @@ TEST_CASE("virtio-vsock: without a driver a host's client is turned away", "[vir
   CHECK(wait_until(vsock.host.loop(), [&] { return client.ended(); }));
 }
 
-TEST_CASE("virtio-vsock: a client that goes before the guest answers leaves nothing behind (V11)", "[virtio][vsock]") {
+TEST_CASE("virtio-vsock: a client that goes before the guest answers leaves nothing behind", "[virtio][vsock]") {
   VsockDriver vsock;
   HostEnd client(vsock.files("v"));
   client.send("CONNECT 1024\n");
@@ -145,7 +145,7 @@ TEST_CASE("virtio-vsock: has a bounded number of connections", "[virtio][vsock]"
 
 // ---- credit
 
-TEST_CASE("virtio-vsock: sends no more than the guest has room for, and asks once (V1)", "[virtio][vsock]") {
+TEST_CASE("virtio-vsock: sends no more than the guest has room for, and asks once", "[virtio][vsock]") {
   VsockDriver vsock;
   HostEnd end = vsock.connect(kPort);
   auto update = VsockDriver::header(kPort, 5000, VIRTIO_VSOCK_OP_CREDIT_UPDATE);
@@ -167,7 +167,7 @@ TEST_CASE("virtio-vsock: sends no more than the guest has room for, and asks onc
   CHECK(vsock.next()->data == text.substr(100));
 }
 
-TEST_CASE("virtio-vsock: a guest that has taken what was never sent is reset (V2)", "[virtio][vsock]") {
+TEST_CASE("virtio-vsock: a guest that has taken what was never sent is reset", "[virtio][vsock]") {
   VsockDriver vsock;
   HostEnd end = vsock.connect(kPort);
   auto update = VsockDriver::header(kPort, 5000, VIRTIO_VSOCK_OP_CREDIT_UPDATE);
@@ -191,7 +191,7 @@ TEST_CASE("virtio-vsock: tells the guest what the host has taken", "[virtio][vso
   CHECK(end.receive() == pattern(1000) + pattern(30000));
 }
 
-TEST_CASE("virtio-vsock: data beyond the guest's credit resets that connection only (V5)", "[virtio][vsock]") {
+TEST_CASE("virtio-vsock: data beyond the guest's credit resets that connection only", "[virtio][vsock]") {
   VsockDriver vsock;
   HostEnd other = vsock.connect(kPort + 1);
   HostEnd end = vsock.connect(kPort);
@@ -204,7 +204,7 @@ TEST_CASE("virtio-vsock: data beyond the guest's credit resets that connection o
 
 // ---- packets that make no sense
 
-TEST_CASE("virtio-vsock: a length beyond the chain resets the connection (V4)", "[virtio][vsock]") {
+TEST_CASE("virtio-vsock: a length beyond the chain resets the connection", "[virtio][vsock]") {
   VsockDriver vsock;
   HostEnd end = vsock.connect(kPort);
   auto data = VsockDriver::header(kPort, 5000, VIRTIO_VSOCK_OP_RW);
@@ -215,7 +215,7 @@ TEST_CASE("virtio-vsock: a length beyond the chain resets the connection (V4)", 
   CHECK(vsock.device.connections() == 0);
 }
 
-TEST_CASE("virtio-vsock: bytes behind the length are none of the stream (V4)", "[virtio][vsock]") {
+TEST_CASE("virtio-vsock: bytes behind the length are none of the stream", "[virtio][vsock]") {
   VsockDriver vsock;
   HostEnd end = vsock.connect(kPort);
   auto data = VsockDriver::header(kPort, 5000, VIRTIO_VSOCK_OP_RW);
@@ -224,7 +224,7 @@ TEST_CASE("virtio-vsock: bytes behind the length are none of the stream (V4)", "
   CHECK(end.receive() == "four");
 }
 
-TEST_CASE("virtio-vsock: what is for no connection is answered with RST (V7)", "[virtio][vsock]") {
+TEST_CASE("virtio-vsock: what is for no connection is answered with RST", "[virtio][vsock]") {
   VsockDriver vsock;
   const auto op = GENERATE(as<uint16_t>(), 0, VIRTIO_VSOCK_OP_RESPONSE, VIRTIO_VSOCK_OP_SHUTDOWN, VIRTIO_VSOCK_OP_RW,
                            VIRTIO_VSOCK_OP_CREDIT_UPDATE, VIRTIO_VSOCK_OP_CREDIT_REQUEST, 8, 0xffff);
@@ -235,7 +235,7 @@ TEST_CASE("virtio-vsock: what is for no connection is answered with RST (V7)", "
   CHECK(answer.header.dst_port == kPort);
 }
 
-TEST_CASE("virtio-vsock: an operation that nobody knows resets its connection (V7)", "[virtio][vsock]") {
+TEST_CASE("virtio-vsock: an operation that nobody knows resets its connection", "[virtio][vsock]") {
   VsockDriver vsock;
   HostEnd end = vsock.connect(kPort);
   vsock.send(VsockDriver::header(kPort, 5000, GENERATE(as<uint16_t>(), 0, 8, 0xffff, VIRTIO_VSOCK_OP_RESPONSE)));
@@ -243,7 +243,7 @@ TEST_CASE("virtio-vsock: an operation that nobody knows resets its connection (V
   CHECK(end.ended());
 }
 
-TEST_CASE("virtio-vsock: another type or another host is refused as such (V7)", "[virtio][vsock]") {
+TEST_CASE("virtio-vsock: another type or another host is refused as such", "[virtio][vsock]") {
   VsockDriver vsock;
   auto request = VsockDriver::header(kPort, 5000, VIRTIO_VSOCK_OP_REQUEST);
   request.type = GENERATE(as<uint16_t>(), VIRTIO_VSOCK_TYPE_SEQPACKET, VIRTIO_VSOCK_TYPE_STREAM);
@@ -256,7 +256,7 @@ TEST_CASE("virtio-vsock: another type or another host is refused as such (V7)", 
   CHECK(vsock.device.connections() == 0);
 }
 
-TEST_CASE("virtio-vsock: a RST is never answered, nor a packet of somebody else (V7)", "[virtio][vsock]") {
+TEST_CASE("virtio-vsock: a RST is never answered, nor a packet of somebody else", "[virtio][vsock]") {
   VsockDriver vsock;
   vsock.offer(4);
   vsock.send(VsockDriver::header(kPort, 5000, VIRTIO_VSOCK_OP_RST));
@@ -269,7 +269,7 @@ TEST_CASE("virtio-vsock: a RST is never answered, nor a packet of somebody else 
   CHECK_FALSE(vsock.listener.accept().connected());
 }
 
-TEST_CASE("virtio-vsock: a packet may be cut anywhere (V8)", "[virtio][vsock]") {
+TEST_CASE("virtio-vsock: a packet may be cut anywhere", "[virtio][vsock]") {
   VsockDriver vsock;
   HostEnd end = vsock.connect(kPort);
   auto header = VsockDriver::header(kPort, 5000, VIRTIO_VSOCK_OP_RW);
@@ -304,7 +304,7 @@ TEST_CASE("virtio-vsock: a driver that reads no answers gets a bounded number of
   CHECK(answers == 2048);
 }
 
-TEST_CASE("virtio-vsock: while the driver has no buffers a host waits, and nothing spins (V10)", "[virtio][vsock]") {
+TEST_CASE("virtio-vsock: while the driver has no buffers a host waits, and nothing spins", "[virtio][vsock]") {
   VsockDriver vsock;
   HostEnd end = vsock.connect(kPort);
   end.send(pattern(3000));
@@ -316,8 +316,7 @@ TEST_CASE("virtio-vsock: while the driver has no buffers a host waits, and nothi
 
 // ---- endings
 
-TEST_CASE("virtio-vsock: a guest that closes both ways is told RST, and the host gets everything (V13)",
-          "[virtio][vsock]") {
+TEST_CASE("virtio-vsock: a guest that closes both ways is told RST, and the host gets everything", "[virtio][vsock]") {
   VsockDriver vsock;
   HostEnd end = vsock.connect(kPort);
   std::string sent;
@@ -340,7 +339,7 @@ TEST_CASE("virtio-vsock: a guest that closes both ways is told RST, and the host
   CHECK(received == sent);
 }
 
-TEST_CASE("virtio-vsock: a guest that only sends no more still receives (V13)", "[virtio][vsock]") {
+TEST_CASE("virtio-vsock: a guest that only sends no more still receives", "[virtio][vsock]") {
   VsockDriver vsock;
   HostEnd end = vsock.connect(kPort);
   vsock.send(VsockDriver::header(kPort, 5000, VIRTIO_VSOCK_OP_RW), "last");
@@ -354,7 +353,7 @@ TEST_CASE("virtio-vsock: a guest that only sends no more still receives (V13)", 
   CHECK(vsock.device.connections() == 0);
 }
 
-TEST_CASE("virtio-vsock: a guest that only receives no more still sends (V13)", "[virtio][vsock]") {
+TEST_CASE("virtio-vsock: a guest that only receives no more still sends", "[virtio][vsock]") {
   VsockDriver vsock;
   HostEnd end = vsock.connect(kPort);
   vsock.send(VsockDriver::header(kPort, 5000, VIRTIO_VSOCK_OP_SHUTDOWN, 0));  // means nothing
@@ -365,7 +364,7 @@ TEST_CASE("virtio-vsock: a guest that only receives no more still sends (V13)", 
   CHECK(end.receive() == "more");
 }
 
-TEST_CASE("virtio-vsock: data after the guest's SHUTDOWN resets (V13)", "[virtio][vsock]") {
+TEST_CASE("virtio-vsock: data after the guest's SHUTDOWN resets", "[virtio][vsock]") {
   VsockDriver vsock;
   HostEnd end = vsock.connect(kPort);
   vsock.send(VsockDriver::header(kPort, 5000, VIRTIO_VSOCK_OP_SHUTDOWN, VIRTIO_VSOCK_SHUTDOWN_SEND));
@@ -374,7 +373,7 @@ TEST_CASE("virtio-vsock: data after the guest's SHUTDOWN resets (V13)", "[virtio
   CHECK(end.receive().empty());
 }
 
-TEST_CASE("virtio-vsock: a host that closes is SHUTDOWN, behind all it sent (V13)", "[virtio][vsock]") {
+TEST_CASE("virtio-vsock: a host that closes is SHUTDOWN, behind all it sent", "[virtio][vsock]") {
   VsockDriver vsock;
   HostEnd end = vsock.connect(kPort);
   end.send("last words");
@@ -387,7 +386,7 @@ TEST_CASE("virtio-vsock: a host that closes is SHUTDOWN, behind all it sent (V13
   CHECK(vsock.device.connections() == 0);
 }
 
-TEST_CASE("virtio-vsock: a host that sends no more still receives (V13)", "[virtio][vsock]") {
+TEST_CASE("virtio-vsock: a host that sends no more still receives", "[virtio][vsock]") {
   VsockDriver vsock;
   HostEnd end = vsock.connect(kPort);
   end.send("question");

@@ -151,14 +151,14 @@ TEST_CASE("acpi: the MCFG covers the buses of the configuration window", "[firmw
   CHECK(mcfg.end_bus == 255);
 }
 
-TEST_CASE("acpi: 254 CPUs fit into the area, each with its own id (A4)", "[firmware][acpi]") {
+TEST_CASE("acpi: 254 CPUs fit into the area, each with its own id", "[firmware][acpi]") {
   const Tables tables(platform_with(kGiB, kMaxAcpiCpus));
   CHECK(tables.madt(0).size() == 254);
   CHECK(tables.madt(0).back()[3] == 253);
   CHECK(tables.end <= kSmbiosArea.start.value);
 }
 
-TEST_CASE("acpi: more CPUs than ids are an error, not a truncation (A4)", "[firmware][acpi]") {
+TEST_CASE("acpi: more CPUs than ids are an error, not a truncation", "[firmware][acpi]") {
   const unsigned cpus = GENERATE(255u, 256u, 1024u, ~0u);
   CHECK_THROWS_WITH(Tables(platform_with(kGiB, cpus)), Contains("local APIC ids address at most 254"));
 }

@@ -13,7 +13,7 @@ Bytes head(const Bytes& bytes, size_t length) { return {bytes.begin(), bytes.beg
 
 }  // namespace
 
-TEST_CASE("aml: a package length grows at each of its limits (A5)", "[firmware][aml]") {
+TEST_CASE("aml: a package length grows at each of its limits", "[firmware][aml]") {
   const auto [content, expected] = GENERATE(table<size_t, Bytes>({{0, {0x01}},
                                                                   {62, {0x3f}},
                                                                   {63, {0x41, 0x04}},  // 65 = 2 + 63
@@ -24,7 +24,7 @@ TEST_CASE("aml: a package length grows at each of its limits (A5)", "[firmware][
   CHECK(aml::package_length(content) == expected);
 }
 
-TEST_CASE("aml: names have one, two or many segments of four characters (A5)", "[firmware][aml]") {
+TEST_CASE("aml: names have one, two or many segments of four characters", "[firmware][aml]") {
   CHECK(aml::name_string("_SB") == Bytes{'_', 'S', 'B', '_'});
   CHECK(aml::name_string("\\_S5") == Bytes{'\\', '_', 'S', '5', '_'});
   CHECK(aml::name_string("\\_SB.PCI0") == Bytes{'\\', 0x2e, '_', 'S', 'B', '_', 'P', 'C', 'I', '0'});
@@ -47,7 +47,7 @@ TEST_CASE("aml: an EISA id is compressed to a dword", "[firmware][aml]") {
   CHECK(aml::eisa_id("PNP0501") == Bytes{0x0c, 0x41, 0xd0, 0x05, 0x01});
 }
 
-TEST_CASE("aml: a buffer and a package of more than 63 bytes have long lengths (A5)", "[firmware][aml]") {
+TEST_CASE("aml: a buffer and a package of more than 63 bytes have long lengths", "[firmware][aml]") {
   CHECK(head(aml::buffer(Bytes(100)), 5) == Bytes{0x11, 0x48, 0x06, 0x0a, 100});
   CHECK(head(aml::package(aml::Terms(255, aml::integer(0))), 4) == Bytes{0x12, 0x42, 0x10, 255});
 }

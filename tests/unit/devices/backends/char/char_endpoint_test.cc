@@ -73,7 +73,7 @@ TEST_CASE("char stdio: pipes work both ways and stay blocking for those who shar
   CHECK(take_input(loop, *stream, 2) == "in");
 }
 
-TEST_CASE("char stdio: a pipe that nobody reads never blocks the writer (S4)", "[char]") {
+TEST_CASE("char stdio: a pipe that nobody reads never blocks the writer", "[char]") {
   EventLoop loop;
   Pipe in;
   Pipe out;

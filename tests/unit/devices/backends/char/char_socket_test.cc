@@ -143,7 +143,7 @@ TEST_CASE("char unix: only the owner may connect", "[char]") {
   CHECK((status.st_mode & 07777) == 0600);
 }
 
-TEST_CASE("char unix: the file of a program that died is replaced, and ours is removed in the end (F7)", "[char]") {
+TEST_CASE("char unix: the file of a program that died is replaced, and ours is removed in the end", "[char]") {
   Fixture f;
   f.stream.reset();
   CHECK_FALSE(std::filesystem::exists(f.path));
@@ -178,7 +178,7 @@ TEST_CASE("char unix: a path that is too long, or leads nowhere, is refused with
   CHECK_THROWS_WITH(open_char_stream(loop, config), Catch::Contains(path));
 }
 
-TEST_CASE("char unix: with no descriptor left a client waits, and the loop does not spin (F17, H13)", "[char]") {
+TEST_CASE("char unix: with no descriptor left a client waits, and the loop does not spin", "[char]") {
   Fixture f;
   const UniqueFd client = connect_unix(f.path);
   {

@@ -92,7 +92,7 @@ TEST_CASE("char stream: output reaches the reader in order", "[char]") {
   CHECK(f.stream->stats().sent == 7);
 }
 
-TEST_CASE("char stream: a slow reader holds the guest up, and gets everything (C2)", "[char]") {
+TEST_CASE("char stream: a slow reader holds the guest up, and gets everything", "[char]") {
   Pipe pipe;
   Fixture f({-1, pipe.write.get()});
   unsigned writable = 0;
@@ -106,8 +106,7 @@ TEST_CASE("char stream: a slow reader holds the guest up, and gets everything (C
   CHECK(f.stream->stats().dropped == 0);
 }
 
-TEST_CASE("char stream: a reader stuck for a second no longer holds the guest up, and finds the newest (C2, S4)",
-          "[char]") {
+TEST_CASE("char stream: a reader stuck for a second no longer holds the guest up, and finds the newest", "[char]") {
   Pipe pipe;
   TempDirectory dir;
   Fixture f({-1, pipe.write.get()}, {.log_path = dir("log")});
@@ -121,7 +120,7 @@ TEST_CASE("char stream: a reader stuck for a second no longer holds the guest up
   CHECK(contents(dir("log")).size() == before + kMost + 7);
 }
 
-TEST_CASE("char stream: a reader that has gone is counted and never waited for (S4)", "[char]") {
+TEST_CASE("char stream: a reader that has gone is counted and never waited for", "[char]") {
   Pipe pipe;
   Fixture f({-1, pipe.write.get()});
   pipe.read = UniqueFd();
@@ -141,7 +140,7 @@ TEST_CASE("char stream: with nobody there the newest output is kept for who come
   CHECK(wait_until(f.loop, [&] { return (text += read_available(pipe.read)).size() == kRing; }));
 }
 
-TEST_CASE("char stream: a full disk loses output, and only while it is full (F11)", "[char]") {
+TEST_CASE("char stream: a full disk loses output, and only while it is full", "[char]") {
   const UniqueFd full(::open("/dev/full", O_WRONLY | O_CLOEXEC));
   CapturedLog log;
   Fixture f({-1, full.get()});
@@ -205,7 +204,7 @@ TEST_CASE("char stream: a log that cannot be opened is refused with words", "[ch
   CHECK_THROWS_WITH(open(), Catch::Contains("/nowhere/log"));
 }
 
-TEST_CASE("char stream: a log on a full disk is counted and holds nothing up (F11)", "[char]") {
+TEST_CASE("char stream: a log on a full disk is counted and holds nothing up", "[char]") {
   CapturedLog log;
   Fixture f({}, {.log_path = "/dev/full"});
   CHECK(f.write_all(kMost));
@@ -234,7 +233,7 @@ TEST_CASE("char stream: flush brings everything to a reader without the loop", "
   CHECK(read_available(pipe.read) == "the end");
 }
 
-TEST_CASE("char stream: flush gives a stuck reader up at its limit, and the log has the last words (F11)", "[char]") {
+TEST_CASE("char stream: flush gives a stuck reader up at its limit, and the log has the last words", "[char]") {
   Pipe pipe;
   TempDirectory dir;
   Fixture f({-1, pipe.write.get()}, {.log_path = dir("log")});
@@ -263,7 +262,7 @@ TEST_CASE("char stream: input reaches the guest in order", "[char]") {
   CHECK(wait_until(f.loop, [&] { return f.received == "keys"; }));
 }
 
-TEST_CASE("char stream: a paste without end is read only as far as the guest takes it (C4)", "[char]") {
+TEST_CASE("char stream: a paste without end is read only as far as the guest takes it", "[char]") {
   Pipe pipe;
   Fixture f({pipe.read.get(), -1});
   f.attach_guest(1000);
@@ -278,7 +277,7 @@ TEST_CASE("char stream: a paste without end is read only as far as the guest tak
   CHECK(f.received.size() == 1000);
 }
 
-TEST_CASE("char stream: a hundred megabytes are pasted through a guest that takes pages (C4)", "[char]") {
+TEST_CASE("char stream: a hundred megabytes are pasted through a guest that takes pages", "[char]") {
   constexpr size_t kPaste = 100'000'000;
   Pipe pipe;
   Fixture f({pipe.read.get(), -1});
@@ -362,7 +361,7 @@ TEST_CASE("char stream: one that is gone is not called by the loop any more", "[
   CHECK(f.received.empty());
 }
 
-TEST_CASE("char stream: with no descriptor left for its watches it goes on, slowly (F17)", "[char]") {
+TEST_CASE("char stream: with no descriptor left for its watches it goes on, slowly", "[char]") {
   SocketPair pair;
   Fixture f({});
   f.attach_guest();

@@ -92,7 +92,7 @@ TEST_CASE("disk: a read-only disk says so", "[backends][disk]") {
   CHECK(f.open(",ro")->read_only());
 }
 
-TEST_CASE("disk: two ephemeral disks share a base, a writer beside them is refused (B23)", "[backends][disk]") {
+TEST_CASE("disk: two ephemeral disks share a base, a writer beside them is refused", "[backends][disk]") {
   Fixture f;
   const auto first = f.open(",ephemeral");
   CHECK_NOTHROW(f.open(",ephemeral"));

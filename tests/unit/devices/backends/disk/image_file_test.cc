@@ -1,4 +1,4 @@
-// What may be a disk and what may not (B20, B22 of reliability.md).
+// What may be a disk and what may not.
 #include "devices/backends/disk/image_file.h"
 
 #include <sys/socket.h>
@@ -50,7 +50,7 @@ TEST_CASE("image file: a file of whole sectors is a disk", "[backends][image-fil
   CHECK(image.offset_alignment == 1);
 }
 
-TEST_CASE("image file: a file that is not whole sectors is refused (B22)", "[backends][image-file]") {
+TEST_CASE("image file: a file that is not whole sectors is refused", "[backends][image-file]") {
   const uint64_t size = GENERATE(0u, 1u, 511u, 513u);
   const TempFile file(size);
   CHECK_THROWS_AS(open_image(file.path()), Error);
@@ -62,24 +62,24 @@ TEST_CASE("image file: an empty file is refused by that name, with a way out", "
   CHECK_THROWS_WITH(open_image(file.path()), Contains("it is empty"));
 }
 
-TEST_CASE("image file: a directory is refused by name (B22)", "[backends][image-file]") {
+TEST_CASE("image file: a directory is refused by name", "[backends][image-file]") {
   CHECK_THROWS_WITH(open_image("/tmp"), Contains("it is a directory"));
 }
 
-TEST_CASE("image file: a FIFO without a writer is refused without waiting (B22)", "[backends][image-file]") {
+TEST_CASE("image file: a FIFO without a writer is refused without waiting", "[backends][image-file]") {
   const TempDirectory directory;
   const std::string path = directory("fifo");
   REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
   CHECK_THROWS_WITH(open_image(path), Contains("it is a FIFO"));
 }
 
-TEST_CASE("image file: a socket is refused by name (B22)", "[backends][image-file]") {
+TEST_CASE("image file: a socket is refused by name", "[backends][image-file]") {
   const TempDirectory directory;
   make_socket(directory("socket"));
   CHECK_THROWS_WITH(open_image(directory("socket")), Contains("it is a socket"));
 }
 
-TEST_CASE("image file: a character device is refused by name (B22)", "[backends][image-file]") {
+TEST_CASE("image file: a character device is refused by name", "[backends][image-file]") {
   CHECK_THROWS_WITH(open_image("/dev/zero"), Contains("it is a character device"));
 }
 
@@ -103,7 +103,7 @@ TEST_CASE("image file: a compressed image is to be decompressed, not padded", "[
   CHECK_THAT(fix_of(file.path()), Contains("decompress"));
 }
 
-TEST_CASE("image file: a qcow2 header is bytes like others (B20)", "[backends][image-file]") {
+TEST_CASE("image file: a qcow2 header is bytes like others", "[backends][image-file]") {
   TempFile file(1 << 20);
   file.write(0, std::string("QFI\xfb\0\0\0\3", 8));
   const ImageFile image = open_image(file.path());
@@ -111,8 +111,7 @@ TEST_CASE("image file: a qcow2 header is bytes like others (B20)", "[backends][i
   CHECK(file.read(0, 4) == "QFI\xfb");
 }
 
-TEST_CASE("image file: O_DIRECT tells the guest the host's alignment as its physical block (D9)",
-          "[backends][image-file]") {
+TEST_CASE("image file: O_DIRECT tells the guest the host's alignment as its physical block", "[backends][image-file]") {
   const TempFile file(1 << 20);
   const ImageFile image = ImageFile::open(file.path(), Mode::kReadOnly, Cache::kDirect);
   CHECK(image.offset_alignment >= 512);

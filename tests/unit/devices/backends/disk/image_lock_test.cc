@@ -1,4 +1,4 @@
-// Who may use an image beside whom (B23, D15 of reliability.md). Locks belong to open files, so that two in one process
+// Who may use an image beside whom. Locks belong to open files, so that two in one process
 // exclude each other as two processes do.
 #include "devices/backends/disk/image_lock.h"
 
@@ -68,7 +68,7 @@ struct flock byte_lock(short type, off_t byte) {
 
 }  // namespace
 
-TEST_CASE("image lock: a second writer is refused (B23)", "[backends][image-lock]") {
+TEST_CASE("image lock: a second writer is refused", "[backends][image-lock]") {
   const Fixture f;
   const ImageLock first = f.lock(Access::kWrite);
   CHECK_THROWS_AS(f.lock(Access::kWrite), Error);
@@ -115,7 +115,7 @@ TEST_CASE("image lock: another process is named by its number", "[backends][imag
   CHECK_THROWS_WITH(f.lock(Access::kWrite), Contains("in use by pid " + std::to_string(other.pid())));
 }
 
-TEST_CASE("image lock: a killed process leaves nothing locked (F7)", "[backends][image-lock]") {
+TEST_CASE("image lock: a killed process leaves nothing locked", "[backends][image-lock]") {
   const Fixture f;
   OtherProcess other(f, Access::kWrite);
   other.kill();

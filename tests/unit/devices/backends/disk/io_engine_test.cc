@@ -147,7 +147,7 @@ TEST_CASE("io engine: errors are negative errno values", "[backends][io-engine]"
   f.engine->remove_file(file);
 }
 
-TEST_CASE("io engine: a file size limit is an error and no signal (F4)", "[backends][io-engine]") {
+TEST_CASE("io engine: a file size limit is an error and no signal", "[backends][io-engine]") {
   Fixture f(GENERATE(Kind::kIoUring, Kind::kThreads));
   const FileSizeLimit limit(2 << 20);
   std::string text(8192, 'x');
@@ -190,7 +190,7 @@ TEST_CASE("io engine: a file's place can be used again", "[backends][io-engine]"
   CHECK(f.run(f.engine->sync_data(f.file)) == 0);
 }
 
-TEST_CASE("io engine: a file whose requests hang does not stop another (B28)", "[backends][io-engine]") {
+TEST_CASE("io engine: a file whose requests hang does not stop another", "[backends][io-engine]") {
   if (!UnansweredMemory::available()) {
     WARN("skipped: userfaultfd(2) is not permitted");
     return;
@@ -215,7 +215,7 @@ TEST_CASE("io engine: automatic is io_uring where the host has it", "[backends][
   CHECK(f.engine->name() == std::string("io_uring"));
 }
 
-TEST_CASE("io engine: automatic falls back to threads where io_uring is forbidden (B25)", "[backends][io-engine]") {
+TEST_CASE("io engine: automatic falls back to threads where io_uring is forbidden", "[backends][io-engine]") {
   CHECK(in_child([] {
           forbid_io_uring();
           EventLoop loop;

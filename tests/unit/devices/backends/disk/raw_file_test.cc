@@ -1,5 +1,5 @@
-// The raw disk: against real files through both engines, and against an engine that fails on purpose. Rules D1 to D16
-// and row numbers: reliability.md.
+// The raw disk: against real files through both engines, and against an engine that fails on purpose. The rules:
+// devices/README.md.
 #include "devices/backends/disk/raw_file.h"
 
 #include <fcntl.h>
@@ -133,7 +133,7 @@ TEST_CASE("raw file: a stable write and a flush succeed", "[backends][raw-file]"
   CHECK(f.file.read(0, 6) == "stable");
 }
 
-TEST_CASE("raw file: a read-only disk flushes (D13)", "[backends][raw-file]") {
+TEST_CASE("raw file: a read-only disk flushes", "[backends][raw-file]") {
   Fixture f(either_engine(), Cache::kHost, Sparse::kGiveBack, Mode::kReadOnly);
   CHECK(f.disk.read_only());
   CHECK(run_task(f.loop, f.disk.flush()) == 0);
@@ -150,7 +150,7 @@ TEST_CASE("raw file: a list of more buffers than a system call takes is transfer
 
 // ---- truncation and removal while in use
 
-TEST_CASE("raw file: reads past the end of a truncated file fail, those before succeed (B16)", "[backends][raw-file]") {
+TEST_CASE("raw file: reads past the end of a truncated file fail, those before succeed", "[backends][raw-file]") {
   Fixture f(either_engine());
   f.file.write(0, "kept");
   f.file.resize(kSize / 2);
@@ -160,8 +160,7 @@ TEST_CASE("raw file: reads past the end of a truncated file fail, those before s
   CHECK(f.read(0, 4) == "kept");
 }
 
-TEST_CASE("raw file: a write past the end of a truncated file fails and does not let it grow (B16, D8)",
-          "[backends][raw-file]") {
+TEST_CASE("raw file: a write past the end of a truncated file fails and does not let it grow", "[backends][raw-file]") {
   Fixture f(either_engine());
   f.file.resize(GENERATE(0u, kSize / 2));
   const uint64_t size = f.file.size();
@@ -179,7 +178,7 @@ TEST_CASE("raw file: write-zeroes past the end of a truncated file fails", "[bac
   CHECK(f.file.size() == 0);
 }
 
-TEST_CASE("raw file: a truncated file that is whole again works again, and flushes did not break (D8)",
+TEST_CASE("raw file: a truncated file that is whole again works again, and flushes did not break",
           "[backends][raw-file]") {
   Fixture f(either_engine());
   f.file.resize(0);
@@ -191,7 +190,7 @@ TEST_CASE("raw file: a truncated file that is whole again works again, and flush
   CHECK(run_task(f.loop, f.disk.flush()) == 0);
 }
 
-TEST_CASE("raw file: an unlinked file goes on, and says so (B17)", "[backends][raw-file]") {
+TEST_CASE("raw file: an unlinked file goes on, and says so", "[backends][raw-file]") {
   Fixture f(either_engine());
   f.file.unlink();
   CHECK(f.write(0, "still here") == 0);
@@ -211,7 +210,7 @@ TEST_CASE("raw file: a file that grew is larger after a look, one that shrank is
 
 // ---- short transfers and errors
 
-TEST_CASE("raw file: short transfers are continued where they stopped (D7)", "[backends][raw-file]") {
+TEST_CASE("raw file: short transfers are continued where they stopped", "[backends][raw-file]") {
   FakeFixture f;
   f.engine.answer = [](const IoRequest& request) {
     return static_cast<ssize_t>(std::min<size_t>(300, total_size(request.buffers)));
@@ -222,7 +221,7 @@ TEST_CASE("raw file: short transfers are continued where they stopped (D7)", "[b
   CHECK(f.engine.requests[3].offset == 900);
 }
 
-TEST_CASE("raw file: interrupted and refused requests are repeated (F1)", "[backends][raw-file]") {
+TEST_CASE("raw file: interrupted and refused requests are repeated", "[backends][raw-file]") {
   FakeFixture f;
   const ssize_t error = GENERATE(-EINTR, -EAGAIN);
   f.engine.answer = [&f, error](const IoRequest& request) {
@@ -238,7 +237,7 @@ TEST_CASE("raw file: a request that is refused for ever fails", "[backends][raw-
   CHECK(f.write("never") == EAGAIN);
 }
 
-TEST_CASE("raw file: the error after a short transfer is the request's (D7)", "[backends][raw-file]") {
+TEST_CASE("raw file: the error after a short transfer is the request's", "[backends][raw-file]") {
   FakeFixture f;
   const int error = GENERATE(ENOSPC, EFBIG, EIO);
   f.engine.answer = [&f, error](const IoRequest&) { return f.engine.requests.size() == 1 ? ssize_t{512} : -error; };
@@ -255,7 +254,7 @@ TEST_CASE("raw file: a full disk does not outlast its cause (promise 4)", "[back
   CHECK(run_task(f.loop, f.disk.flush()) == 0);
 }
 
-TEST_CASE("raw file: a flush that failed fails for good, without asking again (D6)", "[backends][raw-file]") {
+TEST_CASE("raw file: a flush that failed fails for good, without asking again", "[backends][raw-file]") {
   FakeFixture f;
   const auto works = f.engine.answer;
   f.engine.answer = [](const IoRequest&) -> ssize_t { return -EIO; };
@@ -266,7 +265,7 @@ TEST_CASE("raw file: a flush that failed fails for good, without asking again (D
   CHECK(f.write("stable", Durability::kStable) == EIO);
 }
 
-TEST_CASE("raw file: a stable write that the host lost fails all later flushes (D6)", "[backends][raw-file]") {
+TEST_CASE("raw file: a stable write that the host lost fails all later flushes", "[backends][raw-file]") {
   FakeFixture f;
   const auto works = f.engine.answer;
   f.engine.answer = [](const IoRequest&) -> ssize_t { return -EIO; };
@@ -279,7 +278,7 @@ TEST_CASE("raw file: a stable write that the host lost fails all later flushes (
   CHECK(run_task(f.loop, f.disk.flush()) == EIO);
 }
 
-TEST_CASE("raw file: a stable write carries its sync with it (D2, D4)", "[backends][raw-file]") {
+TEST_CASE("raw file: a stable write carries its sync with it", "[backends][raw-file]") {
   FakeFixture f;
   CHECK(f.write("stable", Durability::kStable) == 0);
   CHECK(f.write("cached", Durability::kCached) == 0);
@@ -288,7 +287,7 @@ TEST_CASE("raw file: a stable write carries its sync with it (D2, D4)", "[backen
   CHECK(f.engine.requests[1].flags == 0);
 }
 
-TEST_CASE("raw file: flushes asked together share two syncs at most (D3)", "[backends][raw-file]") {
+TEST_CASE("raw file: flushes asked together share two syncs at most", "[backends][raw-file]") {
   FakeFixture f;
   std::array<std::optional<int>, 8> results;
   for (auto& result : results) f.loop.spawn(keep_result(f.disk.flush(), result));
@@ -297,7 +296,7 @@ TEST_CASE("raw file: flushes asked together share two syncs at most (D3)", "[bac
   CHECK(f.count(Verb::kSync) == 2);
 }
 
-TEST_CASE("raw file: a flush asked during a sync is not answered by it (D3)", "[backends][raw-file]") {
+TEST_CASE("raw file: a flush asked during a sync is not answered by it", "[backends][raw-file]") {
   FakeFixture f;
   std::optional<int> second;
   f.engine.answer = [&](const IoRequest&) -> ssize_t {
@@ -323,7 +322,7 @@ TEST_CASE("raw file: a discard gives space back", "[backends][raw-file]") {
   CHECK(f.file.size() == kSize);
 }
 
-TEST_CASE("raw file: with sparse=off space stays, and zeroes are still read (D12)", "[backends][raw-file]") {
+TEST_CASE("raw file: with sparse=off space stays, and zeroes are still read", "[backends][raw-file]") {
   Fixture f(either_engine(), Cache::kHost, Sparse::kKeep);
   CHECK(f.write(0, std::string(kSize, 'x')) == 0);
   CHECK(run_task(f.loop, f.disk.flush()) == 0);
@@ -334,8 +333,8 @@ TEST_CASE("raw file: with sparse=off space stays, and zeroes are still read (D12
   CHECK(f.read(0, 4096) == std::string(4096, '\0'));
 }
 
-TEST_CASE("raw file: write-zeroes reads back as zeroes and leaves the neighbours (D12)", "[backends][raw-file]") {
-  // tmpfs has no FALLOC_FL_ZERO_RANGE (B14).
+TEST_CASE("raw file: write-zeroes reads back as zeroes and leaves the neighbours", "[backends][raw-file]") {
+  // tmpfs has no FALLOC_FL_ZERO_RANGE.
   const std::string where = GENERATE("/tmp", "/dev/shm");
   const Unmap unmap = GENERATE(Unmap::kForbidden, Unmap::kAllowed);
   EventLoop loop;
@@ -349,7 +348,7 @@ TEST_CASE("raw file: write-zeroes reads back as zeroes and leaves the neighbours
   CHECK(text == std::string(512, 'x') + std::string(200 * 1024, '\0') + std::string(512, 'x'));
 }
 
-TEST_CASE("raw file: write-zeroes writes them where the host has no other way (B14)", "[backends][raw-file]") {
+TEST_CASE("raw file: write-zeroes writes them where the host has no other way", "[backends][raw-file]") {
   FakeFixture f;
   const ssize_t error = GENERATE(-EOPNOTSUPP, -ENOSYS, -EINVAL);
   f.engine.answer = [error](const IoRequest& request) {
@@ -360,8 +359,7 @@ TEST_CASE("raw file: write-zeroes writes them where the host has no other way (B
   CHECK(f.count(Verb::kWrite) > 0);
 }
 
-TEST_CASE("raw file: a discard that the host cannot do is a success, one that fails is not (D12)",
-          "[backends][raw-file]") {
+TEST_CASE("raw file: a discard that the host cannot do is a success, one that fails is not", "[backends][raw-file]") {
   FakeFixture f;
   f.engine.answer = [](const IoRequest&) -> ssize_t { return -EOPNOTSUPP; };
   CHECK(run_task(f.loop, f.disk.discard(0, kSize)) == 0);
@@ -369,7 +367,7 @@ TEST_CASE("raw file: a discard that the host cannot do is a success, one that fa
   CHECK(run_task(f.loop, f.disk.discard(0, kSize)) == EIO);
 }
 
-TEST_CASE("raw file: a discard of 1 TiB is done in pieces (B13)", "[backends][raw-file]") {
+TEST_CASE("raw file: a discard of 1 TiB is done in pieces", "[backends][raw-file]") {
   EventLoop loop;
   FakeIoEngine engine(loop);
   TempFile file(uint64_t{1} << 40);
@@ -378,7 +376,7 @@ TEST_CASE("raw file: a discard of 1 TiB is done in pieces (B13)", "[backends][ra
   CHECK(engine.requests.size() == 1024);
 }
 
-// ---- O_DIRECT (D9). The files are written in full first, because reads of holes are not checked.
+// ---- O_DIRECT. The files are written in full first, because reads of holes are not checked.
 
 TEST_CASE("raw file: direct transfers may have any alignment", "[backends][raw-file]") {
   Fixture f(either_engine(), Cache::kDirect);

@@ -57,7 +57,7 @@ TEST_CASE("net socket: whichever end goes, a new one finds the other", "[net]") 
   CHECK(wait_until(loop, [&] { return gone->link_up() && stays->link_up(); }));
 }
 
-TEST_CASE("net socket: a socket that was left behind is taken over, and one of ours is not left behind (F7)", "[net]") {
+TEST_CASE("net socket: a socket that was left behind is taken over, and one of ours is not left behind", "[net]") {
   TempDirectory folder;
   EventLoop loop;
   {

@@ -68,7 +68,7 @@ TEST_CASE("pcap: a frame that was not taken is not in the file", "[net][pcap]") 
   CHECK(contents(folder("net.pcap")).size() == 24);
 }
 
-TEST_CASE("pcap: a FIFO that nobody empties costs frames in it, not the guest's (F11)", "[net][pcap]") {
+TEST_CASE("pcap: a FIFO that nobody empties costs frames in it, not the guest's", "[net][pcap]") {
   TempDirectory folder;
   REQUIRE(::mkfifo(folder("fifo").c_str(), 0600) == 0);
   const UniqueFd reader(::open(folder("fifo").c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));

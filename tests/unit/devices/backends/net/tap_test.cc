@@ -63,7 +63,7 @@ TEST_CASE("tap: a flood is taken in batches", "[net][tap]") {
   CHECK(receive(*p.tap) == frame);
 }
 
-TEST_CASE("tap: while it takes no more, frames wait for room, without spinning (N8)", "[net][tap]") {
+TEST_CASE("tap: while it takes no more, frames wait for room, without spinning", "[net][tap]") {
   Pretended p;
   const std::string frame = kNoHeader + ethernet(kOne, kTwo, 1500);
   size_t sent = 0;
@@ -101,7 +101,7 @@ TEST_CASE("tap: a real one passes frames both ways", "[net][tap]") {
   CHECK(received.substr(kNetHeader) == in);
 }
 
-TEST_CASE("tap: frames that the kernel does not believe are dropped, and the next are not (N5)", "[net][tap]") {
+TEST_CASE("tap: frames that the kernel does not believe are dropped, and the next are not", "[net][tap]") {
   TestTap interface;
   if (!interface.usable()) {
     WARN("skipped: " + interface.why());
@@ -121,7 +121,7 @@ TEST_CASE("tap: frames that the kernel does not believe are dropped, and the nex
   CHECK(tap.stats().dropped == 1);
 }
 
-TEST_CASE("tap: an interface that goes down takes the link with it, and brings it back (N7)", "[net][tap]") {
+TEST_CASE("tap: an interface that goes down takes the link with it, and brings it back", "[net][tap]") {
   TestTap interface;
   if (!interface.usable()) {
     WARN("skipped: " + interface.why());
@@ -165,7 +165,7 @@ TEST_CASE("tap: one that is down from the start is a link that is down", "[net][
   CHECK(wait_until(loop, [&] { return tap.link_up(); }));
 }
 
-TEST_CASE("tap: an interface that is deleted is a link that is down, and nothing worse (N7)", "[net][tap]") {
+TEST_CASE("tap: an interface that is deleted is a link that is down, and nothing worse", "[net][tap]") {
   TestTap interface;
   if (!interface.usable()) {
     WARN("skipped: " + interface.why());

@@ -1,4 +1,4 @@
-// Clients of the host, sensible and others (V11), and guests that call out.
+// Clients of the host, sensible and others, and guests that call out.
 #include "devices/backends/vsock/vsock_host.h"
 
 #include <array>
@@ -51,7 +51,7 @@ TEST_CASE("vsock host: CONNECT names a port, and what is behind the line is the 
   CHECK(f.host.waiting_clients() == 0);
 }
 
-TEST_CASE("vsock host: a line may come byte by byte, and holds nobody up (V11)", "[vsock]") {
+TEST_CASE("vsock host: a line may come byte by byte, and holds nobody up", "[vsock]") {
   Fixture f;
   const HostEnd slow(f.files("v"));
   const HostEnd silent(f.files("v"));
@@ -69,7 +69,7 @@ TEST_CASE("vsock host: a line may come byte by byte, and holds nobody up (V11)",
   CHECK(wait_until(f.loop, [&] { return f.host.waiting_clients() == 1; }));
 }
 
-TEST_CASE("vsock host: turns a client away that talks nonsense (V11)", "[vsock]") {
+TEST_CASE("vsock host: turns a client away that talks nonsense", "[vsock]") {
   Fixture f;
   const std::string line = GENERATE(as<std::string>(), "GET / HTTP/1.1\r\n\r\n", "CONNECT \n", "CONNECT -1\n",
                                     "CONNECT 4294967296\n", "CONNECT 12x\n", "connect 1\n", "\n");
@@ -79,7 +79,7 @@ TEST_CASE("vsock host: turns a client away that talks nonsense (V11)", "[vsock]"
   CHECK(f.ports.empty());
 }
 
-TEST_CASE("vsock host: does not read megabytes of garbage (V11)", "[vsock]") {
+TEST_CASE("vsock host: does not read megabytes of garbage", "[vsock]") {
   Fixture f;
   HostEnd client(f.files("v"));
   const std::string garbage(10 << 20, 'x');
@@ -88,7 +88,7 @@ TEST_CASE("vsock host: does not read megabytes of garbage (V11)", "[vsock]") {
   CHECK(f.host.waiting_clients() == 0);
 }
 
-TEST_CASE("vsock host: a client that says nothing for too long is closed (V11)", "[vsock]") {
+TEST_CASE("vsock host: a client that says nothing for too long is closed", "[vsock]") {
   Fixture f(std::chrono::milliseconds(20));
   HostEnd client(f.files("v"));
   client.send("CONNECT ");
@@ -96,7 +96,7 @@ TEST_CASE("vsock host: a client that says nothing for too long is closed (V11)",
   CHECK(f.host.waiting_clients() == 0);
 }
 
-TEST_CASE("vsock host: too many silent clients delay others, until one is gone (V11)", "[vsock]") {
+TEST_CASE("vsock host: too many silent clients delay others, until one is gone", "[vsock]") {
   Fixture f(std::chrono::hours(1));
   std::vector<HostEnd> silent;
   for (size_t i = 0; i < VsockHost::kMaxClients; ++i) {

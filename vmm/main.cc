@@ -17,6 +17,7 @@
 #include "vmm/control/cli/command_line.h"
 #include "vmm/control/cli/doctor.h"
 #include "vmm/control/cli/help.h"
+#include "vmm/control/cli/help_formats.h"
 #include "vmm/control/matrix/matrix_command.h"
 #include "vmm/control/session/escape_keys.h"
 #include "vmm/control/session/session.h"
@@ -162,7 +163,7 @@ int obey(const CommandLine& line) {
       print(boot_report(line.report_words));
       return exit_code::kClean;
     case CommandLine::Verb::kHelp:
-      print(help_text());
+      print(line.help_format.empty() ? help_text() : formatted_help(line.help_format, VMM_VERSION));
       return exit_code::kClean;
     case CommandLine::Verb::kVersion:
       print("vmm " VMM_VERSION "\n");

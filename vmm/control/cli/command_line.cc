@@ -201,6 +201,10 @@ CommandLine parse_command_line(std::vector<std::string> arguments) {
     line.report_words = std::move(arguments);
   } else if (verb == "help") {
     line.verb = CommandLine::Verb::kHelp;
+    constexpr std::string_view kFormat = "--format=";
+    if (!arguments.empty() && arguments.front().starts_with(kFormat)) {
+      line.help_format = arguments.front().substr(kFormat.size());
+    }
   } else {
     throw refuse_verb(verb);
   }

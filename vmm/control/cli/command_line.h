@@ -25,6 +25,7 @@ struct CommandLine {
   MachineConfig machine;                  // kRun
   std::vector<std::string> test;          // kTest: its words, for control/matrix/matrix_command.h
   std::string image;                      // kInspect
+  std::string help_format;                // kHelp: for control/cli/help_formats.h; empty: the text
   std::vector<std::string> report_words;  // kBootReport: for control/boot_report.h
   std::string trace;                      // of --trace: a file; empty: none
   std::vector<TraceArea> traced;          // of --trace: words

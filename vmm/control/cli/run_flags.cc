@@ -257,7 +257,7 @@ uint64_t parse_size(std::string_view flag, const std::string& text) {
   return static_cast<uint64_t>(bytes);
 }
 
-std::optional<bool> run_flag_takes_value(std::string_view name) {
+const std::map<std::string, bool, std::less<>>& run_flags() {
   static const std::map<std::string, bool, std::less<>> flags = [] {
     std::map<std::string, bool, std::less<>> names;
     CommandLine line;
@@ -270,8 +270,12 @@ std::optional<bool> run_flag_takes_value(std::string_view name) {
     }
     return names;
   }();
-  const auto found = flags.find(name);
-  return found == flags.end() ? std::nullopt : std::optional(found->second);
+  return flags;
+}
+
+std::optional<bool> run_flag_takes_value(std::string_view name) {
+  const auto found = run_flags().find(name);
+  return found == run_flags().end() ? std::nullopt : std::optional(found->second);
 }
 
 }  // namespace vmm

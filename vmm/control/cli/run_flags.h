@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,6 +18,8 @@ namespace vmm {
 // refused throws Error.
 std::vector<std::string> take_run_flags(std::vector<std::string> arguments, CommandLine& line);
 
+// All flags of a run, without their dashes; true for those that take a value.
+const std::map<std::string, bool, std::less<>>& run_flags();
 // Does this flag of a run, named without its dashes, take a value? Nothing: there is no such flag.
 std::optional<bool> run_flag_takes_value(std::string_view name);
 

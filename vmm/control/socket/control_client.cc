@@ -160,6 +160,8 @@ std::string status_text(Json status) {
 
 }  // namespace
 
+std::span<const std::string_view> control_verbs() { return kVerbs; }
+
 bool is_control_verb(const std::string& verb) { return std::ranges::find(kVerbs, verb) != kVerbs.end(); }
 
 ControlRequest parse_control_request(const std::string& verb, const std::vector<std::string>& arguments) {

@@ -4,7 +4,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace vmm {
@@ -20,7 +22,8 @@ struct ControlRequest {
   std::string escape = "^A";     // of console
 };
 
-// True for a verb that is for a running machine.
+// The verbs that are for running machines.
+std::span<const std::string_view> control_verbs();
 bool is_control_verb(const std::string& verb);
 // From what was typed behind the verb. Throws Error.
 ControlRequest parse_control_request(const std::string& verb, const std::vector<std::string>& arguments);

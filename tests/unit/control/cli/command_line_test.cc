@@ -4,9 +4,12 @@
 #include <catch2/catch.hpp>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "vmm/control/cli/help.h"
+#include "vmm/control/cli/help_formats.h"
+#include "vmm/control/cli/run_flags.h"
 #include "vmm/core/error.h"
 
 using namespace vmm;
@@ -32,6 +35,16 @@ Refusal refusal(const std::string& text) {
     return {error.what(), error.fix()};
   }
   return {};
+}
+
+// A page as a reader sees it, without roff's escapes.
+std::string plain(std::string page) {
+  for (const auto& [from, to] : {std::pair("\\-", "-"), std::pair("\\&", ""), std::pair("\\e", "\\")}) {
+    for (size_t at = 0; (at = page.find(from, at)) != std::string::npos; at += std::string_view(to).size()) {
+      page.replace(at, std::string_view(from).size(), to);
+    }
+  }
+  return page;
 }
 
 using Catch::Matchers::Contains;
@@ -393,4 +406,55 @@ TEST_CASE("command line: the words of `vmm test` are passed on as they are", "[c
   const CommandLine line = parse("test f --help -- x");
   CHECK(line.verb == CommandLine::Verb::kTest);
   CHECK(line.test == std::vector<std::string>{"f", "--help", "--", "x"});
+}
+
+TEST_CASE("help formats: the manual page has every line of the help", "[cli]") {
+  const std::string page = plain(formatted_help("man", "1.2.3"));
+  CHECK_THAT(page, Catch::Matchers::StartsWith(".TH VMM 1 \"\" \"vmm 1.2.3\"") &&
+                       Contains(".SH NAME\nvmm - run a virtual machine"));
+  std::istringstream help(help_text());
+  std::string line;
+  std::getline(help, line);
+  while (std::getline(help, line)) {
+    if (!line.starts_with("Exit status: ")) CHECK_THAT(page, Contains(line));
+  }
+  CHECK_THAT(page, Contains(".SH EXIT STATUS\n0 power-off"));
+}
+
+TEST_CASE("help formats: every flag of a run is in the help and in each completion", "[cli]") {
+  for (const auto& [name, takes_value] : run_flags()) {
+    if (name != "verbose" && name != "modules") CHECK_THAT(help_text(), Contains("--" + name));
+    CHECK_THAT(formatted_help("bash", ""), Contains(" --" + name + " ") || Contains(" --" + name + "'"));
+    CHECK_THAT(formatted_help("zsh", ""), Contains("'*--" + name));
+    CHECK_THAT(formatted_help("fish", ""), Contains("complete -c vmm -l " + name + (takes_value ? " -" : "\n")));
+  }
+}
+
+TEST_CASE("help formats: the verbs of the completions are verbs", "[cli]") {
+  const std::string text = formatted_help("fish", "");
+  const size_t begin = text.find("-a '") + 4;
+  std::istringstream verbs(text.substr(begin, text.find('\'', begin) - begin));
+  size_t count = 0;
+  for (std::string verb; verbs >> verb; ++count) {
+    try {
+      parse_command_line({verb});
+    } catch (const Error& error) {
+      CHECK_THAT(error.what(), !Contains("'" + verb + "' is no"));
+      CHECK_THAT(error.what(), !Contains("unknown"));
+    }
+  }
+  CHECK(count > control_verbs().size());
+}
+
+TEST_CASE("help formats: choices are what the help names", "[cli]") {
+  CHECK(choices_of("--on-panic") == " exit pause gdb dump");
+  CHECK(choices_of("--initrd") == " auto none");
+  CHECK(choices_of("--kernel").empty());
+  CHECK(choices_of("--nothing").empty());
+}
+
+TEST_CASE("help formats: another format is refused", "[cli]") {
+  CHECK(parse_command_line({"help", "--format=man"}).help_format == "man");
+  CHECK(parse_command_line({"help"}).help_format.empty());
+  CHECK_THROWS_WITH(formatted_help("html", ""), Contains("no 'html'"));
 }

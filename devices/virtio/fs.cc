@@ -1,4 +1,4 @@
-// From chain to chain; see fs.h.
+// One FUSE request after the other, from a chain to the server and back into the same chain; see fs.h.
 #include "devices/virtio/fs.h"
 
 #include <algorithm>

@@ -64,7 +64,7 @@ class Virtqueue : private Poller {
   EventLoop& loop() const { return loop_; }
   const Stats& stats() const { return stats_; }
   bool stopped() const { return stopped_; }
-  // For who serves the ring in its place.
+  // The ring's place and its kick and interrupt, for another process that serves it instead.
   const VirtqueueConfig& config() const { return config_; }
   const EventFd& kick() const { return kick_; }
   void interrupt() const { interrupt_(); }
@@ -77,8 +77,9 @@ class Virtqueue : private Poller {
 
   // Hands what the driver has made available by now to those who wait in next(): its notification may be on its way.
   void take_available();
-  // Makes the ring as it was before this chain was taken; nothing has been written to it. Chains are put back in the
-  // reverse order. One after which others were taken and returned cannot be: it is returned too.
+  // Restores the ring to what it was before this chain was taken; nothing may have been written to the chain's buffers.
+  // Several are put back in the reverse order. A chain after which others were taken and returned cannot be put back:
+  // it is returned, with a length of 0.
   void put_back(DescriptorChain chain);
 
   // Makes every next() answer with nothing. Chains in flight stay valid and are still returned. Idempotent.

@@ -41,17 +41,18 @@ class EventLoop {
 
   // Runs `fn` on the loop's thread in a later turn. From any thread.
   void post(std::function<void()> fn);
-  // What a task awaits that has long work to do, so that others get their turn. Loop thread only.
+  // An awaitable that ends in a later turn: a task with long work lets others have theirs. Loop thread only.
   class NextTurn;
   NextTurn next_turn();
   // Runs `fn` once at the end of the current turn. Loop thread only.
   void at_end_of_turn(std::function<void()> fn);
-  // Loop thread only, and not from within poll() or rest().
+  // Pollers may be added and removed on the loop's thread only, and not from within poll() or rest().
   void add_poller(Poller& poller);
   void remove_poller(Poller& poller);
-  // One was served, or is about to be. By these the loop knows whether patience pays (patience.h). Loop thread only.
+  // Counts a request of a guest's that was served, or is about to be: by these the loop knows whether patience pays
+  // (patience.h). Loop thread only.
   void count_request();
-  // For threads that are about to be started, as they inherit it. Loop thread only.
+  // Ends the patience of this thread before others are started, which would inherit it. Loop thread only.
   void end_patience();
   // Starts a task now, on the loop's thread, and calls `on_done` when it has ended.
   void spawn(Task<void> task, std::function<void()> on_done = {});

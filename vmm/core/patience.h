@@ -1,4 +1,4 @@
-// Whether a loop's thread, woken, pushes aside who has its core.
+// Patience: whether a loop's thread, woken, pushes aside who has its core, or waits for its turn there.
 //
 // Where a vCPU shares a core with the loop, its notification of the first request would be its last act for now: the
 // loop serves that one, and the next request comes with exits and an interrupt of its own. A driver that has many, with
@@ -32,14 +32,14 @@ class Patience {
   size_t pause_ = kMinPause;
 };
 
-// Has the kernel treat the thread that it is used on, and those that one starts, so. A policy that somebody chose for
-// it, as by chrt(1), stays.
+// ThreadPatience: makes the calling thread, and those that it starts, patient or not, by its scheduling policy. A
+// policy that somebody chose for it, as by chrt(1), stays.
 class ThreadPatience {
  public:
   void set(bool patient);
 
  private:
-  std::optional<bool> ours_;  // the policy, to change; known with the first call
+  std::optional<bool> ours_;  // whether the policy is ours to change; known with the first call
   bool patient_ = false;
 };
 

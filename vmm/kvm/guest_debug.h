@@ -1,6 +1,6 @@
-// Debugging a vCPU from outside, by KVM_SET_GUEST_DEBUG: single steps, breakpoint instructions in its code, and the
-// CPU's debug registers, which the guest's own are replaced by meanwhile: four on x86 (Intel SDM 3B, chapter 18), and
-// as many of those that an ARM CPU has, of either kind (Arm ARM, D2).
+// Guest debugging: a vCPU steered from outside by KVM_SET_GUEST_DEBUG, with single steps, breakpoint instructions in
+// its code, and the CPU's debug registers. While it is on, ours replace the guest's own: four on x86 (Intel SDM 3B,
+// chapter 18); on ARM as many breakpoints and watchpoints as the CPU has (Arm ARM, D2).
 #pragma once
 
 #include <array>

@@ -59,7 +59,7 @@ class GuestCommand : public CharBackend, private CommandFrames::Sink {
   using Filter = std::function<void(Bytes typed, const std::function<void(Bytes)>& to_guest)>;
   struct Events {
     std::function<void()> on_started;  // the guest is up and was told what to run; once per boot
-    // The command has written something; so much of it was taken. Standard error, or output?
+    // Called with what was taken of something that the command has written to standard error or standard output.
     std::function<void(bool is_error, Bytes taken)> on_output;
     std::function<void(const Result&)> on_result;  // once per boot at most
   };
@@ -70,11 +70,12 @@ class GuestCommand : public CharBackend, private CommandFrames::Sink {
   void set_window_size(uint16_t columns, uint16_t rows);
   bool started() const { return started_; }
   const std::optional<Result>& result() const { return result_; }
-  // By which errno output is lost that the command could write, other than that its reader went away; else 0.
+  // The errno by which output of the command could not be written and is lost; 0 when none is. A reader that went away
+  // is no error.
   int output_lost() const;
-  // Does nothing of the output wait for its reader any more?
+  // True when no output waits for its reader.
   bool drained() const { return output_.empty() && errors_.empty(); }
-  // For the end, when the device has stopped: calls `on_drained` once that has come true, unless there is a new boot.
+  // Calls `on_drained` once drained() is true, unless there is a new boot. For the end, when the device has stopped.
   void when_drained(std::function<void()> on_drained);
 
   // ---- CharBackend: the port

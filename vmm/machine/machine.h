@@ -80,25 +80,25 @@ class Machine {
   uint64_t exits() const;  // of all vCPUs to this process so far
   // What KVM counts, of all vCPUs together; empty where the host does not tell.
   std::vector<KvmStats::Value> kvm_counts() const;
-  // Of each vCPU, at rest; empty where the configuration wants none.
+  // The exit trace of each vCPU, to be read at rest; empty where the configuration wants none.
   std::vector<const ExitTrace*> traces() const;
-  // What answers at ports and addresses, as a trace shows it.
+  // The name under which a trace shows a device that answers at ports and addresses.
   std::string device_name(const Device* device);
 
-  // For a debugger. `on_event` is called on the loop when a vCPU has met what a VcpuThread::DebugOrder asked for: the
-  // machine is paused then.
+  // The debugger's door, down to describe_memory(). `on_event` is called on the loop when a vCPU has met what a
+  // VcpuThread::DebugOrder asked for: the machine is paused then.
   void set_on_debug_event(std::function<void()> on_event) { on_debug_event_ = std::move(on_event); }
   void wait_at_rest() const;                                                     // after pause(), or the end
   std::span<const std::unique_ptr<VcpuThread>> vcpus() const { return vcpus_; }  // to be touched at rest
   const GuestMemory& memory() const { return memory_; }
-  bool kernel_in_place() const;  // not one that unpacks or moves itself
-  // A vCPU that begins to run such a kernel has met something, too. False when the host cannot tell.
+  bool kernel_in_place() const;  // false for a kernel that unpacks or moves itself
+  // Reports a debug event when a vCPU begins to run a kernel that has unpacked itself. False when the host cannot tell.
   bool watch_for_kernel(bool on) const { return vmm::watch_for_kernel(vm_, on); }
   // Each device on the PCI bus: its slot, what it is, and what its configuration space says.
   std::string describe_pci() const;
-  // The same, each with what it and its driver have agreed on, and with its queues. While nothing runs.
+  // Each virtio device, with what it and its driver have agreed on, and with its queues. At rest.
   std::string describe_virtio() const;
-  // The interrupt controllers, and the messages of each device. While nothing runs.
+  // The interrupt controllers, and the messages of each device. At rest.
   std::string describe_interrupts() const;
   // RAM and what else has addresses.
   std::string describe_memory() const;

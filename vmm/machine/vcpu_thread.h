@@ -64,8 +64,8 @@ class VcpuThread {
   CpuState cpu_state() const;        // at rest
   HangWatch::Sample sample() const;  // at rest
 
-  // For a debugger; at rest. An event that nobody took keeps the vCPU from running, whatever it is commanded, until the
-  // next order.
+  // A debugger's orders and events; at rest. An event that nobody took keeps the vCPU from running, whatever it is
+  // commanded, until the next order.
   void obey(const DebugOrder& order);
   const DebugOrder& debug_order() const { return order_; }
   std::optional<DebugEvent> take_debug_event();
@@ -111,11 +111,11 @@ class VcpuThread {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   bool at_rest_ = true;               // under mutex_
-  std::optional<pthread_t> running_;  // while run() does; under mutex_, because a thread that was joined has no handle
+  std::optional<pthread_t> running_;  // the thread while it is in run(); under mutex_: once joined it has no handle
   std::atomic<uint64_t> exits_{0};
   DebugOrder order_;                       // changed at rest
-  std::optional<DebugEvent> debug_event_;  // the thread's, and others' at rest
-  std::atomic<bool> stays_{false};         // for one of these two reasons
+  std::optional<DebugEvent> debug_event_;  // written by the thread; read by others at rest
+  std::atomic<bool> stays_{false};         // order_ or debug_event_ keeps the vCPU from running
   // The last device accesses, for the report of a guest that died: the slot of number n is n % size.
   struct Access {
     bool port;

@@ -17,8 +17,8 @@
 namespace vmm {
 
 struct DiskConfig {
-  std::string path;    // empty for
-  std::string socket;  // vhost-user's
+  std::string path;    // of the image; empty with vhost-user
+  std::string socket;  // of a vhost-user back-end; else empty
   bool read_only = false;
   bool ephemeral = false;   // writes go to a copy that is thrown away at the end
   bool direct = false;      // O_DIRECT: past the host's page cache

@@ -15,12 +15,12 @@ namespace vmm {
 struct ShareConfig {
   static constexpr size_t kMaxTag = 36;  // virtio 1.2 §5.11.4
 
-  std::string path;    // empty for
-  std::string socket;  // vhost-user's
+  std::string path;    // of the directory; empty with vhost-user
+  std::string socket;  // of a vhost-user back-end; else empty
   std::string tag;     // by which the guest mounts it; empty: not said
   bool read_only = false;
 
-  // Throws Error for what it does not understand. `flag` is the one it was given to.
+  // Throws Error for what it does not understand. `flag` is the flag whose value the text is.
   static ShareConfig parse(std::string_view flag, std::string_view text);
 };
 

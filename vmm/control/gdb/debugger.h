@@ -31,18 +31,18 @@ class Debugger {
     std::function<void()> on_leave;
   };
 
-  // That of this architecture: gdb's, or one that is never there. All arguments outlive it. Throws Error when --vmlinux
-  // has no symbols.
+  // The debugger of this architecture: gdb's, or where there is none one that does nothing. All arguments outlive it.
+  // Throws Error when --vmlinux has no symbols.
   static std::unique_ptr<Debugger> make(EventLoop& loop, const DebugConfig& config, const MachineConfig& machine,
                                         Controls& controls, Hooks hooks);
   virtual ~Debugger() = default;
 
-  // The machine of this boot, before it runs. False when it is to stay where it is. Throws Error when the port cannot
-  // be opened.
+  // Takes the machine of this boot, before it runs. False when the machine is to stay stopped, for gdb. Throws Error
+  // when the port cannot be opened.
   virtual bool begin(Machine& machine) = 0;
-  // Opens the port, stops the machine, and tells how gdb is started. What is wrong is logged.
+  // Opens the port, stops the machine, and prints how gdb is started. Errors are logged.
   virtual void stop_and_wait() = 0;
-  // True when a panic is gdb's affair.
+  // Whether the debugger keeps a machine that panicked, for --on-panic gdb.
   virtual bool take_panic(std::string_view reason) = 0;
   virtual void end(int exit_code) = 0;
 

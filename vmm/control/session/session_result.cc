@@ -1,4 +1,5 @@
-// What is made of a session's end: the evidence, what is printed, and the result as others read it. See session.h.
+// The end of a session: its evidence is gathered, what happened is printed, and the result is written for programs; see
+// session.h.
 #include <algorithm>
 #include <string>
 #include <utility>
@@ -10,8 +11,8 @@
 
 namespace vmm {
 
-// What a person decided needs no explanation, and an end that is good only where somebody wants to know what the kernel
-// said of it, perhaps quietly.
+// An explanation is read out of guest memory: not when a person decided to end the run, and after a good end only when
+// --fail-on wants the kernel's log, or where a crash kernel may have had its say.
 bool Session::needs_explanation() const {
   switch (outcome_->kind) {
     case Outcome::Kind::kCommand:

@@ -77,13 +77,13 @@ class Controls {
   virtual Findings look_inside() = 0;
   // Writes a vmcore. The machine stands still meanwhile.
   virtual void dump(const std::string& path, Done done) = 0;
-  // Tells what has come of it, once: later, as the guest is asked, which for hints may take seconds.
+  // Asks the guest's balloon, and calls `tell` once with what came of it: later, for hints after seconds.
   virtual void balloon(const BalloonRequest& request, TellBalloon tell) = 0;
-  // Of this name; of none: the first whose output goes anywhere, else the first.
+  // The console of this name; for an empty one the first whose output goes anywhere, else the first.
   virtual Console find_console(std::string_view name) const = 0;
-  // A BREAK on that console's line.
+  // Sends a BREAK on that console's line.
   virtual void send_break(std::string_view console) = 0;
-  // A client that is at that console from now on, and what it has typed already. It has been found a moment ago.
+  // Lets a client be at that console, which find_console() has just found, from now on. `typed`: what it typed already.
   virtual void admit(std::string_view console, UniqueFd client, std::string_view typed) = 0;
 };
 

@@ -25,28 +25,28 @@ struct Evidence {
   enum class Root { kNothing, kIdleDisk, kDrivenDisk, kDirectory };
 
   Outcome ending;                            // what the guest did, or somebody decided
-  bool flushed = true;                       // all that it wrote is on its disks
-  int output_lost = 0;                       // by which errno not all of its command's output could be written
-  bool has_console = false;                  // that is looked at
-  bool init_on_console = false;              // one of them shows that it was started
-  bool command_started = false;              // the guest's side of `-- CMD` was heard of
-  std::optional<Panic> console_panic;        // that one of them shows
+  bool flushed = true;                       // the disks have all that the guest wrote
+  int output_lost = 0;                       // errno by which the command's output was not all written; 0: it was
+  bool has_console = false;                  // a console is watched for panics
+  bool init_on_console = false;              // a console shows that init was started
+  bool command_started = false;              // the guest's side of `-- CMD` has reported
+  std::optional<Panic> console_panic;        // a panic that a console shows
   std::optional<Panic> survived_panic;       // that one of them shows, and then a crash kernel, whose end this is
-  std::optional<Findings> findings;          // in memory, where it was looked at
-  std::optional<LogJudge::Offence> offence;  // of what --fail-on names
-  // What the command printed of its tests, where that decides and they did not all pass; else empty.
+  std::optional<Findings> findings;          // what guest memory says; empty when it was not looked at
+  std::optional<LogJudge::Offence> offence;  // a line that --fail-on names
+  // Summary of the command's TAP, when that decides and not all tests passed; else empty.
   std::string failed_tests;
-  std::string failed_ktap;  // the same of the tests that the guest reported by itself, where --fail-on names them
+  std::string failed_ktap;  // the same of the guest's own KTAP, when --fail-on names it
   Root root = Root::kNothing;
 };
 
 Outcome verdict_of(const Evidence& evidence);
 
-// That the guest came to: "start", where no kernel is found yet, "kernel", "userspace", or "command"; empty when
-// nothing tells, as when a kernel's log has lost its beginning.
+// The phase that the guest reached: "start", where no kernel is found yet, "kernel", "userspace", or "command"; empty
+// when nothing tells, as when a kernel's log has lost its beginning.
 std::string phase_of(const Evidence& evidence);
 
-// What they contradict each other in, in words; empty when they agree. `verdict`: verdict_of() this evidence.
+// The disagreement between the witnesses, in words; empty when they agree. `verdict`: verdict_of() this evidence.
 std::string disagreement(const Evidence& evidence, const Outcome& verdict);
 
 std::vector<RunResult::Detector> detectors(const Evidence& evidence);

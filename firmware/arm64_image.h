@@ -23,7 +23,7 @@ struct Arm64Image {
   unsigned page_size = 0;    // KiB; 0: not told
 };
 
-// By the first bytes. What is compressed may turn out to be something else.
+// Judged by the first bytes alone: a compressed file may turn out to be something else.
 bool may_be_arm64_image(const ByteSource& file);
 // Throws Error saying what is wrong with it.
 Arm64Image parse_arm64_image(const ByteSource& file);

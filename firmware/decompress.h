@@ -22,8 +22,8 @@ std::string_view compression_of(std::string_view start);
 // `limit` bytes.
 Bytes decompress_stream(std::span<const uint8_t> stream, size_t limit);
 
-// The same of a kernel. `payload` is a stream and, but for gzip, which has it already, the four bytes of its length
-// that the kernel's Makefile appends. An uncompressed one is returned as it is.
+// The unpacked payload of a kernel. `payload` is a stream and, but for gzip, which has it already, the four bytes of
+// its length that the kernel's Makefile appends. An uncompressed one is returned as it is.
 Bytes decompress(std::span<const uint8_t> payload, size_t limit);
 
 }  // namespace vmm

@@ -14,7 +14,8 @@ struct WantedKernel {
   std::string_view pass;     // instead: "pass an x86-64 bzImage or vmlinux"
 };
 
-// For a file that no loader knows: "no 'HdrS' at 0x202, not ELF (first bytes: 'CD001' ISO image)", and the fix.
+// The refusal of a file that no loader knows: "no 'HdrS' at 0x202, not ELF (first bytes: 'CD001' ISO image)", and the
+// fix.
 Error refuse_foreign_file(const ByteSource& file, const WantedKernel& wanted);
 
 }  // namespace vmm

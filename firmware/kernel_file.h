@@ -22,7 +22,7 @@ class KernelFile {
   // Throws Error when it cannot be opened, or naming what it is and what to pass instead. The file stays open, so
   // that a reboot loads the same one.
   static KernelFile open(const std::string& path);
-  // The same for bytes in memory, which must outlive it.
+  // A kernel in memory; the bytes must outlive it.
   static KernelFile from_bytes(std::span<const std::byte> bytes, std::string name);
 
   const KernelInfo& info() const { return format_->info(); }

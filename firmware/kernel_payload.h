@@ -37,7 +37,7 @@ inline constexpr uint64_t kLargestKernel = 512 << 20;
 // What a vmlinux tells. It is read in small pieces, and no more than the first 512 MiB of what would be loaded. Throws
 // Error when it is no Linux kernel.
 KernelFacts facts_of_vmlinux(const ByteSource& vmlinux);
-// The same of a kernel in another form, of which these parts would be loaded.
+// Facts of a kernel in another form, of which these parts would be loaded.
 KernelFacts facts_of_code(const ByteSource& file, const std::vector<Segment>& segments);
 
 // What `uname -r` will say, by the banner in these parts; empty when there is none.

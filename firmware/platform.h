@@ -34,7 +34,7 @@ struct Platform {
   uint8_t sleep_type_s5 = 5;
   GuestAddress vm_generation_id;  // 16 bytes in reserved memory; zero: there is none
 
-  // Of the aarch64 machine, which has none of the PC's above from pci_irqs on. Interrupts are numbers of SPIs, from 0.
+  // The aarch64 machine's part; it has none of the PC's above from pci_irqs on. Interrupts are numbers of SPIs, from 0.
   struct Arm {
     struct Chip {
       GuestMemory::Range place;

@@ -15,7 +15,7 @@ size_t total_size(std::span<const iovec> list);
 std::span<iovec> drop_front(std::span<iovec> list, size_t bytes);
 // A list of the first `bytes` of `list`, of at most IOV_MAX buffers.
 std::vector<iovec> copy_front(std::span<const iovec> list, size_t bytes);
-// The same of what comes after the first `offset` bytes.
+// A list of the `bytes` bytes that come after the first `offset` ones.
 std::vector<iovec> copy_range(std::span<const iovec> list, size_t offset, size_t bytes);
 
 // Copies between a flat buffer and the first bytes of a list, which must be that long.

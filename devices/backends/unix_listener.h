@@ -12,7 +12,7 @@ namespace vmm {
 
 // Non-blocking. `what` is for messages: "console socket". Throws Error. The caller removes the file in the end.
 UniqueFd listen_unix(std::string_view what, const std::string& path, int backlog);
-// For who has the lock of that path already.
+// Listens for a caller who holds the lock of that path already.
 UniqueFd listen_unix(std::string_view what, const std::string& path, int backlog, const PathLock& lock);
 
 }  // namespace vmm

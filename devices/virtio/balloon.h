@@ -74,7 +74,7 @@ class VirtioBalloon : public VirtioDevice {
   void request_hints(std::function<void()> told = {});
   // Waits for no more of them, as the driver need not come to an end.
   void end_hints();
-  // Of the last request since the last reset.
+  // Hints of the last request since the last reset.
   const Hints& hints() const { return hints_; }
   // The number of the request that follows the one of that number: none that has a meaning of its own, also when they
   // start again.

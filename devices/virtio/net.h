@@ -4,7 +4,7 @@
 //   the one after       control messages; after the first pair for a driver without VIRTIO_NET_F_MQ
 //
 // Frames go between the guest's buffers and the NetBackend without being copied: a chain's slices are the scatter list.
-// Of a frame that the driver sends, the header and the addresses are copied out and checked, and the copy is sent, so
+// Header and addresses of a frame that the driver sends are copied out and checked, and the copy is sent, so
 // that another vCPU cannot change them in between.
 //
 // Towards the driver, buffers for the longest frame are held ready, as nobody knows how long the next one will be. What

@@ -68,7 +68,7 @@ class VsockConnection {
   void owe(virtio_vsock_op operation) { owed_ |= 1u << operation; }
   virtio_vsock_op take_owed();
   size_t read_data(std::span<std::byte> room);
-  // Of the driver's bytes, how many need no room here any more.
+  // The number of the driver's bytes that need no room here any more: fwd_cnt.
   uint32_t forwarded() const { return received_ - static_cast<uint32_t>(stream_->buffered()); }
 
   const Ports ports_;

@@ -40,7 +40,7 @@ class AddressSpace {
  public:
   AddressSpace(const PhysicalMemory& memory, GuestAddress root, const PagingFormat& format)
       : memory_(&memory), root_(root), format_(format) {}
-  // That of a CPU, on arm64 its upper half; empty when it is not in 64-bit mode with paging.
+  // The address space of a CPU, on arm64 its upper half; empty when it is not in 64-bit mode with paging.
   static std::optional<AddressSpace> of(const PhysicalMemory& memory, const X86Registers& cpu);
   static std::optional<AddressSpace> of(const PhysicalMemory& memory, const Arm64Registers& cpu);
   static std::optional<AddressSpace> of(const PhysicalMemory& memory, const CpuState& cpu);

@@ -59,7 +59,7 @@ class BlackBox {
   // Where its image is: at a stretch in both kinds of addresses.
   std::optional<Mapping> image() const;
   const KernelLog& log() const { return log_; }
-  // Of the task that a CPU runs; empty when that is not known (tasks.h).
+  // PID of the task that a CPU runs; empty when that is not known (tasks.h).
   std::optional<uint32_t> pid_on(const CpuState& cpu) const { return tasks_ ? tasks_->pid_on(cpu) : std::nullopt; }
   std::optional<Kallsyms::Symbol> symbol(uint64_t address) const { return symbols_.find(address); }
 

@@ -65,7 +65,7 @@ class SeekableZstdReader {
   ~SeekableZstdReader();
 
   uint64_t size() const { return frames_.back().start; }
-  // Of what was compressed. False when it is not there, or damaged.
+  // Reads a part of what was compressed. False when it is not there, or damaged.
   bool read(uint64_t offset, std::span<std::byte> to);
   // From `offset` on, where the next frame that is other than zeroes begins and ends; empty: there is none.
   struct Extent {

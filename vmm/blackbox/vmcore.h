@@ -28,7 +28,7 @@ class Vmcore final : public PhysicalMemory {
   bool read(GuestAddress address, std::span<std::byte> to) const override;
   void for_each_touched_page(const std::function<bool(GuestAddress)>& visit) const override;
 
-  // By number; control registers that the file has not are zero.
+  // The CPUs by number; control registers that the file lacks are zero.
   const std::vector<CpuState>& cpus() const { return cpus_; }
   const std::string& vmcoreinfo() const { return vmcoreinfo_; }  // empty: it has none
 

@@ -40,7 +40,7 @@ void append_note(std::vector<std::byte>& notes, const Note& note);
 void append_registers(std::vector<std::byte>& notes, std::span<const CpuState> cpus,
                       std::span<const std::optional<uint32_t>> pids);
 
-// Those that are whole, in order, up to an empty one.
+// Visits the notes that are whole, in order, up to an empty one.
 void for_each_note(std::span<const std::byte> notes, const std::function<void(const Note&)>& visit);
 // A vCPU's registers as far as the note has them; empty when it is another note, or too short. `machine`: EM_X86_64 or
 // EM_AARCH64.

@@ -28,7 +28,7 @@ struct VmcoreContents {
   const GuestMemory& memory;
   std::span<const CpuState> cpus;
   std::span<const std::optional<uint32_t>> pids = {};  // of the task on each of them, as far as they are known
-  // Of the kernel, where one was found (black_box.h).
+  // The kernel's VMCOREINFO and direct map, when one was found (black_box.h).
   std::string_view vmcoreinfo = {};
   std::optional<uint64_t> direct_map = {};
   std::optional<Mapping> image = {};
@@ -37,7 +37,7 @@ struct VmcoreContents {
 // Everything before RAM.
 std::vector<std::byte> vmcore_head(const VmcoreContents& contents);
 
-// Does the name say that the file is to be compressed?
+// Whether the name says that the file is to be compressed: it ends in .zst.
 bool is_compressed_name(std::string_view path);
 
 // Throws Error when no vmcore can be had at `path`, as far as that can be told without writing one.

@@ -61,8 +61,8 @@ class GuestSlice {
   // Gives the host back what the whole pages in it cost; they read as zeroes then, and cost again when written. Pages
   // are the host's: where those are larger, less is given back. Returns how many bytes.
   size_t discard() const;
-  // Has the host take the whole pages in it first when it is short of memory. Nothing in them is lost. Returns how many
-  // bytes.
+  // Advises the host to take the whole pages in it first when it is short of memory; nothing in them is lost. Returns
+  // how many bytes.
   size_t advise_cold() const;
   // Has the kernel, and with it KVM, forget where these whole pages of the host are, though nothing is lost: the
   // guest's next access finds them again. A host that does not allow that leaves them as they are.
@@ -91,7 +91,7 @@ class GuestSlice {
     return value;
   }
 
-  // For the kernel to read or write: read(2), io_uring and the like.
+  // The slice as the kernel takes it, for read(2), io_uring and the like.
   iovec iov() const { return {data_, size_}; }
 
  private:
@@ -157,7 +157,7 @@ class GuestMemory final : public PhysicalMemory {
   bool read(GuestAddress address, std::span<std::byte> to) const override;
   bool write(GuestAddress address, std::span<const std::byte> from) const;
 
-  // Those that were ever written (if kPrivate, or read). Where the host does not tell, every page counts.
+  // Visits the pages that were ever written (if kPrivate, or read). Where the host does not tell, every page counts.
   void for_each_touched_page(const std::function<bool(GuestAddress)>& visit) const override;
 
   template <typename T>

@@ -23,7 +23,7 @@ enum class TraceArea : unsigned {
 // "kvm,pio". Nothing when not one of the words is an area's name; throws Error when only some are.
 std::optional<std::vector<TraceArea>> parse_trace_areas(std::string_view words);
 
-// For the rest of the process. Thread safe.
+// Sets an area for the rest of the process. Thread safe.
 void set_traced(TraceArea area, bool on);
 
 namespace internal {

@@ -28,7 +28,7 @@ class KvmStats {
   explicit KvmStats(UniqueFd file);
 
   bool there() const { return !places_.empty(); }
-  // Those that only ever grow and are plain counts, neither times nor histograms. Any thread.
+  // Counts that only ever grow, neither times nor histograms. Any thread.
   std::vector<Value> counts() const;
   // The sum of those by these names that there are; empty when there is none.
   std::optional<uint64_t> sum(std::initializer_list<std::string_view> names) const;

@@ -52,8 +52,8 @@ class Board {
   // A new wire for INTA of the device in a slot.
   virtual PciRoot::Wire pci_wire(size_t slot) = 0;
 
-  // With all vCPUs there, and none started: makes them the CPUs of this machine, loads the kernel and what the firmware
-  // tells it, and leaves the first vCPU one step before its first instruction. Throws Error.
+  // Prepares a boot, with all vCPUs there and none started: makes them the CPUs of this machine, loads the kernel and
+  // what the firmware tells it, and leaves the first vCPU one step before its first instruction. Throws Error.
   virtual void prepare(const GuestMemory& memory, Vcpus vcpus) = 0;
 
   // Any thread.

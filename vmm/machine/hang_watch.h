@@ -52,7 +52,7 @@ class HangWatch {
     uint64_t progress() const { return exits + (counts ? counts->accesses + counts->interrupts.value_or(0) : 0); }
   };
 
-  // Of each vCPU, how many interrupts KVM says that it has taken. Nothing where it does not count them.
+  // Interrupts that KVM says each vCPU has taken; empty where it does not count them.
   using Interrupts = std::vector<std::optional<uint64_t>>;
 
   // `limit`: how long no progress is a hang.
@@ -92,7 +92,7 @@ class HangWatch {
   };
   void forget_circles();
   void remember(std::span<const Sample> samples, Clock::time_point now);
-  // Has another vCPU than this one, with interrupts off, got on since the look before?
+  // Whether another vCPU than this one, which has interrupts off, got on since the look before.
   bool may_wait_for_another(size_t cpu) const;
 
   std::chrono::milliseconds limit_;

@@ -14,7 +14,7 @@ namespace vmm {
 
 class KernelModules {
  public:
-  // Those of `release`, at `place` when it is not empty: their own folder, or one that holds lib/modules/RELEASE or
+  // Modules of `release`, at `place` when it is not empty: their own folder, or one that holds lib/modules/RELEASE or
   // RELEASE; else the host's own, in /lib/modules. Nothing when there are none.
   static std::optional<KernelModules> find(const std::string& release, const std::string& place);
 

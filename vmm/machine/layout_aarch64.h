@@ -41,7 +41,7 @@ constexpr uint8_t kSerialIrq = 0;  // to 3
 constexpr uint8_t kClockIrq = 4;
 constexpr uint8_t kGpioIrq = 5;
 constexpr std::array<uint8_t, 4> kPciIrqs{8, 9, 10, 11};
-// Of a GICv2's message frame.
+// Interrupts of a GICv2's message frame.
 constexpr uint32_t kFirstMessageIrq = 32;
 constexpr uint32_t kMessageIrqs = 64;
 

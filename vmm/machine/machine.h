@@ -61,7 +61,7 @@ class Machine {
   VirtioBalloon* balloon() const;  // nullptr where the configuration wants none
   // Looks whether disks have another size now, and tells the guest.
   void refresh_disks();
-  // Those that requests, or the last flush, are under way to, described.
+  // Descriptions of the disks to which requests, or the last flush, are under way.
   std::vector<std::string> busy_disks() const;
   // Whether a driver of the guest has ever taken up any disk.
   bool disks_were_driven() const;
@@ -74,7 +74,7 @@ class Machine {
   void look_inside(const std::function<void(const GuestMemory&, std::span<const CpuState>)>& look);
   // What a HangWatch wants to know of each vCPU. They stand still as well.
   std::vector<HangWatch::Sample> sample_vcpus();
-  // The same of their interrupts alone, while they run on.
+  // Interrupts that the vCPUs have taken, counted while they run on.
   HangWatch::Interrupts interrupts_taken() const;
 
   uint64_t exits() const;  // of all vCPUs to this process so far

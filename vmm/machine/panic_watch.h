@@ -26,7 +26,7 @@ class PanicWatch {
   // Silence after the last words, and silence when they never come to an end (a kernel that is about to reboot).
   static constexpr std::chrono::milliseconds kSilence{1000};
   static constexpr std::chrono::milliseconds kLongSilence{5000};
-  // Until a crash kernel has unpacked itself and found its console, on a slow host.
+  // Silence that a crash kernel may need to unpack itself and find its console, on a slow host.
   static constexpr std::chrono::milliseconds kCrashKernelSilence{60'000};
   static constexpr size_t kTailLines = 20;
 

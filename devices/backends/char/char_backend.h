@@ -19,7 +19,8 @@ class CharBackend {
 
   // Queues output and returns how many bytes were taken. When not all, on_writable follows. Any thread.
   virtual size_t write(std::span<const std::byte> bytes) = 0;
-  // The same for the last words of a device that stops and cannot wait for room: there is more for them.
+  // Writes the last words of a device that stops and cannot wait for room: there is more room for them than for
+  // write().
   virtual size_t write_last(std::span<const std::byte> bytes) = 0;
   // Called on the loop when output that was refused may be offered again. May be null. Set on the loop's thread.
   virtual void set_on_writable(std::function<void()> on_writable) = 0;

@@ -27,14 +27,14 @@ struct ImageFile {
   uint64_t size = 0;
   Mode mode = Mode::kReadOnly;
   BlockTopology topology;
-  // Of the offset and length, and of the address, of each transfer; 1 unless O_DIRECT.
+  // Alignment in bytes of the offset and length, and of the address, of each transfer; 1 unless O_DIRECT.
   uint32_t offset_alignment = 1;
   uint32_t memory_alignment = 1;
 };
 
 // The size of an open regular file or block device; nothing grows or shrinks for asking.
 uint64_t storage_size(int fd);
-// The same as far as the kernel knows it: no file server is asked, which might never answer, so it does not block.
+// Size of the file as far as the kernel knows it. Never blocks: no file server is asked, which might not answer.
 uint64_t known_size(int fd);
 
 }  // namespace vmm

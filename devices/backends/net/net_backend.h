@@ -36,7 +36,7 @@ class NetBackend {
 
   virtual std::string describe() const = 0;  // "tap0 (tap)": for messages
   virtual size_t queues() const { return 1; }
-  // Of the VIRTIO_NET_F_* bits for checksums and segmentation, as a set: what the host's side can do.
+  // The offloads that the host's side can do: VIRTIO_NET_F_* bits for checksums and segmentation, as a set.
   virtual uint64_t offloads() const { return 0; }
   virtual uint16_t mtu() const { return 0; }  // 0: not known
   virtual bool link_up() const = 0;

@@ -66,11 +66,11 @@ class SharedTree {
   Node& node(uint64_t id);
   // One that is still in the tree: for whatever changes it or shows what it holds.
   Node& file(uint64_t id);
-  // The same of a directory.
+  // A directory that is still in the tree.
   Node& directory(uint64_t id);
   // The file with this name, counted as known to the guest once more.
   uint64_t look_up(const Node& parent, const std::string& name);
-  // The same for a file that is open anyway.
+  // The number of a file that is open already, counted as known to the guest once more.
   uint64_t adopt(int fd);
   void forget(uint64_t id, uint64_t lookups);
   size_t known() const { return nodes_.size(); }

@@ -43,7 +43,7 @@ class VhostUserChannel {
 
   // VHOST_USER_PROTOCOL_F_REPLY_ACK has been agreed on.
   void set_acknowledges() { acknowledges_ = true; }
-  // For who finds an answer wrong.
+  // Gives the back-end up, for a caller who finds an answer wrong.
   void give_up(const std::string& why);
   bool lost() const { return !socket_; }
   const std::string& why_lost() const { return why_lost_; }

@@ -105,11 +105,11 @@ std::vector<std::byte> payload_of(const T& value) {
 
 std::vector<std::byte> encode_vhost_user(uint32_t request, uint32_t flags, std::span<const std::byte> payload);
 
-// Of SET_MEM_TABLE: a descriptor of the memory goes with it for each region. Rings are spoken of by the addresses of
-// the guest, too, so that they mean the same over a reboot.
+// Payload of SET_MEM_TABLE: a descriptor of the memory goes with it for each region. Rings are given by the addresses
+// of the guest, too, so that they mean the same over a reboot.
 std::vector<std::byte> memory_table(const GuestMemory& memory);
 
-// Of GET_CONFIG and SET_CONFIG: offset, size, flags, then the bytes.
+// Payload of GET_CONFIG and SET_CONFIG: offset, size, flags, then the bytes.
 std::vector<std::byte> config_payload(size_t offset, std::span<const std::byte> bytes);
 // The bytes in the answer to a GET_CONFIG of `size` bytes from 0 on; nothing when it is no such answer.
 std::optional<std::vector<std::byte>> config_in(const VhostUserReply& reply, size_t size);

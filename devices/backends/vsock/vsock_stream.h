@@ -27,7 +27,7 @@ class VsockStream {
 
   // How many bytes there were; none: Event::kInput will follow. Nothing at the end of the stream.
   std::optional<size_t> read(std::span<std::byte> to);
-  // Of a stream that has ended: whether the host has closed it altogether, not just its sending side.
+  // Whether the host has closed an ended stream altogether, not just its sending side.
   bool closed() const;
 
   // Takes all of it, which is at most kCapacity - buffered(). Once the host takes no more it goes nowhere.

@@ -20,7 +20,7 @@ std::vector<std::string> take_run_flags(std::vector<std::string> arguments, Comm
 
 // All flags of a run, without their dashes; true for those that take a value.
 const std::map<std::string, bool, std::less<>>& run_flags();
-// Does this flag of a run, named without its dashes, take a value? Nothing: there is no such flag.
+// Whether this flag of a run, named without its dashes, takes a value; empty when there is no such flag.
 std::optional<bool> run_flag_takes_value(std::string_view name);
 
 // "1G", "512M", "1.5G", "65536K"; a plain number is MiB, as everywhere in this field. Throws Error, which names `flag`.

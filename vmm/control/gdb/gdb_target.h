@@ -18,7 +18,7 @@ namespace vmm {
 class GdbTarget {
  public:
   enum class Run { kStay, kGo, kStep };
-  // For one vCPU. Steps that end in the range are followed by the next.
+  // Orders to one vCPU. A step that ends in the range is followed by the next.
   struct Order {
     Run run = Run::kStay;
     uint64_t range_start = 0, range_end = 0;

@@ -20,7 +20,7 @@ struct MatrixRun {
   bool has_serial = false;               // the plan says where the console goes
 };
 
-// Those of `over` replace those of `under`, but for lists, which get longer.
+// Settings of `under` replaced by those of `over`, but for lists, which get longer.
 RunSettings merged(RunSettings under, const RunSettings& over);
 
 // The product of the axes. `over` is what the command line says, and holds for every run. Throws Error.

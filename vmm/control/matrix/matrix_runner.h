@@ -74,7 +74,7 @@ class MatrixRunner {
   std::vector<MatrixResult> run();
   // The signal that ended it.
   std::optional<int> signal() const { return signal_; }
-  // Of those that run now.
+  // Names of the tests that run now.
   std::vector<std::string> running() const;
 
  private:

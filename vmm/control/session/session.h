@@ -102,7 +102,7 @@ class Session : public Controls {
   void watch_consoles();
   void stop_watching();
   void connect_split_gdb();
-  // Of backends_.streams(), by index.
+  // Name and configuration of a console: an index into backends_.streams().
   std::string console_name(size_t index) const;
   const CharConfig& console_config(size_t index) const;
   size_t console_index(std::string_view name) const;
@@ -143,7 +143,7 @@ class Session : public Controls {
   KtapLog find_ktap(const std::optional<Findings>& findings) const;
   const WatchedConsole* panicked_console() const;
   std::vector<std::string> last_log() const;
-  // Of all boots so far.
+  // Counts of all boots so far.
   Counts counts() const;
   std::chrono::duration<double> elapsed() const { return Clock::now() - started_; }
   bool is_commands_own(const Outcome& outcome) const;
@@ -167,7 +167,7 @@ class Session : public Controls {
   const Clock::time_point started_;
   Clock::time_point boot_started_;
   Counts earlier_;  // of the boots before this one
-  // Of this boot, for its trace.
+  // Moments of this boot, for its trace.
   struct Traced {
     Clock::time_point start;
     TraceClock::Moment built;

@@ -12,7 +12,7 @@ namespace vmm {
 
 class Terminal {
  public:
-  // Does nothing unless `wanted`, standard input is a terminal and this process is in its foreground.
+  // Raw mode, if `wanted`, standard input is a terminal and this process is in its foreground; else nothing is changed.
   explicit Terminal(bool wanted);
   Terminal(const Terminal&) = delete;
   Terminal& operator=(const Terminal&) = delete;
@@ -27,7 +27,7 @@ class Terminal {
     uint16_t columns;
     uint16_t rows;
   };
-  // Of the terminal on standard output, else input; nothing when neither is one.
+  // Size of the terminal on standard output, else on input; empty when neither is one.
   static std::optional<Size> size();
 
  private:

@@ -29,7 +29,7 @@ class TimeLimit {
     wanted_ = false;
     timer_.cancel();
   }
-  // Until go(); what is left is counted from there.
+  // Holds the clock until go(); what is left is counted from there.
   void hold() {
     if (std::exchange(held_, true) || !timer_.running()) return;
     const auto spent = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - since_);

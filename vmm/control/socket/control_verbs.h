@@ -100,7 +100,7 @@ std::string refusal(const std::string& what, const std::string& fix = {});
 // Whether the request is for events. Those are answered as others are.
 bool asks_for_events(std::string_view request);
 
-// The same for the console. Nothing when it is not answered with one.
+// The answer to a request for a console; empty when it is not answered with one.
 struct ConsoleAnswer {
   std::string text;
   std::optional<std::string> console;

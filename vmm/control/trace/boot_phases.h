@@ -36,7 +36,7 @@ class BootLog {
   std::optional<double> clock_start_, initcalls_, init_, last_;
 };
 
-// Does this line of a kernel's log, with its stamp or without, tell that init is started, or just about to be?
+// Whether this line of a kernel's log, with its stamp or without, says that init is started, or just about to be.
 bool tells_of_init(std::string_view line);
 
 // Moments of the host, in seconds since the run began.

@@ -76,7 +76,8 @@ std::string to_json(const RunTrace& trace);
 RunTrace parse_trace(const std::string& path, std::string_view text);
 RunTrace read_trace(const std::string& path);
 
-// For Perfetto (ui.perfetto.dev) and chrome://tracing: the Trace Event Format, phases and every vCPU a track each.
+// The trace for Perfetto (ui.perfetto.dev) and chrome://tracing, in the Trace Event Format, phases and every vCPU a
+// track each.
 std::string to_perfetto(const RunTrace& trace);
 
 }  // namespace vmm

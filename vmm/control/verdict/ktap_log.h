@@ -24,7 +24,7 @@ class KtapLog {
   void finish() { end_document(); }
 
   bool any() const { return documents_ > 0; }
-  // Of all documents, in order; the first TapParser::kMaxCases of them.
+  // Cases of all documents, in order; the first TapParser::kMaxCases of them.
   const std::vector<TapCase>& cases() const { return cases_; }
   const std::vector<std::string>& problems() const { return problems_; }
   // One line of what failed, as TapParser::verdict(); also when there is no KTAP at all. Empty when all is well.

@@ -26,7 +26,7 @@ class LogJudge {
   };
 
   LogJudge();
-  // Of all that was said by --fail-on and --allow. Throws Error.
+  // A judge of what --fail-on and --allow say. Throws Error.
   LogJudge(std::span<const std::string> fail_on, std::span<const std::string> allow_files);
   LogJudge(const LogJudge&) = delete;
   LogJudge& operator=(const LogJudge&) = delete;
@@ -37,7 +37,7 @@ class LogJudge {
   void fail_on(std::string_view words);
   // A line that one of these regular expressions matches is no offence. Throws Error.
   void allow(std::string_view pattern);
-  // The same for each line of a file; empty lines and those that begin with # say nothing.
+  // Allows each line of a file; empty lines and those that begin with # say nothing.
   void allow_file(const std::string& path);
 
   bool wants_anything() const { return !rules_.empty() || wants_ktap_; }

@@ -61,7 +61,7 @@ struct RunResult {
 std::string to_json(const RunResult& result);
 // A JUnit document: the run, then the cases.
 std::string to_junit(const RunResult& result);
-// Those cases alone, as cases of the class `of`.
+// The cases of TAP, as JUnit's of the class `of`.
 std::vector<JunitCase> tap_cases(std::string_view of, const std::vector<TapCase>& cases);
 // A TAP document of one test, with the same cases as its subtests.
 std::string to_tap(const RunResult& result);

@@ -95,7 +95,7 @@ class TapParser {
   bool bailed_ = false;
 };
 
-// For writing. A line of description, without what would be read as something else.
+// A line of description to be written, without what would be read as something else.
 std::string tap_text(std::string_view text);
 // "ok 1 - name" or "not ok 1 - name # TODO why", with a newline, after `indent` blanks.
 std::string tap_line(size_t indent, size_t number, const TapCase& result);

@@ -31,7 +31,7 @@ class CpuModel {
   std::vector<Change> changes_;
 };
 
-// The same leaves for vCPU `id` of `count`: who it is, and who is beside it.
+// CPUID leaves with the topology of vCPU `id` of `count`: who it is, and who is beside it.
 std::vector<kvm_cpuid_entry2> with_topology(std::vector<kvm_cpuid_entry2> leaves, unsigned id, unsigned count);
 
 // Throws Error when KVM refuses.

@@ -54,13 +54,14 @@ TEST_CASE("aarch64: Debian works on two CPUs, with its disks and a network, and 
   CHECK_THAT(vm.run("dd if=/dev/vdb of=/dev/vdb bs=64k count=64 seek=64 iflag=direct oflag=direct conv=fsync 2>&1"),
              Contains("64+0 records out"));
 
-  peer.run("ip link set eth0 up; ip addr add 10.1.1.1/24 dev eth0; { nc -l -p 6000 >/tmp/in & }");
+  peer.run("ip link set eth0 up; ip addr add 10.1.1.1/24 dev eth0");
+  peer.start_server(6000, "nc -l -p 6000 >/tmp/in");
   vm.run("ip addr add 10.1.1.2/24 dev $(ls -d /sys/class/net/e* | xargs basename)");
   CHECK_THAT(vm.run("ping -c 2 -W 20 10.1.1.1"), Contains(" 0% packet loss"));
   const std::string sum =
       vm.run("head -c 1M /dev/urandom >/tmp/out; cat /tmp/out >/dev/tcp/10.1.1.1/6000; md5sum </tmp/out");
   CHECK(peer.run("wait; md5sum </tmp/in") == sum);
-  peer.run("{ nc -l -p 6001 </tmp/in & }");
+  peer.start_server(6001, "nc -l -p 6001 </tmp/in");
   CHECK(vm.run("md5sum </dev/tcp/10.1.1.1/6001") == sum);
 
   vm.send("poweroff\n");

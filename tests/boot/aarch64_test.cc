@@ -106,10 +106,8 @@ TEST_CASE("aarch64: a guest that lives is looked into, and dumped by verb and ke
             {.terminal = true});
   vm.wait_for("tiny: ready");
   vm.wait_for("# ");
-  vm.settle(std::chrono::milliseconds(2000));
-  CHECK(say({"pause", folder("s")}).empty());
-  const std::string why = say({"why", folder("s")});
-  CHECK_THAT(why, Contains("-cloud-arm64, KASLR offset ") && Contains("vCPU 0: in ") && Contains(" < do_idle < "));
+  const std::string why = pause_at(folder("s"), " < do_idle < ");
+  CHECK_THAT(why, Contains("-cloud-arm64, KASLR offset ") && Contains("vCPU 0: in "));
   say({"dump", folder("s"), folder("core.zst")});
   CHECK(say({"why", folder("core.zst")}) == why);
   const std::string log = say({"dmesg", folder("s")});

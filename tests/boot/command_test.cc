@@ -43,10 +43,10 @@ TEST_CASE("command: a megabyte through the guest comes back unchanged, whoever i
 
 TEST_CASE("command: a success whose output nobody reads is a timeout", "[boot][command]") {
   // More than a pipe holds, less than vmm holds besides: the command itself ends.
-  TestVm vm(Words{"--timeout", "20"} + in_shell("head -c 100000 /dev/zero"));
+  TestVm vm(Words{"--timeout", "60"} + in_shell("head -c 100000 /dev/zero"));
   CHECK(vm.wait_exit_unread() == 124);
   CHECK_THAT(vm.messages(),
-             Contains("vmm: timed out after 20") && Contains("not all of the command's output was read"));
+             Contains("vmm: timed out after 60") && Contains("not all of the command's output was read"));
 }
 
 TEST_CASE("command: it hears that its reader went away, and ends by that", "[boot][command]") {

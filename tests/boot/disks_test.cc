@@ -53,7 +53,7 @@ TEST_CASE("disks: discard gives space back, growth is seen, and what was synced 
 
     std::filesystem::resize_file(data.path(), 80 * kMiB);
     vm.signal(SIGUSR1);
-    CHECK(vm.run("for i in $(seq 100); do [ $(cat /sys/block/vdb/size) = 163840 ] && break; usleep 50000; done; "
+    CHECK(vm.run("for i in $(seq 600); do [ $(cat /sys/block/vdb/size) = 163840 ] && break; usleep 50000; done; "
                  "cat /sys/block/vdb/size") == "163840");
     vm.run("echo end | dd of=/dev/vdb bs=1M seek=79 conv=fsync");
     vm.run("echo durable >/root/proof; sync");

@@ -77,9 +77,13 @@ TEST_CASE("gdb: KASLR's offset is found by itself, before start_kernel and when 
   CHECK_THAT(f.debug({"bt 1", "x/i start_kernel", "detach"}),
              Contains("startup_64 ()") && Contains("<start_kernel>:\tpush"));
   vm.wait_for("tiny: ready");
-  vm.settle(std::chrono::seconds(2));
-  CHECK_THAT(f.debug({"bt 3", "x/s (char *)&linux_banner", "kill"}),
-             Contains("default_idle") && Contains("\"Linux version 6.1"));
+  // An idle guest has its moments of work, too.
+  std::string stack;
+  for (int tries = 0; tries < 20 && stack.find("default_idle") == std::string::npos; ++tries) {
+    stack = f.debug({"bt 3", "detach"});
+  }
+  CHECK_THAT(stack, Contains("default_idle"));
+  CHECK_THAT(f.debug({"x/s (char *)&linux_banner", "kill"}), Contains("\"Linux version 6.1"));
   CHECK(vm.wait_exit() == 130);
   CHECK_THAT(vm.messages(), !Contains("is not of the kernel"));
 }

@@ -32,7 +32,7 @@ TEST_CASE("kgdb: gdb enters a kernel on two CPUs, breaks in it and leaves, while
   vm.wait_for("# ");
   // One process alone meets the breakpoint: Linux 6.1 forgets a second CPU that has met it when gdb leaves, and has it
   // wait for gdb.
-  vm.send("while sync; do usleep 500000; done &\n");
+  vm.start("while sync; do usleep 500000; done");
   const std::string said = f.debug({"bt 4", "break __x64_sys_sync", "continue", "bt 2", "delete", "detach"});
   CHECK_THAT(said, Contains("kgdb_breakpoint ()"));
   CHECK_THAT(said, Contains("Breakpoint 1, ") && Contains("in __x64_sys_sync ()"));

@@ -1,6 +1,9 @@
 // `vmm test` with real kernels.
+#include <algorithm>
 #include <catch2/catch.hpp>
+#include <chrono>
 #include <cstdlib>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "tests/support/descriptors.h"
@@ -17,6 +20,12 @@ namespace {
 std::string file_of(const std::string& commands) {
   return "mem = \"192M\"\nappend = \"quiet\"\ndisk = \"" + tiny_disk() + ",ephemeral\"\n" + commands +
          "[run]\njobs = 2\nhost-cpus = 2\nhost-mem = \"1G\"\n";
+}
+// Whether a guest has been started that leaves its files below `place`.
+bool has_console(const std::string& place) {
+  if (!std::filesystem::exists(place)) return false;
+  const std::filesystem::recursive_directory_iterator all(place);
+  return std::ranges::any_of(all, [](const auto& entry) { return entry.path().filename() == "console.log"; });
 }
 std::string kernel() { return "kernel = \"" + image("KERNEL", "bzImage") + "\"\n"; }
 
@@ -76,7 +85,8 @@ TEST_CASE("matrix: SIGTERM ends guests and says what was not run", "[boot][matri
   const TempDirectory folder;
   const std::string file = folder.file("vmm.toml", file_of(kernel()));
   TestVm vm({"test", file, "--output", folder("out"), "--", "sleep", "1000"});
-  vm.settle(std::chrono::milliseconds(1500));
+  // Its guest is under way when there is a console.
+  while (!has_console(folder("out"))) vm.settle(std::chrono::milliseconds(100));
   vm.signal(SIGTERM);
   CHECK(vm.wait_exit() == 143);
   CHECK_THAT(vm.output(), Contains("1 test: 1 not run"));

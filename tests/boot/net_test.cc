@@ -50,10 +50,11 @@ std::string md5(const TempDirectory& files, const std::string& content) {
 // Megabytes both ways at once by TCP, with their sums compared.
 void transfer(TestVm& vm, const TempDirectory& files) {
   const std::string bytes = random_bytes(1 << 20);
-  vm.run("echo done | nc -l -p 6000 >/tmp/in & head -c 1048576 /dev/urandom >/tmp/out");
+  vm.run("head -c 1048576 /dev/urandom >/tmp/out; echo done >/tmp/done");
+  vm.start_server(6000, "nc -l -p 6000 </tmp/done >/tmp/in");
   std::jthread sender([&bytes] { talk(kGuest, 6000, bytes); });
   const TcpServer server(kHost, 6001);
-  vm.run(std::string("{ nc ") + kHost + " 6001 </tmp/out & }");
+  vm.start(std::string("nc ") + kHost + " 6001 </tmp/out");
   const std::string received = server.receive();
   sender.join();
   CHECK(received.size() == 1 << 20);
@@ -136,7 +137,7 @@ TEST_CASE("net: a user network gives an address, forwards a port, and outlives i
       "ip route add default via $router\\ntrue\\n' >/dhcp; chmod +x /dhcp; ip link set eth0 up");
   CHECK_THAT(vm.run("udhcpc -i eth0 -s /dhcp -n -q; ip addr show eth0"), Contains("10.0.2.15/24"));
   const auto answers = [&vm](const std::string& text) {
-    vm.run("{ (echo " + text + "; sleep 1) | nc -l -p 22 >/tmp/in & }");
+    vm.start_server(22, "(echo " + text + "; sleep 1) | nc -l -p 22 >/tmp/in");
     return talk("127.0.0.1", 2222, "to the guest") == text + "\n" && vm.run("wait; cat /tmp/in") == "to the guest";
   };
   CHECK(answers("one"));

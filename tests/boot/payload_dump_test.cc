@@ -43,13 +43,14 @@ struct FileSizeLimit {
 }  // namespace
 
 TEST_CASE("vmcore: every death of a guest leaves one, which is told of", "[payload][vmcore]") {
-  const auto [words, status] = GENERATE(table<std::string, int>({{"case=triple-fault", 98},
-                                                                 {"case=unknown-instruction", 99},
-                                                                 {"case=spin", 102},
-                                                                 {"case=compute millions=1000000", 124}}));
+  const auto [words, limit, status] =
+      GENERATE(table<std::string, std::string, int>({{"case=triple-fault", "100", 98},
+                                                     {"case=unknown-instruction", "100", 99},
+                                                     {"case=spin", "100", 102},
+                                                     {"case=compute millions=1000000", "3", 124}}));
   const TempDirectory folder;
   TestVm vm(payload(
-      words, {"--vmcore", folder("core"), "--result", folder("r.json"), "--hang-timeout", "0.5", "--timeout", "3"}));
+      words, {"--vmcore", folder("core"), "--result", folder("r.json"), "--hang-timeout", "0.5", "--timeout", limit}));
   CHECK(vm.wait_exit() == status);
   CHECK_THAT(vm.messages(), Contains("  core: " + folder("core") + " (open: drgn -c "));
   CHECK(nlohmann::json::parse(contents(folder("r.json")))["vmcore"] == folder("core"));

@@ -168,7 +168,7 @@ TEST_CASE("payload: signals end a guest that spins with interrupts off", "[paylo
   TestVm vm(payload("case=spin"));
   vm.wait_for("payload: spinning\n");
   vm.signal(number);
-  CHECK(vm.wait_exit(std::chrono::seconds(10)) == status);
+  CHECK(vm.wait_exit() == status);
 }
 
 TEST_CASE("payload: a signal ends the wait for a pipe that says what is allowed", "[payload]") {
@@ -177,7 +177,7 @@ TEST_CASE("payload: a signal ends the wait for a pipe that says what is allowed"
   TestVm vm(payload("case=hello", {"--allow", folder("pipe")}));
   vm.settle(std::chrono::milliseconds(1000));
   vm.signal(SIGTERM);
-  CHECK(vm.wait_exit(std::chrono::seconds(10)) == 143);
+  CHECK(vm.wait_exit() == 143);
 }
 
 TEST_CASE("payload: a machine that was stopped and continued goes on", "[payload]") {

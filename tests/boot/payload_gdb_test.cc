@@ -87,8 +87,8 @@ TEST_CASE("gdb: attached to a running machine, again and again; left, it runs", 
     return;
   }
   const Fixture f;
-  // More than gdb takes to come again, in a lab as well.
-  TestVm vm(f.running("case=spin", {"--hang-timeout", "12", "--timeout", "100"}));
+  // More than gdb takes to come again, in a lab on a busy host as well.
+  TestVm vm(f.running("case=spin", {"--hang-timeout", "40", "--timeout", "300"}));
   vm.wait_for("payload: spinning");
   for (int i = 0; i < 2; ++i) {
     const std::string said = f.debug({interrupt_after(2), "continue", "x/i $rip", "shell sleep 2", "monitor why"});

@@ -13,14 +13,14 @@ using Catch::Matchers::Contains;
 
 TEST_CASE("streams: a guest ends although nobody reads its output", "[payload][streams]") {
   TestVm vm(payload("case=flood kilobytes=96 hasty=1 status=4"));
-  CHECK(vm.wait_exit_unread(std::chrono::seconds(30)) == debug_status(4));
+  CHECK(vm.wait_exit_unread() == debug_status(4));
 }
 
 TEST_CASE("streams: SIGTERM ends a guest that waits for its line while nobody reads", "[payload][streams]") {
   TestVm vm(payload("case=flood kilobytes=512"));
   vm.wait_for("xxx");
   vm.signal(SIGTERM);
-  CHECK(vm.wait_exit_unread(std::chrono::seconds(10)) == 143);
+  CHECK(vm.wait_exit_unread() == 143);
 }
 
 TEST_CASE("streams: all that a patient guest prints arrives in order", "[payload][streams]") {
@@ -75,7 +75,7 @@ TEST_CASE("streams: a large paste that the guest does not read does no harm", "[
   vm.wait_for("payload: spinning\n");
   vm.send(std::string(32768, 'y'));
   vm.signal(SIGTERM);
-  CHECK(vm.wait_exit(std::chrono::seconds(10)) == 143);
+  CHECK(vm.wait_exit() == 143);
 }
 
 TEST_CASE("images: a second machine on one disk is refused and told who has it", "[payload][lock]") {

@@ -122,7 +122,7 @@ TEST_CASE("share: an ordinary user shares what is his, and has a network", "[boo
   CHECK(content(place("shared/mine")) == "mine\nmore\n");
 
   vm.run("ip link set eth0 up; ip addr add 10.0.2.15/24 dev eth0; ip route add default via 10.0.2.2");
-  vm.run("{ (echo hello; sleep 1) | nc -l -p 22 >/tmp/in & }");
+  vm.start_server(22, "(echo hello; sleep 1) | nc -l -p 22 >/tmp/in");
   CHECK(talk("127.0.0.1", 2224, "to the guest") == "hello\n");
   CHECK(vm.run("wait; cat /tmp/in") == "to the guest");
   vm.send("exit\n");

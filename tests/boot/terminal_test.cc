@@ -50,7 +50,7 @@ TEST_CASE("terminal: the virtio console has the terminal's size and follows it",
   vm.wait_for("tiny: ready");
   CHECK(vm.run("tty; stty size") == "/dev/hvc0\n24 80");
   vm.resize(50, 132);
-  CHECK(vm.run("for i in $(seq 100); do [ \"$(stty size)\" = '50 132' ] && break; usleep 50000; done; stty size") ==
+  CHECK(vm.run("for i in $(seq 600); do [ \"$(stty size)\" = '50 132' ] && break; usleep 50000; done; stty size") ==
         "50 132");
   vm.signal(SIGTERM);
   CHECK(vm.wait_exit() == 143);

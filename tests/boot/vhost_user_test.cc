@@ -87,7 +87,7 @@ TEST_CASE("vhost-user: a disk of qemu-storage-daemon outlives its back-end's dea
       "work() { while [ ! -e /tmp/stop ]; do dd if=/tmp/data of=/dev/vda bs=16k seek=$((16 * $1)) oflag=direct; "
       "dd if=/dev/vda bs=16k skip=$((16 * $1)) count=16 iflag=direct | cmp - /tmp/data || echo $1 >>/tmp/bad; "
       "echo $1 >>/tmp/rounds; done 2>/dev/null; }");
-  vm.run("for i in 0 1 2 3; do work $i & done");
+  for (const char* work : {"work 0", "work 1", "work 2", "work 3"}) vm.start(work);
   for (int i = 0; i < 2; ++i) {
     vm.run(">/tmp/rounds; until [ -s /tmp/rounds ]; do usleep 50000; done");
     daemon->die();
@@ -135,7 +135,7 @@ TEST_CASE("vhost-user: a directory of virtiofsd can be mounted again when it has
             .size() == 32);
   daemon->die();
   vm.wait_for_message("the back-end is gone");
-  vm.run("cat /mnt/from-host >/tmp/out 2>&1 & echo $! >/tmp/reader");
+  vm.start("cat /mnt/from-host >/tmp/out 2>&1");
   CHECK(vm.run("echo alive") == "alive");
   daemon.emplace(virtiofsd(shared.path(), socket), socket);
   vm.wait_for_message("the back-end is back");

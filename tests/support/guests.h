@@ -2,7 +2,10 @@
 #pragma once
 
 #include <catch2/catch.hpp>
+#include <chrono>
+#include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tests/support/test_vm.h"
@@ -39,6 +42,20 @@ inline std::string say(const Words& words) {
   TestVm client(words);
   CHECK(client.wait_exit() == 0);
   return client.output();
+}
+
+// Pauses a machine at a moment when `vmm why` has `text` of it, and returns what it says; an idle guest has its moments
+// of work, too.
+inline std::string pause_at(const std::string& socket, const std::string& text) {
+  std::string why;
+  for (int tries = 0; tries < 40; ++tries) {
+    say({"pause", socket});
+    why = say({"why", socket});
+    if (why.find(text) != std::string::npos) return why;
+    say({"resume", socket});
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  }
+  throw std::runtime_error("there was never '" + text + "', but: " + why);
 }
 
 }  // namespace vmm::test

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <stdexcept>
 
@@ -172,6 +173,13 @@ std::string TestVm::run(const std::string& command, std::chrono::seconds patienc
   std::string text = without_returns(wait_for("end\r\n", patience));
   if (text.ends_with('\n')) text.pop_back();
   return text;
+}
+
+void TestVm::start_server(uint16_t port, const std::string& command) {
+  start(command);
+  char listening[64];
+  std::snprintf(listening, sizeof listening, ":%04X [0-9A-F]*:0000 0A ", static_cast<unsigned>(port));
+  run("until grep -qs '" + std::string(listening) + "' /proc/net/tcp /proc/net/tcp6; do sleep 0.1; done");
 }
 
 void TestVm::settle(std::chrono::milliseconds silence) {

@@ -51,6 +51,11 @@ class TestVm {
   std::string wait_for_message(std::string_view text, std::chrono::seconds patience = kPatience);
   // What a command printed on the guest's shell, without the last newline.
   std::string run(const std::string& command, std::chrono::seconds patience = kPatience);
+  // Starts a command in the background of the guest's shell; `wait` waits for it. It does not share the shell's
+  // terminal, where it would be stopped as soon as a line is typed, and `wait` return at once.
+  void start(const std::string& command) { run("{ { " + command + "; } </dev/null & }"); }
+  // The same for a TCP server, and waits until it listens.
+  void start_server(uint16_t port, const std::string& command);
   // Reads until there has been silence; for what must not come.
   void settle(std::chrono::milliseconds silence);
 

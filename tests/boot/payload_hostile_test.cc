@@ -9,6 +9,7 @@
 #include "tests/support/test_vm.h"
 
 using namespace vmm::test;
+using Catch::Matchers::Contains;
 
 namespace {
 
@@ -62,7 +63,8 @@ TEST_CASE("hostile: resets while reads are under way, and heads given twice", "[
 
 TEST_CASE("hostile: what a guest does wrong fills no log", "[payload][hostile]") {
   const TempFile disk(8 << 20);
-  TestVm vm(payload("case=abuse-ring", {"--disk", disk.path()}));
-  vm.wait_exit();
+  TestVm vm(payload("case=abuse-ring status=2", {"--disk", disk.path()}));
+  CHECK(vm.wait_exit() == debug_status(2));
+  CHECK_THAT(vm.output(), Contains("payload: done\n"));
   CHECK(vm.messages().size() < 8192);
 }

@@ -49,13 +49,13 @@ class TransportDriver {
     }
     set_status(kAgreed);
   }
-  void set_queue(uint16_t index, uint16_t size, uint64_t ring) {
+  void set_queue(uint16_t index, uint16_t size, uint64_t ring, bool enable = true) {
     write<uint16_t>(VIRTIO_PCI_COMMON_Q_SELECT, index);
     write<uint16_t>(VIRTIO_PCI_COMMON_Q_SIZE, size);
     write<uint64_t>(VIRTIO_PCI_COMMON_Q_DESCLO, ring);
     write<uint64_t>(VIRTIO_PCI_COMMON_Q_AVAILLO, ring + kAvailable);
     write<uint64_t>(VIRTIO_PCI_COMMON_Q_USEDLO, ring + kUsed);
-    write<uint16_t>(VIRTIO_PCI_COMMON_Q_ENABLE, 1);
+    if (enable) write<uint16_t>(VIRTIO_PCI_COMMON_Q_ENABLE, 1);
   }
   void ring_doorbell(uint16_t queue) { write<uint16_t>(kNotify + 4u * queue, queue); }
 

@@ -4,13 +4,16 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <catch2/catch.hpp>
+#include <chrono>
 #include <climits>
 #include <functional>
 #include <optional>
 #include <string>
 #include <thread>
 
+#include "tests/support/deadline.h"
 #include "tests/support/descriptors.h"
 #include "tests/support/wait_until.h"
 #include "vmm/core/fd.h"
@@ -50,11 +53,16 @@ TEST_CASE("event loop: end-of-turn callbacks run once, after what was ready", "[
 
 TEST_CASE("event loop: a turn ends although its handlers go on posting", "[core]") {
   EventLoop loop;
-  const std::function<void()> again = [&] { loop.post(again); };
+  int calls = 0;
+  const std::function<void()> again = [&] {
+    if (++calls < 1000) loop.post(again);  // an end, for a loop whose turn would wait for it
+  };
   loop.post(again);
-  loop.at_end_of_turn([&] { loop.stop(); });
-  loop.run();
-  SUCCEED("it did not run for ever");
+  int calls_in_turn = 0;
+  loop.at_end_of_turn([&] { calls_in_turn = calls; });
+  loop.run_ready();
+  CHECK(calls_in_turn > 0);
+  CHECK(calls_in_turn < 1000);
 }
 
 TEST_CASE("event loop: everything is polled until all have nothing to do, and only then rests", "[core]") {
@@ -90,9 +98,16 @@ TEST_CASE("event loop: a task awaits another and reports its end", "[core]") {
 }
 
 TEST_CASE("event loop: stop from another thread ends run", "[core]") {
+  const Deadline deadline(std::chrono::seconds(30));
   EventLoop loop;
-  std::thread other([&] { loop.stop(); });
+  std::atomic<bool> asked = false;
+  std::thread other([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));  // it sleeps by now, as a rule
+    asked = true;
+    loop.stop();
+  });
   loop.run();
+  CHECK(asked);
   other.join();
 }
 

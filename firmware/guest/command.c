@@ -1,6 +1,6 @@
 // Frames in, frames out, and one child process between them; see command.h.
 #define _GNU_SOURCE
-#include "command.h"
+#include "firmware/guest/command.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -164,7 +164,7 @@ static void start(uint8_t* frame, size_t count) {
   close(refused[0]);
   free(argv);
   free(env);
-  send_frame('R', NULL, 0);
+  send_frame(kRunningFrame, NULL, 0);
 }
 
 // The command's next write there is a SIGPIPE.
@@ -175,19 +175,19 @@ static void look_away(int* stream) {
 
 static void handle(uint8_t type, uint8_t* payload, uint32_t count) {
   switch (type) {
-    case 'S':
+    case kStartFrame:
       return start(payload, count);
-    case 'W':
+    case kWindowFrame:
       if (count >= 4) set_window(in, payload);
       return;
-    case 'K':
+    case kKillFrame:
       if (count >= 1 && command) kill(-command, payload[0]);
       return;
-    case 'C':
+    case kCloseFrame:
       // A terminal's output and input are one.
       if (count >= 1 && !terminal) look_away(payload[0] ? &err : &out);
       return;
-    case 'I':
+    case kInputFrame:
       input_ended |= count == 0;
       memcpy(reserve(&input, count), payload, count);
       input.end += count;
@@ -219,7 +219,7 @@ static void feed(void) {
     if (n < 0) n = length(&input);  // nobody reads any more: swallow
     input.begin += n, taken += n;
   }
-  if (taken) send_frame('A', &taken, sizeof taken);
+  if (taken) send_frame(kTakenFrame, &taken, sizeof taken);
   if (input_ended && !length(&input) && !terminal && in >= 0) close(in), in = -1;
 }
 
@@ -254,7 +254,7 @@ static void beat(void) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
   if (now.tv_sec - last < kBeat || length(&to_host)) return;
-  send_frame('B', NULL, 0);
+  send_frame(kBeatFrame, NULL, 0);
   last = now.tv_sec;
 }
 
@@ -266,7 +266,7 @@ struct command_result serve_command(int descriptor) {
   sigprocmask(SIG_BLOCK, &child, NULL);
   signal(SIGPIPE, SIG_IGN);
   int children = signalfd(-1, &child, SFD_NONBLOCK | SFD_CLOEXEC);
-  send_frame('B', NULL, 0);  // the host waits for a sign of life: what it sent earlier would be lost
+  send_frame(kBeatFrame, NULL, 0);  // the host waits for a sign of life: what it sent earlier would be lost
 
   while (!ended) {
     int room = length(&to_host) < kOutputMax;
@@ -281,11 +281,11 @@ struct command_result serve_command(int descriptor) {
     if (polls[0].revents & (POLLIN | POLLHUP)) receive();
     feed();
     // A pty reports an error once its last user is gone; the command's end is what counts, so just look away.
-    if (out >= 0 && !drain(out, 'O', 4)) {
+    if (out >= 0 && !drain(out, kOutputFrame, 4)) {
       if (in == out) in = -1;
       close(out), out = -1;
     }
-    if (err >= 0 && !drain(err, 'E', 4)) close(err), err = -1;
+    if (err >= 0 && !drain(err, kErrorFrame, 4)) close(err), err = -1;
     beat();
     flush();
     if (polls[1].revents) reap(children);
@@ -295,8 +295,8 @@ struct command_result serve_command(int descriptor) {
   fcntl(port, F_SETFL, 0);
   for (size_t before = 1; before;) {
     before = 0;
-    if (out >= 0) drain(out, 'O', 8);
-    if (err >= 0) drain(err, 'E', 8);
+    if (out >= 0) drain(out, kOutputFrame, 8);
+    if (err >= 0) drain(err, kErrorFrame, 8);
     before = length(&to_host);
     flush();
   }
@@ -307,6 +307,6 @@ void report_result(const struct command_result* last) {
   uint8_t payload[2 + sizeof last->why] = {last->how, last->value};
   size_t text = strlen(last->why);
   memcpy(payload + 2, last->why, text);
-  send_frame('X', payload, 2 + text);
+  send_frame(kExitFrame, payload, 2 + text);
   flush();
 }

@@ -1,23 +1,9 @@
 // Running one command for the host: the guest's side of `vmm ... -- CMD`, and of tools/lab.
 //
-// A virtio-serial port leads to the host. Both sides speak in frames: one byte type, four bytes length (little endian),
-// payload.
-//   to us    S start   u16 rows, u16 columns, u8 terminal?, u32 argc, then NUL-ended cwd, arguments, environment
-//            I input   bytes for the command; none = end of file
-//            W window  u16 rows, u16 columns
-//            K kill    u8 signal, for the command's whole process group
-//            C close   u8 standard error?: that stream has no reader any more, so whoever writes to it is to hear of it
-//   from us  R running
-//            O, E      bytes of standard output, standard error
-//            A taken   u32 number of input bytes the command took: the host keeps at most 256 KiB under way,
-//                      so a command that does not read never blocks the port for signals
-//            B beat    every few seconds: a guest that is silent for long has hung
-//            X exit    u8 how (enum command_end), u8 status or signal, then a text that says why when it did not start;
-//                      the last frame
-// With a terminal the command gets a pty of its own as controlling terminal, else three pipes.
+// A virtio-serial port leads to the host. Both sides speak in the frames of frames.h.
 #pragma once
 
-enum command_end { kExited = 0, kSignalled = 1, kNotStarted = 2 };
+#include "firmware/guest/frames.h"
 
 struct command_result {
   enum command_end how;

@@ -28,7 +28,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "command.h"
+#include "firmware/guest/command.h"
 
 static char command_line[8192];
 static char modules_missed[512];

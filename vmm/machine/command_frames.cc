@@ -6,14 +6,14 @@
 #include <cstring>
 #include <limits>
 
+#include "firmware/guest/frames.h"
 #include "vmm/core/check.h"
 
 namespace vmm {
 
 namespace {
 
-constexpr char kOutput = 'O';
-constexpr char kErrors = 'E';
+bool is_output(char kind) { return kind == kOutputFrame || kind == kErrorFrame; }
 
 }  // namespace
 
@@ -33,7 +33,7 @@ size_t CommandFrames::feed(Bytes bytes, Sink& sink) {
       continue;
     }
     header_size_ = 0;
-    if (kind_ != kOutput && kind_ != kErrors) sink.on_control(kind_, control_);
+    if (!is_output(kind_)) sink.on_control(kind_, control_);
     control_.clear();
   }
 }
@@ -59,8 +59,8 @@ size_t CommandFrames::take_header(Bytes bytes) {
 size_t CommandFrames::take_payload(Bytes bytes, Sink& sink) {
   const Bytes part = bytes.first(std::min<size_t>(bytes.size(), left_));
   size_t taken = part.size();
-  if (kind_ == kOutput || kind_ == kErrors) {
-    taken = part.empty() ? 0 : sink.on_output(kind_ == kErrors, part);
+  if (is_output(kind_)) {
+    taken = part.empty() ? 0 : sink.on_output(kind_ == kErrorFrame, part);
   } else {
     const Bytes kept = part.first(std::min(part.size(), kMaxControl - control_.size()));
     control_.insert(control_.end(), kept.begin(), kept.end());

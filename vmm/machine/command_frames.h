@@ -1,4 +1,5 @@
-// The frames in which vmm and the guest's side of a command (firmware/guest/command.h, which describes them) talk.
+// The frames in which vmm and the guest's side of a command (firmware/guest/command.h) talk, as firmware/guest/frames.h
+// has them.
 //
 // What comes from the guest is hostile: lengths are only counted down, never allocated by, and what a frame has beyond
 // its kind's size is skipped.

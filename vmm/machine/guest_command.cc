@@ -8,6 +8,8 @@
 #include <cstring>
 #include <utility>
 
+#include "firmware/guest/frames.h"
+
 namespace vmm {
 
 namespace {
@@ -78,7 +80,7 @@ void GuestCommand::Output::send() {
   }
 }
 
-void GuestCommand::Output::tell_guest() const { owner.send('C', std::as_bytes(std::span(&errors, 1))); }
+void GuestCommand::Output::tell_guest() const { owner.send(kCloseFrame, std::as_bytes(std::span(&errors, 1))); }
 
 GuestCommand::GuestCommand(EventLoop& loop, const CommandConfig& config, const Streams& streams)
     : loop_(loop),
@@ -112,7 +114,7 @@ void GuestCommand::set_window_size(uint16_t columns, uint16_t rows) {
   columns_ = columns;
   rows_ = rows;
   const std::array<uint16_t, 2> size = {rows, columns};
-  if (started_ && terminal_) send('W', std::as_bytes(std::span(size)));
+  if (started_ && terminal_) send(kWindowFrame, std::as_bytes(std::span(size)));
 }
 
 // ---- from the guest
@@ -134,11 +136,11 @@ size_t GuestCommand::on_output(bool is_error, Bytes bytes) {
 
 void GuestCommand::on_control(char kind, Bytes payload) {
   switch (kind) {
-    case 'B':
+    case kBeatFrame:
       // Its first sign of life: before, the port was not open in the guest, and a start would have been lost.
       if (!started_) start_command();
       break;
-    case 'A': {
+    case kTakenFrame: {
       uint32_t taken = 0;
       if (payload.size() < sizeof taken) break;
       std::memcpy(&taken, payload.data(), sizeof taken);
@@ -146,16 +148,16 @@ void GuestCommand::on_control(char kind, Bytes payload) {
       watch_input();
       break;
     }
-    case 'X':
+    case kExitFrame:
       if (!started_ || result_ || payload.size() < 2) break;
-      result_ = Result{.how = payload[0] == std::byte{0}   ? Result::How::kExited
-                              : payload[0] == std::byte{1} ? Result::How::kSignalled
-                                                           : Result::How::kNotStarted,
+      result_ = Result{.how = payload[0] == std::byte{kExited}      ? Result::How::kExited
+                              : payload[0] == std::byte{kSignalled} ? Result::How::kSignalled
+                                                                    : Result::How::kNotStarted,
                        .value = static_cast<int>(payload[1]),
                        .why = printable(payload.subspan(2))};
       events_.on_result(*result_);
       break;
-    default:  // 'R', and what later versions of the guest's side may add
+    default:  // kRunningFrame, and what later versions of the guest's side may add
       break;
   }
 }
@@ -170,13 +172,13 @@ void GuestCommand::start_command() {
   append_text(payload, config_.directory);
   for (const std::string& word : config_.words) append_text(payload, word);
   for (const std::string& variable : config_.environment) append_text(payload, variable);
-  send('S', payload);
+  send(kStartFrame, payload);
   for (const Output* output : {&output_, &errors_}) {
     if (output->broken != 0) output->tell_guest();  // since an earlier boot
   }
-  if (!early_.empty()) send('I', std::exchange(early_, {}));
+  if (!early_.empty()) send(kInputFrame, std::exchange(early_, {}));
   if (!may_read(input_.fd())) input_ended_ = true;
-  if (input_ended_) send('I', {});
+  if (input_ended_) send(kInputFrame, {});
   watch_input();
   events_.on_started();
 }
@@ -195,13 +197,13 @@ void GuestCommand::read_input() {
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return watch_input();
   if (got <= 0) {
     input_ended_ = true;
-    if (started_) send('I', {});
+    if (started_) send(kInputFrame, {});
     return;
   }
   const auto to_guest = [this](Bytes bytes) {
     credit_ -= std::min(credit_, bytes.size());
     if (bytes.empty()) return;
-    if (started_) return send('I', bytes);
+    if (started_) return send(kInputFrame, bytes);
     early_.insert(early_.end(), bytes.begin(), bytes.end());
   };
   const Bytes arrived = std::span(part).first(static_cast<size_t>(got));

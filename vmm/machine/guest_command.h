@@ -1,7 +1,7 @@
 // GuestCommand: a command that runs in the guest with our standard streams: the host's side of `vmm ... -- CMD`.
 //
 // It is the backend of the virtio-console port "vmm.command", at whose other end vmm's own init (firmware/guest) runs
-// the command; firmware/guest/command.h describes the frames between the two. Standard output, standard error and the
+// the command; firmware/guest/frames.h describes the frames between the two. Standard output, standard error and the
 // result travel there and never on a console, so nothing that a guest prints can be taken for them.
 //
 // Nothing is lost and nothing grows: output that our own reader does not take stays in the guest, and input is read

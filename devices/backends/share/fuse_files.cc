@@ -162,10 +162,10 @@ void FuseServer::write(FuseMessage& message) {
 }
 
 void FuseServer::read_directory(FuseMessage& message) {
-  const SharedTree::Node& node = tree_.node(message.header().nodeid);
+  const SharedTree::Node& node = tree_.directory(message.header().nodeid);
   const auto wanted = message.take<fuse_read_in>();
-  const int directory = tree_.handle(wanted.fh);
   if (node.sealed) return;
+  const int directory = tree_.listing(wanted.fh);
   const size_t room = std::min<size_t>(wanted.size, message.room());
   const auto listing = list(directory, wanted.offset, room);
   for (size_t at = 0; at < listing.size();) {
@@ -181,8 +181,8 @@ void FuseServer::read_directory(FuseMessage& message) {
 void FuseServer::read_directory_plus(FuseMessage& message) {
   const SharedTree::Node& node = tree_.directory(message.header().nodeid);
   const auto wanted = message.take<fuse_read_in>();
-  const int directory = tree_.handle(wanted.fh);
   if (node.sealed) return;
+  const int directory = tree_.listing(wanted.fh);
   const size_t room = std::min<size_t>(wanted.size, message.room());
   const auto listing = list(directory, wanted.offset, room / 4);  // an answer's entries are longer than the host's
   for (size_t at = 0; at < listing.size();) {

@@ -102,7 +102,7 @@ int FuseServer::perform(FuseMessage& message) {
   return answered ? error : static_cast<int>(Operation::kNone);
 }
 
-void FuseServer::reset() {
+void FuseServer::reset() noexcept {
   mounted_ = false;
   tree_.reset();
 }

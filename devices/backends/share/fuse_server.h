@@ -33,7 +33,7 @@ class FuseServer {
   // an answer, and where there is no room for the error.
   size_t answer(std::span<const iovec> request, std::span<const iovec> reply);
   // Forgets what the guest knew and had open.
-  void reset();
+  void reset() noexcept;
 
   const SharedTree& tree() const { return tree_; }
 

@@ -5,6 +5,8 @@
 #include <fmt/core.h>
 #include <linux/fuse.h>
 #include <linux/magic.h>
+#include <linux/openat2.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -21,20 +23,48 @@ namespace vmm {
 
 namespace {
 
-// Not in <linux/magic.h>: fs/configfs, fs/fuse/control.c, ipc/mqueue.c, fs/binfmt_misc.c.
-constexpr long kConfigfs = 0x62656570, kFuseControl = 0x65735543, kMqueue = 0x19800202, kBinfmtMisc = 0x42494e4d;
+// Types that <linux/magic.h> leaves to the file systems' own sources.
+constexpr long kConfigfs = 0x62656570, kFuseControl = 0x65735543, kMqueue = 0x19800202, kBinfmtMisc = 0x42494e4d,
+               kRpcPipefs = 0x67596969, kFunctionfs = 0x0a647361, kGadgetfs = 0xaee71ee7, kNfsd = 0x6e667364;
+
+long file_system_type(int fd) {
+  struct statfs status {};
+  must(::fstatfs(fd, &status));
+  return status.f_type;
+}
 
 // What such a file says or does is the host kernel's affair, and may give a guest power over it, or over vmm itself
 // (/proc/PID/mem).
-bool is_kernel_window(int fd) {
+bool is_kernel_window(long type) {
   constexpr auto kTypes = std::to_array<long>({
-      PROC_SUPER_MAGIC, SYSFS_MAGIC,          DEBUGFS_MAGIC,       TRACEFS_MAGIC,      SECURITYFS_MAGIC, SELINUX_MAGIC,
-      SMACK_MAGIC,      CGROUP_SUPER_MAGIC,   CGROUP2_SUPER_MAGIC, DEVPTS_SUPER_MAGIC, BPF_FS_MAGIC,     PSTOREFS_MAGIC,
-      EFIVARFS_MAGIC,   BINDERFS_SUPER_MAGIC, NSFS_MAGIC,          kConfigfs,          kFuseControl,     kMqueue,
+      PROC_SUPER_MAGIC,
+      SYSFS_MAGIC,
+      DEBUGFS_MAGIC,
+      TRACEFS_MAGIC,
+      SECURITYFS_MAGIC,
+      SELINUX_MAGIC,
+      SMACK_MAGIC,
+      CGROUP_SUPER_MAGIC,
+      CGROUP2_SUPER_MAGIC,
+      DEVPTS_SUPER_MAGIC,
+      BPF_FS_MAGIC,
+      PSTOREFS_MAGIC,
+      EFIVARFS_MAGIC,
+      BINDERFS_SUPER_MAGIC,
+      NSFS_MAGIC,
+      RDTGROUP_SUPER_MAGIC,
+      XENFS_SUPER_MAGIC,
+      AAFS_MAGIC,
+      kConfigfs,
+      kFuseControl,
+      kMqueue,
       kBinfmtMisc,
+      kRpcPipefs,
+      kFunctionfs,
+      kGadgetfs,
+      kNfsd,
   });
-  struct statfs status {};
-  return ::fstatfs(fd, &status) != 0 || std::ranges::find(kTypes, status.f_type) != kTypes.end();
+  return std::ranges::find(kTypes, type) != kTypes.end();
 }
 
 std::optional<std::string> place_of(int fd) {
@@ -54,38 +84,67 @@ SharedTree::SharedTree(const std::string& path, size_t max_files, const Ownershi
       ownership_(ownership),
       readable_root_(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)),
       next_node_(FUSE_ROOT_ID + 1) {
-  if (!readable_root_) {
-    throw Error(fmt::format("cannot share '{}': {}", path, errno_text(errno)),
-                errno == ENOTDIR ? "share the directory that the file is in" : "share a directory that can be read");
+  try {
+    must(readable_root_.get());
+    type_ = file_system_type(readable_root_.get());
+    if (is_kernel_window(type_)) {
+      throw Error(fmt::format("cannot share '{}': it is no directory of files, but the host kernel's own", path));
+    }
+    const auto place = place_of(readable_root_.get());
+    if (!place)
+      throw Error(fmt::format("cannot share '{}': /proc is not mounted here", path), "mount -t proc proc /proc");
+    place_ = *place;
+    know_root();
+  } catch (const Refused& refused) {
+    throw Error(
+        fmt::format("cannot share '{}': {}", path, errno_text(refused.error)),
+        refused.error == ENOTDIR ? "share the directory that the file is in" : "share a directory that can be read");
   }
-  if (is_kernel_window(readable_root_.get())) {
-    throw Error(fmt::format("cannot share '{}': it is no directory of files, but the host kernel's own", path));
-  }
-  if (!place_of(readable_root_.get())) {
-    throw Error(fmt::format("cannot share '{}': /proc is not mounted here", path), "mount -t proc proc /proc");
-  }
-  reset();
 }
 
-void SharedTree::reset() {
+void SharedTree::reset() noexcept {
   handles_.clear();
   nodes_.clear();
   numbers_.clear();
-  UniqueFd root(::open(fmt::format("/proc/self/fd/{}", readable_root_.get()).c_str(), O_PATH | O_CLOEXEC));
-  if (!root) return;  // out of descriptors for a moment: every request is answered with ESTALE until the next reset
-  const struct stat file = status(root.get());
+  try {
+    know_root();
+  } catch (const Refused&) {
+    // Its file system has gone, or there is no descriptor for the moment: node() tries again.
+  }
+}
+
+void SharedTree::know_root() {
+  struct stat file {};
+  if (::fstat(readable_root_.get(), &file) != 0) {
+    // Whoever can write in the folders above must not lead elsewhere, so no symlink is followed on the way.
+    const open_how how{.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC, .mode = 0, .resolve = RESOLVE_NO_SYMLINKS};
+    UniqueFd again(static_cast<int>(must(::syscall(SYS_openat2, AT_FDCWD, place_.c_str(), &how, sizeof how))));
+    file = status(again.get());
+    // Not the bare folder that it was mounted on.
+    if (file_system_type(again.get()) != type_) throw Refused{ESTALE};
+    readable_root_ = std::move(again);
+  }
+  UniqueFd root(must(::open(fmt::format("/proc/self/fd/{}", readable_root_.get()).c_str(), O_PATH | O_CLOEXEC)));
   insert(FUSE_ROOT_ID, std::move(root), file);
 }
 
 SharedTree::Node& SharedTree::node(uint64_t id) {
-  const auto found = nodes_.find(id);
+  auto found = nodes_.find(id);
+  if (found == nodes_.end() && id == FUSE_ROOT_ID) {
+    try {
+      know_root();
+    } catch (const Refused&) {
+      throw Refused{ESTALE};
+    }
+    found = nodes_.find(id);
+  }
   if (found == nodes_.end()) throw Refused{ESTALE};
   return found->second;
 }
 
 SharedTree::Node& SharedTree::file(uint64_t id) {
   Node& found = node(id);
-  if (!in_tree(found)) throw Refused{ESTALE};
+  if (!in_tree(found.fd.get())) throw Refused{ESTALE};
   return found;
 }
 
@@ -96,11 +155,11 @@ SharedTree::Node& SharedTree::directory(uint64_t id) {
 }
 
 // Where the file is now, as the kernel knows it, begins with where the root is now.
-bool SharedTree::in_tree(const Node& node) const {
+bool SharedTree::in_tree(int fd) const {
   const auto root = place_of(readable_root_.get());
   if (!root) return false;
   if (*root == "/") return true;
-  const auto place = place_of(node.fd.get());
+  const auto place = place_of(fd);
   return place && place->starts_with(*root) && (place->size() == root->size() || (*place)[root->size()] == '/');
 }
 
@@ -129,7 +188,9 @@ uint64_t SharedTree::take(UniqueFd fd) {
 }
 
 void SharedTree::insert(uint64_t id, UniqueFd fd, const struct stat& file) {
-  const bool sealed = devices_[device_index(file.st_dev, fd.get())].sealed;
+  // Of each file anew: the host gives the number of a file system that has gone to the next one.
+  const bool sealed = is_kernel_window(file_system_type(fd.get()));
+  if (std::ranges::find(devices_, file.st_dev) == devices_.end()) devices_.push_back(file.st_dev);
   const std::pair identity{file.st_dev, file.st_ino};
   nodes_.emplace(
       id,
@@ -167,6 +228,12 @@ int SharedTree::handle(uint64_t id) const {
   return found->second.get();
 }
 
+int SharedTree::listing(uint64_t id) const {
+  const int found = handle(id);
+  if (!in_tree(found)) throw Refused{ESTALE};
+  return found;
+}
+
 std::string SharedTree::path_of(const Node& node) { return fmt::format("/proc/self/fd/{}", node.fd.get()); }
 
 struct stat SharedTree::status(int fd) {
@@ -175,16 +242,9 @@ struct stat SharedTree::status(int fd) {
   return file;
 }
 
-size_t SharedTree::device_index(dev_t id, int fd) {
-  const auto found = std::ranges::find(devices_, id, &Device::id);
-  if (found != devices_.end()) return static_cast<size_t>(found - devices_.begin());
-  devices_.push_back({id, is_kernel_window(fd)});
-  return devices_.size() - 1;
-}
-
 // The root's file system keeps its numbers; no other uses so many of its own that the upper bits are taken.
 uint64_t SharedTree::inode_number(dev_t device, ino_t inode) {
-  const auto found = std::ranges::find(devices_, device, &Device::id);
+  const auto found = std::ranges::find(devices_, device);
   return inode ^ static_cast<uint64_t>(found - devices_.begin()) << 48;
 }
 

@@ -60,8 +60,9 @@ class SharedTree {
   // a quarter of that may be open besides.
   SharedTree(const std::string& path, size_t max_files, const Ownership& ownership);
 
-  // Forgets everything but the root.
-  void reset();
+  // Forgets everything but the root. Where that has gone with its file system, it is looked for again at the same place
+  // whenever it is asked for, and answered with ESTALE until then.
+  void reset() noexcept;
 
   Node& node(uint64_t id);
   // One that is still in the tree: for whatever changes it or shows what it holds.
@@ -80,6 +81,8 @@ class SharedTree {
   // Takes an open file into the table of handles; and finds it there.
   uint64_t keep(UniqueFd fd);
   int handle(uint64_t id) const;
+  // The same of a directory that is to be listed, and is still in the tree.
+  int listing(uint64_t id) const;
   void close(uint64_t id) { handles_.erase(id); }
 
   // A path that names the file itself.
@@ -91,21 +94,18 @@ class SharedTree {
   int root_fd() const { return readable_root_.get(); }
 
  private:
-  struct Device {
-    dev_t id;
-    bool sealed;
-  };
-
   uint64_t take(UniqueFd fd);
   void insert(uint64_t id, UniqueFd fd, const struct stat& file);
-  size_t device_index(dev_t id, int fd);
-  bool in_tree(const Node& node) const;
+  void know_root();
+  bool in_tree(int fd) const;
 
   std::string path_;
   size_t max_files_;
   Ownership ownership_;
   UniqueFd readable_root_;
-  std::vector<Device> devices_;  // in the order in which they were met; the root's is the first
+  long type_ = 0;               // of its file system, by statfs(2)
+  std::string place_;           // where the root was when it was shared, without symlinks
+  std::vector<dev_t> devices_;  // in the order in which they were met; the root's is the first
   std::unordered_map<uint64_t, Node> nodes_;
   std::map<std::pair<dev_t, ino_t>, uint64_t> numbers_;  // of nodes
   std::unordered_map<uint64_t, UniqueFd> handles_;

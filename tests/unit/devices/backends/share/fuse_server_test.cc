@@ -116,7 +116,12 @@ TEST_CASE("share: a directory that is moved out is no way out", "[share][escape]
   const uint64_t inner = f.guest.look_up("inner");
   const uint64_t file = f.guest.look_up("file", inner);
   const uint64_t handle = f.guest.open(file, O_RDONLY);
+  const auto listing = f.guest.ask<fuse_open_out>(FUSE_OPENDIR, inner, fuse_open_in{}).fh;
   fs::rename(f.shared("inner"), f.place("outside"));
+  const uint64_t named = GENERATE_COPY(inner, uint64_t{FUSE_ROOT_ID});
+  const auto kind = static_cast<uint32_t>(GENERATE(FUSE_READDIR, FUSE_READDIRPLUS));
+  f.guest.call(kind, named, 4096, fuse_read_in{.fh = listing, .size = 4096});
+  CHECK(f.guest.error == ESTALE);
   CHECK(f.guest.tell(FUSE_LOOKUP, inner, Text("file")) == ESTALE);
   CHECK(f.guest.tell(FUSE_MKDIR, inner, fuse_mkdir_in{.mode = 0700}, Text("new")) == ESTALE);
   CHECK(f.guest.tell(FUSE_OPENDIR, inner, fuse_open_in{}) == ESTALE);

@@ -10,8 +10,7 @@ enum frame_to_guest {
   kInputFrame = 'I',   // bytes for the command; none = end of file
   kWindowFrame = 'W',  // u16 rows, u16 columns
   kKillFrame = 'K',    // u8 signal, for the command's whole process group
-  kCloseFrame =
-      'C',  // u8 standard error?: that stream has no reader any more, so whoever writes to it is to hear of it
+  kCloseFrame = 'C',   // u8 standard error?: that stream has no reader any more, of which its writers are to hear
 };
 
 enum frame_from_guest {
@@ -21,8 +20,7 @@ enum frame_from_guest {
   kTakenFrame = 'A',   // u32 number of input bytes the command took: the host keeps at most 256 KiB under way, so a
                        // command that does not read never blocks the port for signals
   kBeatFrame = 'B',    // every few seconds: a guest that is silent for long has hung
-  kExitFrame = 'X',  // u8 how (enum command_end), u8 status or signal, then a text that says why when it did not start;
-                     // the last frame
+  kExitFrame = 'X',    // u8 how (enum command_end), u8 status or signal, then why it did not start; the last frame
 };
 
 enum command_end { kExited = 0, kSignalled = 1, kNotStarted = 2 };

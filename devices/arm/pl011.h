@@ -59,7 +59,7 @@ class Pl011 {
   uint32_t fifo_levels_ = 0x12;    // UARTIFLS: half full, both
   uint32_t interrupt_mask_ = 0;    // UARTIMSC
   uint32_t dma_control_ = 0;       // UARTDMACR
-  uint32_t latched_ = 0;           // of UARTRIS: what only a write to UARTICR takes back
+  uint32_t latched_ = 0;           // bits of UARTRIS that only a write to UARTICR clears
 };
 
 }  // namespace vmm

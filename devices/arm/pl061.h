@@ -48,7 +48,7 @@ class Pl061 : public Device {
   uint8_t both_edges_ = 0;  // GPIOIBE
   uint8_t event_ = 0;       // GPIOIEV: a one is high, or rising
   uint8_t mask_ = 0;        // GPIOIE: a one lets an interrupt through
-  uint8_t edges_ = 0;       // of GPIORIS: those that were seen
+  uint8_t edges_ = 0;       // bits of GPIORIS: edges that were seen
   unsigned pressed_ = 0;    // the line of the button that was pressed last
   Timer release_;
 };

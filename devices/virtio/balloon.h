@@ -47,11 +47,11 @@ class VirtioBalloon : public VirtioDevice {
   // What came of the pages that the driver named, over all drivers.
   struct Counts {
     uint64_t discarded_bytes = 0;
-    uint64_t bad_pages = 0;  // not RAM
+    uint64_t bad_pages = 0;  // pages that are no RAM
   };
   // What the driver said is free, when it was asked.
   struct Hints {
-    uint64_t bytes = 0;     // that the host takes first now
+    uint64_t bytes = 0;     // bytes that the host takes first now
     bool complete = false;  // it came to an end
   };
 
@@ -106,7 +106,7 @@ class VirtioBalloon : public VirtioDevice {
   uint64_t features_ = 0;  // agreed on
   bool running_ = false;
   uint32_t target_pages_ = 0;
-  uint32_t hint_command_ = VIRTIO_BALLOON_CMD_ID_STOP;  // or the number of the request that the driver is at
+  uint32_t hint_command_ = VIRTIO_BALLOON_CMD_ID_STOP;  // or the number of the request the driver is at
   // Written by vCPU threads.
   std::atomic<uint32_t> actual_pages_ = 0;
   std::atomic<uint32_t> poison_ = 0;

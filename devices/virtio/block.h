@@ -29,7 +29,7 @@ class VirtioBlock : public VirtioDevice {
     uint64_t reads = 0;
     uint64_t writes = 0;
     uint64_t flushes = 0;
-    uint64_t discards = 0;  // and write-zeroes
+    uint64_t discards = 0;  // discards and write-zeroes
     uint64_t bytes_read = 0;
     uint64_t bytes_written = 0;
     uint64_t errors = 0;  // requests that failed, and chains that were no requests

@@ -23,7 +23,7 @@ struct VirtioTraits {
   std::vector<uint16_t> queue_sizes;  // the largest size of each queue
   size_t config_size = 0;             // bytes of device-specific configuration
   uint32_t pci_class = 0xff0000;      // class code, subclass, programming interface
-  uint64_t ring_bits = ~uint64_t{0};  // those that the transport may add: not all, where another one serves the rings
+  uint64_t ring_bits = ~uint64_t{0};  // features of rings that the transport may add
 };
 
 class VirtioDevice {

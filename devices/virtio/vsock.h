@@ -68,9 +68,9 @@ class VirtioVsock : public VirtioDevice {
   VsockBackend& backend_;
   const size_t most_;
   std::map<Ports, VsockConnection> connections_;
-  std::deque<Ports> turns_;                              // connections that want to send
-  std::deque<virtio_vsock_hdr> resets_;                  // that are for no connection of ours, or none any more
-  std::vector<std::unique_ptr<VsockStream>> lingering_;  // of ended connections, until the host has taken all
+  std::deque<Ports> turns_;              // connections that want to send
+  std::deque<virtio_vsock_hdr> resets_;  // resets to be sent for connections that are none of ours, or no more
+  std::vector<std::unique_ptr<VsockStream>> lingering_;  // streams of ended connections, until the host has taken all
   std::vector<std::byte> data_;                          // of one packet
   Wakeup work_;                                          // something can be sent, or the device stops
   bool running_ = false;

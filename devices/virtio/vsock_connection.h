@@ -79,7 +79,7 @@ class VsockConnection {
   uint32_t owed_ = 0;        // bits by operation
   uint32_t guest_done_ = 0;  // VIRTIO_VSOCK_SHUTDOWN_* of each side: they are never taken back
   uint32_t host_done_ = 0;
-  VsockCredit credit_;         // for what we send
+  VsockCredit credit_;         // the guest's room for what we send
   bool asked_credit_ = false;  // since there was any
   uint32_t received_ = 0;
   uint32_t told_ = 0;  // the last count that the driver knows of

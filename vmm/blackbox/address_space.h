@@ -24,9 +24,9 @@ namespace vmm {
 struct PagingFormat {
   enum class Entries { kX86, kArm64 };
   Entries entries = Entries::kX86;
-  unsigned page_bits = 0;     // of an address, that are the place in a page
-  unsigned address_bits = 0;  // that are translated; those above are all alike
-  bool upper_half = true;     // of arm64, whose halves have tables of their own
+  unsigned page_bits = 0;     // low bits of an address: the place in a page
+  unsigned address_bits = 0;  // low bits that are translated; the bits above are all alike
+  bool upper_half = true;     // on arm64: which half, as each has tables of its own
 
   static PagingFormat x86(unsigned levels);
   // Empty when no CPU has that: it may be a guest that says so.

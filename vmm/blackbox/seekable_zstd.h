@@ -93,7 +93,7 @@ class SeekableZstdReader {
   bool has_zeroes(size_t frame);
 
   Read read_;
-  std::vector<Frame> frames_;  // and the end of the last one
+  std::vector<Frame> frames_;  // all frames, and the end of the last one as one more
   ZSTD_DCtx_s* context_;
   std::vector<std::byte> compressed_;
   std::vector<std::byte> zeroes_;  // a frame of them, compressed: most of what a guest never used looks like it

@@ -33,8 +33,8 @@ class Tasks {
 
   const AddressSpace& kernel_;
   std::optional<uint64_t> init_task_;
-  std::optional<uint64_t> current_;     // of the pointer, from where a CPU has its own variables
-  std::optional<uint64_t> pid_offset_;  // in a task; empty as well while there is none but init_task
+  std::optional<uint64_t> current_;     // offset of the pointer to the current task in a CPU's own variables
+  std::optional<uint64_t> pid_offset_;  // offset of the PID in a task; empty as well while there is none but init_task
 };
 
 }  // namespace vmm

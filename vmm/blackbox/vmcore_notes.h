@@ -45,6 +45,6 @@ void for_each_note(std::span<const std::byte> notes, const std::function<void(co
 // A vCPU's registers as far as the note has them; empty when it is another note, or too short. `machine`: EM_X86_64 or
 // EM_AARCH64.
 std::optional<CpuState> general_registers(const Note& note, uint16_t machine);
-std::optional<CpuState> all_registers(const Note& note);  // of an x86 one
+std::optional<CpuState> all_registers(const Note& note);  // all registers of an x86 CPU's note
 
 }  // namespace vmm

@@ -27,7 +27,7 @@ namespace vmm {
 struct VmcoreContents {
   const GuestMemory& memory;
   std::span<const CpuState> cpus;
-  std::span<const std::optional<uint32_t>> pids = {};  // of the task on each of them, as far as they are known
+  std::span<const std::optional<uint32_t>> pids = {};  // PID of the task on each CPU, as far as it is known
   // The kernel's VMCOREINFO and direct map, when one was found (black_box.h).
   std::string_view vmcoreinfo = {};
   std::optional<uint64_t> direct_map = {};

@@ -34,9 +34,9 @@ struct GuestDebug {
 // Why KVM left the guest with KVM_EXIT_DEBUG.
 struct DebugEvent {
   bool breakpoint = false;  // an instruction; else a debug exception, as the rest says
-  uint64_t pc = 0;          // of that instruction, or the next one
+  uint64_t pc = 0;          // address of that instruction, or of the next one
   bool stepped = false;
-  unsigned points = 0;          // those that were met: bit n is GuestDebug::points[n]
+  unsigned points = 0;          // points that were met: bit n is GuestDebug::points[n]
   bool kernel_entered = false;  // see watch_for_kernel()
 };
 

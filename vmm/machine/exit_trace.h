@@ -29,7 +29,7 @@ class ExitTrace {
   struct Key {
     uint32_t reason = 0;  // KVM_EXIT_*
     bool write = false;
-    const Device* device = nullptr;  // which answered; never used but to tell it from others
+    const Device* device = nullptr;  // device that answered; only its identity is used
     uint64_t address = 0;            // where no device did
     uint64_t rip = 0;                // 0: not known, or there was no room to tell
 

@@ -97,7 +97,7 @@ class GuestCommand : public CharBackend, private CommandFrames::Sink {
     Output(GuestCommand& of, bool is_error, int fd);
     size_t push(Bytes bytes, bool last);
     void send();              // as much as is taken now
-    void tell_guest() const;  // that nobody reads it
+    void tell_guest() const;  // tells the guest that nobody reads this output
     bool empty() const { return ring.empty() && rest.empty(); }
     GuestCommand& owner;
     const bool errors;
@@ -105,7 +105,7 @@ class GuestCommand : public CharBackend, private CommandFrames::Sink {
     CharRing ring{kOutputSize};
     std::vector<std::byte> rest;  // what came when the device was stopping, behind the ring
     FdWatch writable;
-    int broken = 0;  // by this errno: nobody will ever read it, what comes is thrown away
+    int broken = 0;  // errno: nobody will ever read it, what comes is thrown away; 0: it is read
   };
 
   size_t on_output(bool is_error, Bytes bytes) override;

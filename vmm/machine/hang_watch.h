@@ -34,8 +34,8 @@ class HangWatch {
   // What KVM has counted of a vCPU.
   struct Counts {
     uint64_t exits = 0;                  // from the guest to KVM
-    uint64_t accesses = 0;               // of ports and device memory, and hypercalls
-    std::optional<uint64_t> interrupts;  // that it was given, where KVM counts them
+    uint64_t accesses = 0;               // accesses to ports and device memory, and hypercalls
+    std::optional<uint64_t> interrupts;  // interrupts that it was given, where KVM counts them
     uint64_t wakeups = 0;                // from a halt
   };
   // One vCPU at one moment.

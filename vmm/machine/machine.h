@@ -45,7 +45,7 @@ class Machine {
   // Starts the vCPUs' threads; the guest is paused. Throws Error.
   void start();
   void pause();
-  void resume();  // not after the end
+  void resume();  // must not be called after the end
   bool paused() const { return paused_; }
   bool ended() const { return ended_; }  // by itself, or by stop()
 

@@ -96,7 +96,7 @@ class VcpuThread {
   bool answer_own_exit();  // one that only this architecture has
   void share_registers(const Kvm& kvm);
   uint64_t shared_pc() const;  // after an exit, once they are shared; 0: not known
-  void port_access();          // of x86, like the next three
+  void port_access();          // x86's, like the next three
   Outcome triple_fault() const;
   Outcome internal_error();
   std::string instruction_bytes() const;
@@ -121,7 +121,7 @@ class VcpuThread {
     bool port;
     bool write;
     uint64_t address;
-    const Device* device = nullptr;  // that answered
+    const Device* device = nullptr;  // device that answered
 
     std::string_view verb() const { return port ? (write ? "out" : "in") : (write ? "write" : "read"); }
   };

@@ -118,7 +118,7 @@ class CharStream : public CharBackend {
   bool refused_ = false;          // a write() was cut short: on_writable is owed
   bool drain_scheduled_ = false;  // drain() will run without being asked again
 
-  std::vector<std::byte> taken_;  // from pending_; formatted up to taken_done_
+  std::vector<std::byte> taken_;  // bytes taken from pending_; formatted up to taken_done_
   size_t taken_done_ = 0;
   std::string formatted_;  // scratch of format()
   CharRing outgoing_{kOutgoingSize};

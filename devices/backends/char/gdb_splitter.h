@@ -18,8 +18,8 @@ namespace vmm {
 
 class GdbSplitter {
  public:
-  static constexpr size_t kMostPrinted = 4096;  // of one packet from the guest, bytes
-  static constexpr size_t kMostAsked = 16384;   // of one from gdb
+  static constexpr size_t kMostPrinted = 4096;  // bytes of one packet from the guest
+  static constexpr size_t kMostAsked = 16384;   // bytes of one packet from gdb
 
   struct Actions {
     std::function<void(std::string)> to_guest;  // a whole packet, or an acknowledgement
@@ -50,10 +50,10 @@ class GdbSplitter {
   // From the guest.
   State state_ = State::kText;
   std::string held_;
-  size_t acknowledgements_due_ = 0;  // of the guest, to packets of gdb's
+  size_t acknowledgements_due_ = 0;  // acknowledgements that the guest is still to send for gdb's packets
   // From gdb.
   std::string asked_;                 // a packet that is not complete yet
-  size_t acknowledgements_owed_ = 0;  // of gdb, to packets of the guest's
+  size_t acknowledgements_owed_ = 0;  // acknowledgements that gdb is still to send for the guest's packets
   bool entered_ = false;              // since gdb has come, or was detached
 };
 

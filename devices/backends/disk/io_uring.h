@@ -48,9 +48,9 @@ class IoUring : public IoEngine, private Poller {
   std::unique_ptr<io_uring, RingCloser> ring_;
   FdWatch completions_;
   Timer retry_;
-  std::vector<bool> slots_;  // of the registered file table: which are taken
-  IoQueue waiting_;          // not in the submission queue yet
-  IoQueue staged_;           // in the submission queue, not accepted by the kernel yet
+  std::vector<bool> slots_;  // slots of the registered file table that are taken
+  IoQueue waiting_;          // requests that are not in the submission queue yet
+  IoQueue staged_;           // requests in the submission queue that the kernel has not accepted yet
   size_t in_flight_ = 0;     // staged or with the kernel
   int broken_ = 0;           // the error after which the kernel is not asked again
   bool submit_scheduled_ = false;

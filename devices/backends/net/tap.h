@@ -67,7 +67,7 @@ class Tap : public NetBackend {
 
   EventLoop& loop_;
   TapPort port_;
-  const uint64_t offloads_;  // of the port as it was first: the device cannot offer others later
+  const uint64_t offloads_;  // offloads of the port as it was first: the device cannot offer others later
   const uint16_t mtu_;
   OnLoss on_loss_;
   std::vector<std::unique_ptr<Queue>> queues_;

@@ -81,7 +81,7 @@ class FuseMessage {
   fuse_in_header header_{};
   bool well_formed_ = false;
   std::vector<std::byte> arguments_;  // what was copied of the request
-  size_t taken_ = 0;                  // of it
+  size_t taken_ = 0;                  // bytes taken so far
   std::vector<std::byte> body_;
   size_t placed_ = 0;
 };

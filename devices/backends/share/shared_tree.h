@@ -47,8 +47,8 @@ class SharedTree {
     UniqueFd fd;  // O_PATH
     std::pair<dev_t, ino_t> identity;
     mode_t type = 0;       // S_IFMT of its mode, which never changes
-    uint64_t lookups = 0;  // that the guest has not taken back
-    bool sealed = false;   // of a file system that is not shown
+    uint64_t lookups = 0;  // lookups that the guest has not taken back (FUSE_FORGET)
+    bool sealed = false;   // the node's file system is not shown to the guest
     // When it was opened last, so that the guest may keep what it has read since then.
     timespec changed{};
     off_t size = -1;

@@ -24,14 +24,14 @@ namespace vmm {
 struct VhostUserRole {
   std::string name;         // "vhost-user-blk"
   std::string how;          // to start one at SOCKET: a command line for people
-  uint64_t features = 0;    // those of the device type that are of use
+  uint64_t features = 0;    // features of the device type that are of use
   size_t config_size = 0;   // of the configuration that the back-end has; 0: it has none
   uint16_t min_queues = 1;  // without these it is of no use
 };
 
 // What a back-end said about itself.
 struct VhostUserAbilities {
-  uint64_t features = 0;  // of the role's and of the ring
+  uint64_t features = 0;  // features of the role's and of the ring
   uint64_t protocol = 0;  // VHOST_USER_PROTOCOL_F_*, agreed on
   uint64_t queues = 1;
   std::vector<std::byte> config;

@@ -20,8 +20,8 @@ namespace vmm {
 
 class VsockHost : public VsockBackend {
  public:
-  static constexpr std::chrono::milliseconds kPatience{10'000};  // for a client's line
-  static constexpr size_t kMaxClients = 256;                     // that have not said it; more wait to be accepted
+  static constexpr std::chrono::milliseconds kPatience{10'000};  // time for a client to say its line
+  static constexpr size_t kMaxClients = 256;  // clients that have not said it; more wait to be accepted
 
   // Listens. Throws Error when it cannot.
   VsockHost(EventLoop& loop, const VsockConfig& config, std::chrono::milliseconds patience = kPatience);

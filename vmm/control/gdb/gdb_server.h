@@ -22,7 +22,7 @@ namespace vmm {
 
 class GdbServer {
  public:
-  static constexpr size_t kMaxOutput = size_t{1} << 20;  // that waits for gdb; one that takes less is gone
+  static constexpr size_t kMaxOutput = size_t{1} << 20;  // bytes that may wait for gdb; one that takes less is given up
 
   // Throws Error when it cannot listen there. All arguments outlive it.
   GdbServer(EventLoop& loop, const GdbAddress& address, GdbTarget& target);
@@ -55,7 +55,7 @@ class GdbServer {
   std::optional<FdWatch> readable_, writable_;
   GdbPacketReader reader_;
   std::string output_;
-  std::string last_packet_;  // for a gdb that asks for it again
+  std::string last_packet_;  // kept for a gdb that asks for it again
 };
 
 }  // namespace vmm

@@ -107,9 +107,9 @@ class GdbStub {
   bool acknowledges_ = true;
   bool says_why_ = false;     // gdb understands swbreak and hwbreak
   unsigned cpu_ = 0;          // whose registers and memory are meant
-  uint64_t told_offset_ = 0;  // of KASLR, that gdb knows of
+  uint64_t told_offset_ = 0;  // KASLR's offset that gdb has been told
   Stop last_stop_;
-  std::vector<GdbTarget::Order> orders_;   // by which the machine runs
+  std::vector<GdbTarget::Order> orders_;   // orders by which the machine runs
   std::vector<GdbTarget::Event> waiting_;  // met at the same time as one that was reported
 };
 

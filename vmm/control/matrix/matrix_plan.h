@@ -16,7 +16,7 @@ struct MatrixRun {
   std::vector<std::string> words;  // of the command line, from "run" on
   unsigned cpus = 1;
   uint64_t memory = 0;                   // bytes
-  std::chrono::milliseconds timeout{0};  // that vmm keeps by itself; zero: none
+  std::chrono::milliseconds timeout{0};  // limit that the run's vmm keeps by itself; zero: none
   bool has_serial = false;               // the plan says where the console goes
 };
 

@@ -166,7 +166,7 @@ class Session : public Controls {
 
   const Clock::time_point started_;
   Clock::time_point boot_started_;
-  Counts earlier_;  // of the boots before this one
+  Counts earlier_;  // counts of the boots before this one
   // Moments of this boot, for its trace.
   struct Traced {
     Clock::time_point start;
@@ -187,16 +187,16 @@ class Session : public Controls {
   std::optional<CoreDump> dump_;  // while one is written
   Done dump_done_;
   bool runs_after_dump_ = false;
-  std::optional<uint64_t> balloon_size_;  // that somebody asked for; every boot has it then
+  std::optional<uint64_t> balloon_size_;  // size that somebody asked for; every boot has it then
   std::vector<TellBalloon> balloon_asked_;
   Timer balloon_patience_;
   std::vector<TellBalloon> hints_asked_;
   Timer hints_patience_;
-  std::string vmcore_;              // of the end, when it was written
+  std::string vmcore_;              // path of the end's vmcore, when it was written
   std::optional<Outcome> outcome_;  // of this boot, once it is ending
-  Evidence evidence_;               // of how it ended
+  Evidence evidence_;               // evidence of how it ended
   std::chrono::duration<double> lasted_{};
-  bool panic_shown_ = false;  // of this boot, to somebody who was to decide
+  bool panic_shown_ = false;  // this boot's panic was shown to somebody who was to decide
   bool restarting_ = false;
   bool draining_ = false;
   bool flushed_ = true;

@@ -56,9 +56,9 @@ class Controls {
     uint64_t actual = 0;      // what it says that it does without
     uint64_t given_back = 0;  // to the host, over all: pages that came into the balloon, and free ones
     std::vector<std::pair<std::string, uint64_t>> guest;  // by Linux's names; empty when its driver does not tell
-    std::optional<double> age;                            // of what the guest said, in seconds
+    std::optional<double> age;                            // age of what the guest said, in seconds
     std::optional<uint64_t> hinted;                       // where it was asked what is free
-    bool hinted_all = false;                              // or it did not come to an end
+    bool hinted_all = false;                              // false when the guest did not come to an end with its hints
   };
   using TellBalloon = std::function<void(const Balloon&)>;
 

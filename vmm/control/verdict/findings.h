@@ -29,11 +29,11 @@ struct Findings {
   static Findings of(const PhysicalMemory& memory, std::span<const CpuState> cpus, std::string_view vmcoreinfo = {});
 
   std::string kernel;            // "Linux 6.1.0-18-cloud-amd64, KASLR offset 0x16c00000"; empty when none was found
-  std::string kaslr;             // that offset; empty where it is not known
+  std::string kaslr;             // KASLR's offset; empty where it is not known
   std::vector<std::string> log;  // as on a console, the oldest first
-  bool log_whole = false;        // with its first line
+  bool log_whole = false;        // the log still has its first line
   bool crash_kernel = false;     // it is one that was started when another had panicked
-  std::optional<Panic> panic;    // that the log ends with
+  std::optional<Panic> panic;    // panic that the log ends with
   bool user_space = false;       // surely reached: by the log, or by where a vCPU is
   std::vector<Cpu> cpus;
   std::vector<std::string> troubles;  // what is missing, and why

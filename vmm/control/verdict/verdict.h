@@ -31,7 +31,7 @@ struct Evidence {
   bool init_on_console = false;              // a console shows that init was started
   bool command_started = false;              // the guest's side of `-- CMD` has reported
   std::optional<Panic> console_panic;        // a panic that a console shows
-  std::optional<Panic> survived_panic;       // that one of them shows, and then a crash kernel, whose end this is
+  std::optional<Panic> survived_panic;       // panic that a console shows before a crash kernel, whose end this is
   std::optional<Findings> findings;          // what guest memory says; empty when it was not looked at
   std::optional<LogJudge::Offence> offence;  // a line that --fail-on names
   // Summary of the command's TAP, when that decides and not all tests passed; else empty.

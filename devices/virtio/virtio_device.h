@@ -49,9 +49,9 @@ class VirtioDevice {
   virtual void activate(uint64_t /*features*/) {}
   // Runs on the loop until the queue is stopped. May start several loops over one queue by spawning.
   virtual Task<void> serve(size_t index, Virtqueue& queue) = 0;
-  // On the loop, when reset or stop begins: wake whatever serve() waits for besides the queue.
+  // Quiescing begins, by reset or stop; on the loop: wake whatever serve() waits for besides the queue.
   virtual void stopping() {}
-  // On the loop, when every serve() has ended: forget what the driver negotiated.
+  // Quiesced: every serve() has ended; on the loop: forget what the driver negotiated.
   virtual void reset() {}
 
   // Set by the transport: makes a change to what read_config() shows, and tells the driver. read_config() never runs at

@@ -42,7 +42,7 @@ class VirtioPci : public PciDevice {
   std::string describe();
   std::string describe_interrupts() const;
 
-  // Brings all queues to rest, on the loop, and calls `done` when nothing is in flight any more.
+  // Quiesces the device, on the loop: stops all queues and calls `done` when nothing is in flight any more.
   void stop(std::function<void()> done);
 
   void read(uint64_t offset, std::span<std::byte> data) override;

@@ -157,7 +157,8 @@ class GuestMemory final : public PhysicalMemory {
   bool read(GuestAddress address, std::span<std::byte> to) const override;
   bool write(GuestAddress address, std::span<const std::byte> from) const;
 
-  // Visits the pages that were ever written (if kPrivate, or read). Where the host does not tell, every page counts.
+  // Visits the pages that were ever dirty: written (if kPrivate, or read). Where the host does not tell, every page
+  // counts.
   void for_each_touched_page(const std::function<bool(GuestAddress)>& visit) const override;
 
   template <typename T>

@@ -66,8 +66,8 @@ class Machine {
   // Whether a driver of the guest has ever taken up any disk.
   bool disks_were_driven() const;
 
-  // Stops the vCPUs for good, brings all devices to rest and flushes the disks, then calls `done`, with false when
-  // something that was written may be lost. The machine may be destroyed after that.
+  // Stops the vCPUs for good, quiesces all devices and flushes the disks, then calls `done`, with false when something
+  // that was written may be lost. The machine may be destroyed after that.
   void stop(std::function<void(bool flushed)> done);
 
   // Shows memory and the vCPUs' registers while nothing runs: a running machine stands still for that long.

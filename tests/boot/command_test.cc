@@ -158,7 +158,8 @@ TEST_CASE("initrd auto: an init that is not there ends as it does without an ini
 TEST_CASE("initrd auto: a root that cannot be entered is a panic, and the log says why", "[boot][command]") {
   const TempDirectory root;
   const std::string file = root.file("dev", "no directory");
-  TestVm vm(small_kernel() + Words{"--rootfs", file.substr(0, file.rfind('/')), "--serial", "null"});
+  TestVm vm(small_kernel() +
+            Words{"--rootfs", file.substr(0, file.rfind('/')), "--initrd", "auto", "--serial", "null"});
   CHECK(vm.wait_exit() == 101);
   CHECK_THAT(vm.messages(), Contains("init: /dev: ") && Contains("Attempted to kill init"));
 }

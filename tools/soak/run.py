@@ -11,10 +11,11 @@ import sys
 
 sys.path.insert(1, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
+import deaths  # noqa: E402
 import flaky  # noqa: E402
 from test_report import end_children  # noqa: E402
 
-SOAKS = {"flaky": flaky.soak}  # name: a function of the arguments that returns the exit status; its docstring is the help
+SOAKS = {"deaths": deaths.soak, "flaky": flaky.soak}  # name: a function of the arguments that returns the exit status; its docstring is the help
 
 
 def main():

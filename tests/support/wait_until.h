@@ -8,10 +8,10 @@
 
 namespace vmm::test {
 
-// False when `condition` has not come true within ten seconds.
+// False when `condition` has not come true within a minute, which is long enough for a busy host.
 template <typename Condition>
 bool wait_until(EventLoop& loop, Condition condition) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   for (;;) {
     loop.run_ready();
     if (condition()) return true;

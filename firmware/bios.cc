@@ -12,10 +12,10 @@ namespace vmm {
 namespace {
 
 constexpr uint8_t kIret = 0xcf;
-// For interrupts of devices: the carry flag is the interrupted program's.
+// The handler of devices' interrupts: the carry flag is the interrupted program's.
 constexpr std::array<uint8_t, 1> kReturn{kIret};
-// For services: push bp; mov bp, sp; or byte [bp + 6], 1; pop bp; mov ah, 0x86; iret. On the stack are IP, CS and
-// FLAGS, and the carry flag is bit 0 of the last.
+// The handler of services: push bp; mov bp, sp; or byte [bp + 6], 1; pop bp; mov ah, 0x86; iret. On the stack are IP,
+// CS and FLAGS, and the carry flag is bit 0 of the last.
 constexpr std::array<uint8_t, 11> kNotSupported{0x55, 0x89, 0xe5, 0x80, 0x4e, 0x06, 0x01, 0x5d, 0xb4, 0x86, kIret};
 
 struct FarPointer {  // as real mode has it in memory

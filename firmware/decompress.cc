@@ -68,7 +68,7 @@ concept Decoder = requires(T& decoder, Window& window) {
   { decoder.step(window) } -> std::same_as<bool>;
 };
 
-// For the libraries that count in unsigned int.
+// A size for the libraries that count in unsigned int.
 template <typename T>
 T clipped(size_t size) {
   return static_cast<T>(std::min<size_t>(size, std::numeric_limits<T>::max()));

@@ -142,8 +142,8 @@ size_t Pl011::trigger(unsigned level) const {
   return fifo_enabled() ? kLevels[level & 7] : 1;
 }
 
-// Of the receiver the levels, of which the timeout needs no time here. The transmitter's is an event, the moment in
-// which the FIFO falls to its trigger level, and not its being so empty: that is why it is latched (§2.8.3).
+// Interrupt levels: the receiver's, of which the timeout needs no time here. The transmitter's is an event, the moment
+// in which the FIFO falls to its trigger level, and not its being so empty: that is why it is latched (§2.8.3).
 uint32_t Pl011::raw_interrupts() const {
   uint32_t raised = latched_;
   if (receive_.size() >= trigger(fifo_levels_ >> 3)) raised |= INT_RX;

@@ -226,7 +226,7 @@ bool RtcCmos::wants_period() const {
   return (cmos_[REGISTER_B] & PIE) != 0 && (cmos_[REGISTER_C] & PF) == 0 && period() > period().zero();
 }
 
-// Has the loop look, whose thread the timer belongs to.
+// Schedules a look on the loop, to whose thread the timer belongs.
 void RtcCmos::schedule_look() {
   if (!wants_seconds() && !wants_period()) return;
   if (std::exchange(look_posted_, true)) return;

@@ -143,7 +143,7 @@ Task<void> VirtioBlock::serve_requests(Virtqueue& queue) {
       --in_flight_;
       if (error != 0) {
         status = VIRTIO_BLK_S_IOERR;
-        // Of a read: what has come before it failed.
+        // A failed read counts only what came before its failure.
         request.bytes_in -= static_cast<uint32_t>(std::min<size_t>(request.bytes_in, total_size(request.data)));
       }
     }

@@ -62,7 +62,7 @@ bool OutstandingHeads::follow(uint16_t available, uint16_t used) {
     const auto head = used_.load<uint32_t>(kRingOffset + at % size_ * sizeof(vring_used_elem));
     if (head >= size_ || --count_[head] < 0) return false;
   }
-  // Those that were read may have been overwritten before.
+  // Entries that were read may have been overwritten before.
   return distance(seen_available_, available_index()) <= size_ && distance(seen_used_, used_index()) <= size_;
 }
 

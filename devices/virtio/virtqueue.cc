@@ -26,8 +26,8 @@ constexpr size_t kMaxIndirect = 1024;
 size_t available_bytes(size_t size) { return kRingOffset + size * sizeof(uint16_t) + sizeof(uint16_t); }
 size_t used_bytes(size_t size) { return kRingOffset + size * sizeof(vring_used_elem) + sizeof(uint16_t); }
 
-// Of all buffers. A driver must not make it more than 2^32 bytes (§2.7.5); the used length cannot tell 2^32 itself.
-// With buffers that overlap, a chain could be a thousand times the size of RAM.
+// The size of all buffers. A driver must not make it more than 2^32 bytes (§2.7.5); the used length cannot tell 2^32
+// itself. With buffers that overlap, a chain could be a thousand times the size of RAM.
 size_t total_size(const DescriptorChain& chain) { return chain.readable_size() + chain.writable_size(); }
 
 std::optional<GuestSlice> ring_part(const GuestMemory& memory, GuestAddress address, size_t bytes, size_t alignment) {

@@ -88,7 +88,7 @@ Bytes address_space(size_t width, uint8_t type, uint8_t type_flags, uint32_t fir
 }  // namespace
 
 Bytes package_length(size_t content) {
-  // With one byte, six bits of length; otherwise the first byte has the number of bytes that follow and four bits.
+  // A length of one byte has six bits; otherwise the first byte has the number of bytes that follow and four bits.
   if (content + 1 < 1u << 6) return {static_cast<uint8_t>(content + 1)};
   for (size_t following = 1; following <= 3; ++following) {
     const size_t total = content + 1 + following;

@@ -71,8 +71,8 @@ std::optional<uint64_t> first_mapped(const AddressSpace& space) {
 
 }  // namespace
 
-// Those of user space may have no more of it than the code that is entered from there. Without page-table isolation
-// there may be anything where full ones would be, but they have that code at the same place.
+// Page tables of user space may have no more of it than the code that is entered from there. Without page-table
+// isolation there may be anything where full ones would be, but they have that code at the same place.
 std::optional<uint64_t> mapped_x86_image(const AddressSpace& space) {
   const auto first = first_mapped(space);
   const AddressSpace full = space.behind_isolation();

@@ -30,7 +30,7 @@ struct QemuCpuState {
 };
 static_assert(sizeof(QemuCpuState) == 440);
 
-// Those of <sys/user.h> and <sys/procfs.h>, of which a host has its own alone.
+// Structures of <sys/user.h> and <sys/procfs.h>, of which a host has its own alone.
 struct X86UserRegisters {
   uint64_t r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, orig_rax, rip, cs, eflags, rsp, ss;
   uint64_t fs_base, gs_base, ds, es, fs, gs;

@@ -94,7 +94,7 @@ class Output {
   virtual void finish() = 0;
 };
 
-// With holes for zeroes.
+// A file with holes for zeroes.
 class SparseOutput : public Output {
  public:
   SparseOutput(const std::string& path, uint64_t size) : file_("vmcore", path, 0600) {

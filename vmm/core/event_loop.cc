@@ -61,7 +61,7 @@ size_t EventLoop::Impl::run_handlers() {
   return ran;
 }
 
-// Until there is something to do, or some of it has been done. True when that was pollers' work.
+// Waits until there is something to do, or some of it has been done; true when that was pollers' work.
 bool EventLoop::Impl::wait() {
   if (posted != 0 || pollers.empty()) {
     context.run_one();

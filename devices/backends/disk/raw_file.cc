@@ -144,8 +144,8 @@ Task<int> RawFile::transfer(Verb verb, uint64_t offset, std::span<iovec> data, i
   co_return 0;
 }
 
-// The same for what O_DIRECT would refuse. Blocks that are written in part are read first. One at a time, because two
-// may have parts of the same block.
+// A write of what O_DIRECT would refuse, through the bounce buffer. Blocks that are written in part are read first. One
+// at a time, because two may have parts of the same block.
 Task<int> RawFile::bounced(Verb verb, uint64_t offset, std::span<iovec> data, int flags) {
   const auto turn = co_await bounce_turn_.acquire(0, 0);
   if (!bounce_) bounce_ = aligned_buffer(kBounceSize);
@@ -204,7 +204,7 @@ Task<int> RawFile::discard(uint64_t offset, uint64_t length) {
   co_return cannot_allocate(error) ? 0 : error;  // Doing nothing is allowed
 }
 
-// By whatever the filesystem has, in the end by writing.
+// Zeroes are made by whatever the file system has, in the end by writing.
 Task<int> RawFile::write_zeroes(uint64_t offset, uint64_t length, Unmap unmap) {
   if (unmap == Unmap::kAllowed && sparse_ == Sparse::kGiveBack) {
     const int error = co_await allocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);

@@ -129,7 +129,7 @@ std::string last_words(const UniqueFd& words) {
   return last;
 }
 
-// Of a launch that has ended. Empty when the helper is ready, else why it is not.
+// The verdict on a launch that has ended: empty when the helper is ready, else why it is not.
 std::string verdict(const Launch& started) {
   int status = 0;
   while (::waitpid(started.pid, &status, 0) < 0 && errno == EINTR) {

@@ -188,7 +188,7 @@ uint64_t SharedTree::take(UniqueFd fd) {
 }
 
 void SharedTree::insert(uint64_t id, UniqueFd fd, const struct stat& file) {
-  // Of each file anew: the host gives the number of a file system that has gone to the next one.
+  // Asked of each file anew: the host gives the number of a file system that has gone to the next one.
   const bool sealed = is_kernel_window(file_system_type(fd.get()));
   if (std::ranges::find(devices_, file.st_dev) == devices_.end()) devices_.push_back(file.st_dev);
   const std::pair identity{file.st_dev, file.st_ino};

@@ -18,7 +18,7 @@ namespace vmm {
 
 namespace {
 
-// For one answer. A machine that ends waits for ten seconds altogether.
+// Time for one answer. A machine that ends waits for ten seconds altogether.
 constexpr std::chrono::milliseconds kPatience{4000};
 constexpr std::chrono::milliseconds kFirstWait{100};
 constexpr std::chrono::milliseconds kLastWait{2000};

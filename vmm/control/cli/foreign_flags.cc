@@ -98,7 +98,7 @@ constexpr auto kEquivalentVerbs = std::to_array<Equivalent>({
     {"version", "vmm --version"},
 });
 
-// Of the interface, and refused until they do what they say.
+// Verbs that are reserved, and refused until they do what they say.
 constexpr auto kUnbuiltVerbs = std::to_array<std::string_view>({
     "snapshot",
     "fork",

@@ -293,7 +293,7 @@ GdbStub::Answer GdbStub::acknowledge_no_more(GdbWords) {
   return kDone;
 }
 
-// That it was there before gdb: so gdb detaches when it is quit, and does not kill.
+// qAttached: the machine was there before gdb, so gdb detaches when it is quit, and does not kill.
 GdbStub::Answer GdbStub::tell_attached(GdbWords) { return "1"; }
 
 // The kernel's first segment is where it is linked to, moved by KASLR.

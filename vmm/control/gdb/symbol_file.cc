@@ -82,7 +82,7 @@ std::vector<Elf64_Shdr> read_sections(const Reader& file, const Elf64_Ehdr& head
 
 size_t padded(size_t length) { return (length + 3) & ~size_t{3}; }
 
-// Of the note with it, among notes one behind the other; empty: there is none.
+// The build ID of the note that has it, among notes one behind the other; empty when there is none.
 std::string find_build_id(std::string_view notes) {
   while (notes.size() >= sizeof(Elf64_Nhdr)) {
     Elf64_Nhdr note;

@@ -77,7 +77,7 @@ unsigned parse_count(std::string_view flag, const std::string& text, unsigned le
   return number;
 }
 
-// Of the runner's own flags; false when it is none.
+// Takes one of the runner's own flags; false when it is none.
 bool take_own_flag(MatrixCommand& command, const std::string& flag, const std::string& value) {
   if (flag == "--jobs") {
     command.options.jobs = parse_count(flag, value, 1);

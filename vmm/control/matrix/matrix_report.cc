@@ -36,7 +36,7 @@ std::string verdicts(const MatrixResult& result) {
   return text.empty() ? "-" : text;
 }
 
-// Of what a guest may have had a part in: one printable line.
+// One printable line of text in which a guest may have had a part.
 std::string one_line(std::string_view text) {
   std::string out;
   for (const char c : text) out += static_cast<unsigned char>(c) < ' ' || c == '\x7f' ? ' ' : c;

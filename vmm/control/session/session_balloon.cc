@@ -15,7 +15,7 @@ namespace {
 
 using std::chrono::steady_clock;
 
-// With a guest that is asked. Linux answers within one millisecond, but first looks for all that is free.
+// Patience with a guest that is asked. Linux answers within one millisecond, but first looks for all that is free.
 constexpr std::chrono::milliseconds kPatience{500};
 constexpr std::chrono::seconds kHintsPatience{5};
 constexpr std::array<const char*, VIRTIO_BALLOON_S_NR> kNames = VIRTIO_BALLOON_S_NAMES;

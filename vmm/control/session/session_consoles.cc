@@ -71,7 +71,7 @@ std::vector<std::string> Session::last_log() const {
   return {console->watch.tail().begin(), console->watch.tail().end()};
 }
 
-// Of the console that shows most of it. A kernel that is told to be quiet has it in its log alone.
+// The KTAP of the console that shows most of it. A kernel that is told to be quiet has it in its log alone.
 KtapLog Session::find_ktap(const std::optional<Findings>& findings) const {
   KtapLog found;
   for (const WatchedConsole& console : consoles_) {

@@ -115,7 +115,7 @@ RunResult Session::result() const {
   return result;
 }
 
-// Is it the status of a command, which has had its say?
+// Whether the status is a command's, which has had its say.
 bool Session::is_commands_own(const Outcome& outcome) const {
   if (outcome.kind != Outcome::Kind::kCommand) return false;
   const auto& ended = backends_.command->result();

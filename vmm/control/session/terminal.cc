@@ -33,7 +33,8 @@ void on_fatal_signal(int number) {
   ::raise(number);
 }
 
-// For every signal that would end the process; those that somebody ignores or handles stay as they are.
+// Restores the terminal's mode at every signal that would end the process; those that somebody ignores or handles stay
+// as they are.
 void restore_mode_on_death() {
   constexpr std::array kContinuing{SIGCHLD, SIGCONT, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH, SIGKILL};
   struct sigaction action {};

@@ -138,7 +138,7 @@ constexpr std::array<Request, 12> kRequests{{
     {"events", [](Controls&, const Json&) { return done(); }},
 }};
 
-// Those that are answered later.
+// Requests that are answered later.
 struct SlowRequest {
   std::string_view name;
   void (*serve)(Controls&, const Json&, const std::function<void(const Json&)>& later);

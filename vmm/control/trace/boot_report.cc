@@ -70,7 +70,7 @@ void add_section(std::string& text, const RunTrace& trace, const Section& sectio
                       rest.count, milliseconds(rest.nanoseconds));
 }
 
-// Those that stayed at zero are left out.
+// KVM's counts; those that stayed at zero are left out.
 void add_kvm_counts(std::string& text, const RunTrace& trace) {
   if (trace.kvm.empty()) return;
   text += fmt::format("\n{:<{}} {:>10}\n", "What KVM counted, also what it answered", kNameWidth, "times");

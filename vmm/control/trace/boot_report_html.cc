@@ -16,7 +16,7 @@ namespace {
 // Told apart by people who see colours differently: Okabe and Ito's.
 constexpr std::array<std::string_view, 7> kColours{"#0072b2", "#e69f00", "#009e73", "#cc79a7",
                                                    "#56b4e9", "#d55e00", "#999999"};
-// Of phases: others than devices have, and dark enough for white letters.
+// Colours of phases: others than devices have, and dark enough for white letters.
 constexpr std::array<std::string_view, 7> kPhaseColours{"#44546a", "#7a4f9a", "#2f6f8f", "#3f7f5f",
                                                         "#a0522d", "#8c6d1f", "#6b6b6b"};
 constexpr size_t kDevicesDrawn = kColours.size() - 1;  // the last colour is that of all others

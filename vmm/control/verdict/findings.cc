@@ -45,7 +45,7 @@ std::string place_text(const CpuState& cpu) {
   return fmt::format("{:04x}:{:04x} in real mode (there is no BIOS)", x86->cs.selector, x86->rip);
 }
 
-// Those of arch/x86/entry/entry_64.S and arch/arm64/kernel/entry.S.
+// Entries of arch/x86/entry/entry_64.S and arch/arm64/kernel/entry.S.
 bool enters_system_call(const Frame& frame) {
   return frame.sure && (frame.symbol.starts_with("entry_SYSCALL_64") || frame.symbol == "el0t_64_sync");
 }

@@ -59,7 +59,7 @@ constexpr std::string_view kBeginning = R"((?:^(<[0-9]+>)?|\[ *[0-9]+\.[0-9]{6}\
 constexpr std::string_view kKtap = "ktap";
 constexpr std::string_view kNone = "none";
 
-// Of a kind, or the expression that it is.
+// The expression of a kind, or that which the word is itself.
 std::string pattern_of(std::string_view word) {
   const auto known = std::ranges::find(kKinds, word, &Kind::name);
   return known == kKinds.end() ? std::string(word) : fmt::format("{}(?:{})", kBeginning, known->pattern);
@@ -77,7 +77,8 @@ std::unique_ptr<re2::RE2> compile(std::string_view flag, std::string_view patter
   return compiled;
 }
 
-// Is this the comma of an expression's {1,9}? Cut there, each half would be an expression, too, that matches nothing.
+// Whether this is the comma of an expression's {1,9}. Cut there, each half would be an expression, too, that matches
+// nothing.
 bool is_of_count(std::string_view words, size_t comma) {
   const size_t before = words.substr(0, comma).find_last_not_of("0123456789");
   return before != std::string_view::npos && before + 1 < comma && words[before] == '{';

@@ -20,7 +20,7 @@ std::string test_name(const RunResult& result) {
 
 bool passed(const RunResult& result) { return result.exit_code == 0; }
 
-// Of a workflow command's text.
+// Text escaped for a workflow command of GitHub.
 std::string github_text(std::string_view text) {
   std::string out;
   for (const char c : text) {

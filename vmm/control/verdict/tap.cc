@@ -41,7 +41,7 @@ bool take_word(std::string_view& text, std::string_view word) {
   return true;
 }
 
-// The same for the words that may be written in any case.
+// Takes a directive's word, which may be written in any case.
 bool take_directive(std::string_view& text, std::string_view word) {
   const auto equal = [](char a, char b) { return (a >= 'a' && a <= 'z' ? a - 'a' + 'A' : a) == b; };
   if (text.size() < word.size() || !std::ranges::equal(text.substr(0, word.size()), word, equal)) return false;

@@ -52,13 +52,13 @@ bool had_crash_kernel(const Evidence& evidence) {
   return evidence.survived_panic && (!findings || findings->log.empty() || findings->panic);
 }
 
-// That a crash kernel took over from. No console need have shown it.
+// The panic from which a crash kernel took over. No console need have shown it.
 Evidence::Panic survived_panic(const Evidence& evidence) {
   if (evidence.survived_panic) return *evidence.survived_panic;
   return evidence.console_panic.value_or(Evidence::Panic{"a crash kernel has run, no console showed why", 0});
 }
 
-// Of kernel_init(), which has told before that it runs one.
+// Whether the reason is that of kernel_init(), which has told before that it runs an init.
 bool has_no_init(std::string_view reason) {
   return reason.starts_with("No working init found") || reason.starts_with("Requested init ");
 }

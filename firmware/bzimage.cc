@@ -121,7 +121,7 @@ BzImage parse_bzimage(const ByteSource& file) {
         fmt::format("this bzImage has no 64-bit entry point (boot protocol {}): a 32-bit or very old kernel", protocol),
         "pass an x86-64 kernel of Linux 3.8 or later");
   }
-  // Of the fields we use, init_size is the last.
+  // init_size is the last of the fields we use.
   if (header_end(header.jump) < kHeaderOffset + offsetof(setup_header, handover_offset)) {
     throw Error(fmt::format("its setup header is too short for boot protocol {}", protocol));
   }

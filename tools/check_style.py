@@ -62,6 +62,8 @@ def check(path):
             elsewhere = "/" in document and not os.path.exists(document.partition("/")[0])  # another project's
             if not elsewhere and not os.path.exists(document) and not os.path.exists(os.path.join(os.path.dirname(path), document)):
                 yield True, f"{path}:{number}: there is no {document}"
+        if FRAGMENT.match(line) and not lines[number - 2].lstrip().startswith("//") and not path.startswith("tests/"):
+            yield True, f"{path}:{number}: a comment begins with its noun, not with '{FRAGMENT.match(line).group(1)}'"
         match = OUR_CONSTANT.match(line)
         if match and not SPEC_NAMES.match(match.group(1)):
             yield True, f"{path}:{number}: {match.group(1)}: SCREAMING_CASE is for names from a spec; ours are kName"
@@ -72,6 +74,8 @@ CITATION = re.compile(r"""(?://|/\*|TEST_CASE\().*?(\([A-Z]\d{1,2}(?:(?:,\ |\ to
                           |(?<=[/"]\ )[A-Z]\d{1,2}(?:,\ [A-Z]\d{1,2})*:\ )""", re.VERBOSE)
 DOCUMENT = re.compile(r"[\w./-]*\w\.md\b")
 OPENS_WITH_A_POINTER = re.compile(r"^// See [\w./]+\.$")
+# A comment that begins in the middle of a sentence whose beginning is above it, or nowhere.
+FRAGMENT = re.compile(r"^\s*// (Of|The same|Those) ")
 # A link to a file of the repository; `#part` is left to the reader.
 LINK = re.compile(r"\]\(([^():#]+)[^()]*\)")
 

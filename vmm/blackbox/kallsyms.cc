@@ -139,7 +139,7 @@ std::optional<Kallsyms::Symbol> Kallsyms::find(uint64_t address) const {
   if (address < start_) return std::nullopt;
   const auto above = std::ranges::upper_bound(addresses_, address);
   if (above == addresses_.begin() || above == addresses_.end()) return std::nullopt;
-  // Of several names for one address the first one, as the kernel does.
+  // The first of several names for one address, as the kernel does.
   const auto found = std::ranges::lower_bound(addresses_.begin(), above, *(above - 1));
   std::string name;
   for (const char token : tokens(static_cast<size_t>(found - addresses_.begin()))) {

@@ -25,9 +25,9 @@ class UniqueFd {
   int fd_ = -1;
 };
 
-// The same pipe, terminal or device under a description of its own, so that the flags that others see stay as they are.
-// Empty for what cannot be opened anew: a socket, a terminal of another user; and a file must not be, as it has one
-// position.
+// A pipe, terminal or device opened again, under a description of its own, so that the flags that others see stay as
+// they are. Empty for what cannot be opened anew: a socket, a terminal of another user; and a file must not be, as it
+// has one position.
 UniqueFd reopen_nonblocking(int fd, int access);
 
 class EventFd {

@@ -81,7 +81,7 @@ class SharedTree {
   // Takes an open file into the table of handles; and finds it there.
   uint64_t keep(UniqueFd fd);
   int handle(uint64_t id) const;
-  // The same of a directory that is to be listed, and is still in the tree.
+  // The handle of a directory that is to be listed, and is still in the tree.
   int listing(uint64_t id) const;
   void close(uint64_t id) { handles_.erase(id); }
 

@@ -16,6 +16,7 @@
 
 #include "vmm/core/cpu_pause.h"
 #include "vmm/core/patience.h"
+#include "vmm/core/turn_budget.h"
 
 namespace vmm {
 
@@ -29,11 +30,24 @@ using Clock = std::chrono::steady_clock;
 constexpr size_t kTurn = 64;
 // Turns in a row whose work pollers found, and then descriptors are asked as well: that is a system call.
 constexpr unsigned kPolledTurns = 8;
+// Work in bytes, as counted, beside which that call does not matter.
+constexpr size_t kMuchWork = size_t{512} << 10;
+// End-of-turn callbacks ask for others (a stream that was flushed has room, which is filled, and flushed). So often
+// that belongs to the same turn.
+constexpr unsigned kEndRounds = 4;
+
+// Of this thread's loop: see turn_budget.h.
+thread_local uint64_t turn = 0;
+thread_local size_t work = 0;  // bytes, since descriptors were looked at
 // About what it costs to fall asleep and be woken.
 constexpr std::chrono::microseconds kMaxLook{32};
 constexpr std::chrono::microseconds kFirstLook{4};
 
 }  // namespace
+
+uint64_t current_turn() { return turn; }
+
+void count_work(size_t bytes) { work += bytes; }
 
 struct EventLoop::Impl {
   size_t run_handlers();
@@ -63,11 +77,15 @@ size_t EventLoop::Impl::run_handlers() {
 
 // Waits until there is something to do, or some of it has been done; true when that was pollers' work.
 bool EventLoop::Impl::wait() {
-  if (posted != 0 || pollers.empty()) {
+  const bool pending = posted != 0 || !end_of_turn.empty();
+  if (pollers.empty() && !pending) {
     context.run_one();
     return false;
   }
-  if (poll()) return true;  // before the time is asked for: that costs as much as a good part of a request
+  // Before the time is asked for: that costs as much as a good part of a request. And although something is pending:
+  // that may be so in every turn.
+  if (poll()) return true;
+  if (pending) return false;
   const auto began = Clock::now();
   const bool found = look(began + look_for);
   if (!found && (posted != 0 || !rest())) context.run_one();
@@ -111,7 +129,8 @@ EventLoop::~EventLoop() = default;
 void EventLoop::run() {
   unsigned polled = 0;  // turns in a row
   while (!impl_->stopped) {
-    if (!impl_->wait() || impl_->posted != 0 || ++polled == kPolledTurns) {
+    if (!impl_->wait() || impl_->posted != 0 || ++polled == kPolledTurns || work >= kMuchWork) {
+      work = 0;
       impl_->run_handlers();
       polled = 0;
     }
@@ -137,10 +156,10 @@ size_t EventLoop::run_ready() {
 }
 
 void EventLoop::end_turn() {
-  // A callback may ask for another one: that belongs to this turn as well.
-  while (!impl_->end_of_turn.empty()) {
+  for (unsigned round = 0; round < kEndRounds && !impl_->end_of_turn.empty(); ++round) {
     for (auto& fn : std::exchange(impl_->end_of_turn, {})) fn();
   }
+  ++turn;
   impl_->patience.end_turn(std::exchange(impl_->requests, 0));
   impl_->thread_patience.set(impl_->patience.advised());
 }

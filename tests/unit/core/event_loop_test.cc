@@ -185,3 +185,36 @@ TEST_CASE("watch: with no descriptor left it is looked at a few times a second, 
   CHECK(wait_until(loop, [&] { return calls == 1; }));
   CHECK(watch->armed());
 }
+
+TEST_CASE("event loop: end-of-turn callbacks that go on asking for others do not keep a turn from ending", "[core]") {
+  EventLoop loop;
+  unsigned calls = 0;
+  const std::function<void()> again = [&] {
+    ++calls;
+    loop.at_end_of_turn(again);
+  };
+  again();
+  loop.post([&] { loop.stop(); });
+  loop.run();
+  CHECK(calls < 20);
+}
+
+TEST_CASE("event loop: what is left of a turn's end is done in the next, which does not wait", "[core]") {
+  EventLoop loop;
+  unsigned calls = 0;
+  const std::function<void()> again = [&] { ++calls < 50 ? loop.at_end_of_turn(again) : loop.stop(); };
+  loop.at_end_of_turn(again);
+  loop.run();
+  CHECK(calls == 50);
+}
+
+TEST_CASE("event loop: pollers have their turn although something is always posted", "[core]") {
+  EventLoop loop;
+  CountedWork work(1);
+  loop.add_poller(work);
+  unsigned turns = 0;
+  const std::function<void()> again = [&] { work.left == 0 || ++turns == 1000 ? loop.stop() : loop.post(again); };
+  loop.post(again);
+  loop.run();
+  CHECK(turns < 100);
+}

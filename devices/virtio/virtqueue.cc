@@ -7,6 +7,7 @@
 // for notification, and neither may be reordered with the other (§2.7.13.4.1).
 #include "devices/virtio/virtqueue.h"
 
+#include <algorithm>
 #include <bit>
 #include <utility>
 
@@ -20,8 +21,9 @@ namespace {
 constexpr size_t kIndexOffset = 2;
 constexpr size_t kRingOffset = 4;
 constexpr uint16_t kMaxQueueSize = 32768;
-// An indirect table may be longer than the queue; this is what Linux accepts as one scatter list (UIO_MAXIOV).
+// Buffers of an indirect table; this is what Linux accepts as one scatter list (UIO_MAXIOV).
 constexpr size_t kMaxIndirect = 1024;
+constexpr size_t kMaxLinked = 65536;  // the links have 16 bits
 
 size_t available_bytes(size_t size) { return kRingOffset + size * sizeof(uint16_t) + sizeof(uint16_t); }
 size_t used_bytes(size_t size) { return kRingOffset + size * sizeof(vring_used_elem) + sizeof(uint16_t); }
@@ -43,7 +45,7 @@ Virtqueue::Virtqueue(EventLoop& loop, const EventFd& kick, const VirtqueueConfig
       config_(config),
       kick_watch_(loop, kick.fd(), FdWatch::Event::kReadable, [this] { on_kick(); }),
       in_flight_(config.size, false),
-      budget_(config.size),
+      budget_(loop, kTurnBytes),
       self_(std::make_shared<Virtqueue*>(this)) {}
 
 std::unique_ptr<Virtqueue> Virtqueue::create(const GuestMemory& memory, EventLoop& loop, const EventFd& kick,
@@ -94,7 +96,7 @@ void Virtqueue::wake_waiters() {
 }
 
 void Virtqueue::take_available() {
-  budget_ = config_.size;
+  budget_.renew();
   wake_waiters();
 }
 
@@ -139,10 +141,10 @@ std::optional<uint16_t> Virtqueue::pop_head() {
 }
 
 std::optional<DescriptorChain> Virtqueue::try_next() {
-  while (!stopped_ && budget_ > 0) {
+  while (!stopped_ && budget_.left() > 0) {
     const auto head = pop_head();
     if (!head) return std::nullopt;
-    --budget_;
+    budget_.charge(kChainBytes);
     schedule_end_of_turn();
     in_flight_[*head] = true;
     ++in_flight_count_;
@@ -152,14 +154,22 @@ std::optional<DescriptorChain> Virtqueue::try_next() {
       chain.slices_ = std::move(spare_slices_.back());
       spare_slices_.pop_back();
     }
-    const bool whole = walk(*head, chain) && total_size(chain) <= UINT32_MAX;
+    Walk walked = walk(*head, chain);
+    const size_t size = total_size(chain);
+    if (walked == Walk::kWhole && size > UINT32_MAX) walked = Walk::kTooLong;
     if (traced(TraceArea::kVirtio)) {
+      constexpr const char* kHow[] = {"", ", too long", ", malformed"};
       trace(TraceArea::kVirtio, "{}: buffer {}{}, {} bytes to read, {} to write", config_.name, *head,
-            whole ? "" : ", malformed", chain.readable_size(), chain.writable_size());
+            kHow[static_cast<size_t>(walked)], chain.readable_size(), chain.writable_size());
     }
-    if (whole) return chain;
+    if (walked == Walk::kWhole) {
+      budget_.charge(size);
+      count_work(size);
+      return chain;
+    }
     // The head is known, so the driver gets it back: leaving the scope returns it with length 0.
     ++stats_.bad_chains;
+    if (walked == Walk::kTooLong && on_too_long_) on_too_long_(chain);
   }
   return std::nullopt;
 }
@@ -170,38 +180,56 @@ std::optional<DescriptorChain> Virtqueue::next_request() {
   return chain;
 }
 
-bool Virtqueue::walk(uint16_t head, DescriptorChain& chain) const {
-  return walk_table(descriptors_, head, config_.size, false, chain);
-}
-
-// Follows a chain through the descriptor table or through an indirect one (§2.7.5.3). False when it is malformed: a
-// loop, a link out of the table, a buffer that is not RAM, or a readable buffer after a writable one.
-bool Virtqueue::walk_table(const GuestSlice& table, size_t first, size_t limit, bool indirect,
-                           DescriptorChain& chain) const {
-  size_t index = first;
-  for (size_t steps = 0; steps < limit; ++steps) {
-    if (index >= table.size() / sizeof(vring_desc)) return false;
-    const auto descriptor = table.copy_at<vring_desc>(index * sizeof(vring_desc));
-    if ((descriptor.flags & VRING_DESC_F_INDIRECT) != 0) {
-      const bool linked = (descriptor.flags & VRING_DESC_F_NEXT) != 0;
-      if (indirect || linked || !config_.indirect) return false;
-      const size_t entries = descriptor.len / sizeof(vring_desc);
-      if (descriptor.len % sizeof(vring_desc) != 0 || entries == 0 || entries > kMaxIndirect) return false;
-      const auto inner = memory_->slice({descriptor.addr}, descriptor.len);
-      return inner && walk_table(*inner, 0, entries, true, chain);
-    }
-    if (descriptor.len > 0) {
-      const auto buffer = memory_->slice({descriptor.addr}, descriptor.len);
-      if (!buffer) return false;
-      const bool writable = (descriptor.flags & VRING_DESC_F_WRITE) != 0;
-      if (!writable && chain.slices_.size() > chain.readable_count_) return false;
-      chain.slices_.push_back(*buffer);
-      if (!writable) ++chain.readable_count_;
-    }
-    if ((descriptor.flags & VRING_DESC_F_NEXT) == 0) return true;
+// Follows a chain through the descriptor table. Malformed is one with a loop, a link out of its table, a buffer that is
+// not RAM, or a readable buffer after a writable one.
+Virtqueue::Walk Virtqueue::walk(uint16_t head, DescriptorChain& chain) {
+  size_t index = head;
+  for (size_t steps = 0; steps < config_.size; ++steps) {
+    budget_.charge(kDescriptorBytes);
+    if (index >= config_.size) return Walk::kMalformed;
+    const auto descriptor = descriptors_.copy_at<vring_desc>(index * sizeof(vring_desc));
+    if ((descriptor.flags & VRING_DESC_F_INDIRECT) != 0) return walk_indirect(descriptor, steps, chain);
+    if (!add_buffer(descriptor, false, chain)) return Walk::kMalformed;
+    if ((descriptor.flags & VRING_DESC_F_NEXT) == 0) return Walk::kWhole;
     index = descriptor.next;
   }
-  return false;
+  return Walk::kMalformed;
+}
+
+// The rest of a chain, or all of it, is in a table of its own (§2.7.5.3). No chain may be longer than the queue; but
+// drivers, Linux's among them, make a table by the number of segments that the device takes, in a queue that they made
+// smaller, so one that is the whole chain may be.
+Virtqueue::Walk Virtqueue::walk_indirect(const vring_desc& descriptor, size_t before, DescriptorChain& chain) {
+  if ((descriptor.flags & VRING_DESC_F_NEXT) != 0 || !config_.indirect) return Walk::kMalformed;
+  const size_t entries = descriptor.len / sizeof(vring_desc);
+  const auto table = memory_->slice({descriptor.addr}, descriptor.len);
+  if (!table || descriptor.len % sizeof(vring_desc) != 0) return Walk::kMalformed;
+  if (entries == 0 || entries > kMaxLinked) return Walk::kMalformed;
+  const size_t most = before > 0 ? config_.size - before : std::max<size_t>(config_.size, kMaxIndirect);
+  size_t index = 0;
+  for (size_t steps = 1; steps <= entries; ++steps) {
+    budget_.charge(kDescriptorBytes);
+    if (index >= entries) return Walk::kMalformed;
+    const auto inner = table->copy_at<vring_desc>(index * sizeof(vring_desc));
+    if ((inner.flags & VRING_DESC_F_INDIRECT) != 0) return Walk::kMalformed;
+    if (!add_buffer(inner, steps > most, chain)) return Walk::kMalformed;
+    if ((inner.flags & VRING_DESC_F_NEXT) == 0) return steps > most ? Walk::kTooLong : Walk::kWhole;
+    index = inner.next;
+  }
+  return Walk::kMalformed;
+}
+
+// Of a chain that is too long, only the last writable buffer is of interest any more. False when it is malformed.
+bool Virtqueue::add_buffer(const vring_desc& descriptor, bool too_long, DescriptorChain& chain) const {
+  if (descriptor.len == 0) return true;
+  const auto buffer = memory_->slice({descriptor.addr}, descriptor.len);
+  const bool writable = (descriptor.flags & VRING_DESC_F_WRITE) != 0;
+  if (!buffer || (!writable && !chain.writable().empty())) return false;
+  if (too_long && !writable) return true;
+  if (too_long && !chain.writable().empty()) chain.slices_.pop_back();
+  chain.slices_.push_back(*buffer);
+  if (!writable) ++chain.readable_count_;
+  return true;
 }
 
 void Virtqueue::complete(DescriptorChain& chain) {
@@ -248,7 +276,6 @@ void Virtqueue::schedule_end_of_turn() {
     if (!self) return;
     Virtqueue& queue = **self;
     queue.end_of_turn_scheduled_ = false;
-    queue.budget_ = queue.config_.size;
     queue.notify_driver();
   });
 }

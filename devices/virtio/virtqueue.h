@@ -1,14 +1,16 @@
 // Virtqueue: the device side of one split ring. Virtio 1.2 §2.7.
 //
 // Tasks take chains with `co_await queue.next()`. A kick (the driver's notification, an EventFd) wakes them on the
-// loop. At most one ring's worth of chains is taken per wake-up, then other devices get their turn. Descriptors are
-// copied out of guest memory once, checked, and never looked at again. Used entries are published at once; whether the
-// driver wants an interrupt is decided once, at the end of the loop's turn.
+// loop. In a turn of the loop only so many bytes of chains are taken (kTurnBytes), then other devices get theirs,
+// however fast a driver adds more: by that, work that grows with a chain's size is bounded. Descriptors are copied out
+// of guest memory once, checked, and never looked at again. Used entries are published at once; whether the driver
+// wants an interrupt is decided once, at the end of the loop's turn.
 //
 // The kick is looked at only while somebody waits in next(). So a ring may as well be served by another process, which
 // is told where it lies and given its kick (vhost_user.h); then this is no more than the ring's place.
 //
-// A chain that is malformed but has a valid head goes straight back with length 0. A ring that cannot be trusted any
+// A chain that is malformed but has a valid head goes straight back with length 0, as does one that is too long, unless
+// the device has an answer to that. A ring that cannot be trusted any
 // more (an impossible index, a head in flight twice) latches the queue: it stops, `on_broken` tells the transport, and
 // only a reset helps.
 #pragma once
@@ -23,9 +25,11 @@
 #include <vector>
 
 #include "devices/virtio/descriptor_chain.h"
+#include "devices/virtio/spec.h"
 #include "vmm/core/event_loop.h"
 #include "vmm/core/fd.h"
 #include "vmm/core/guest_memory.h"
+#include "vmm/core/turn_budget.h"
 
 namespace vmm {
 
@@ -42,6 +46,12 @@ struct VirtqueueConfig {
 
 class Virtqueue : private Poller {
  public:
+  // Of chains that are taken in one turn; the last one may exceed it. Each counts for kChainBytes and its descriptors
+  // as well, for the work that it is whatever its size.
+  static constexpr size_t kTurnBytes = size_t{4} << 20;
+  static constexpr size_t kChainBytes = size_t{16} << 10;
+  static constexpr size_t kDescriptorBytes = 64;
+
   struct Stats {
     uint64_t chains = 0;
     uint64_t bad_chains = 0;
@@ -82,6 +92,10 @@ class Virtqueue : private Poller {
   // it is returned, with a length of 0.
   void put_back(DescriptorChain chain);
 
+  // Gets every chain that is too long, to answer it before it goes back: some of its buffers are missing, but not the
+  // last writable one. For devices whose drivers look for an answer there.
+  void set_on_too_long(std::function<void(DescriptorChain&)> answer) { on_too_long_ = std::move(answer); }
+
   // Makes every next() answer with nothing. Chains in flight stay valid and are still returned. Idempotent.
   void stop();
   // True while chains taken from the ring have not been returned.
@@ -98,8 +112,10 @@ class Virtqueue : private Poller {
   std::optional<DescriptorChain> next_request();  // for a task in next(): counted on the loop
   bool has_available() const;
   std::optional<uint16_t> pop_head();
-  bool walk(uint16_t head, DescriptorChain& chain) const;
-  bool walk_table(const GuestSlice& table, size_t first, size_t limit, bool indirect, DescriptorChain& chain) const;
+  enum class Walk { kWhole, kTooLong, kMalformed };
+  Walk walk(uint16_t head, DescriptorChain& chain);
+  Walk walk_indirect(const vring_desc& descriptor, size_t before, DescriptorChain& chain);
+  bool add_buffer(const vring_desc& descriptor, bool too_long, DescriptorChain& chain) const;
   void complete(DescriptorChain& chain);
   void want_notification();
   void schedule_end_of_turn();
@@ -115,6 +131,7 @@ class Virtqueue : private Poller {
   GuestSlice used_;
   std::function<void()> interrupt_;
   std::function<void(const char*)> on_broken_;
+  std::function<void(DescriptorChain&)> on_too_long_;
   FdWatch kick_watch_;
 
   std::deque<NextAwaiter*> waiters_;
@@ -124,7 +141,7 @@ class Virtqueue : private Poller {
   uint16_t next_available_ = 0;
   uint16_t next_used_ = 0;
   uint16_t signalled_used_ = 0;  // next_used_ when the driver was last told
-  unsigned budget_ = 0;          // chains that may still be taken in this turn of the loop
+  TurnBudget budget_;
   bool end_of_turn_scheduled_ = false;
   bool asked_ = false;  // the driver knows that it is to tell of what follows next_available_
   bool stopped_ = false;

@@ -310,11 +310,59 @@ TEST_CASE("virtqueue: kicks on an empty ring cost nothing but a look", "[virtio]
 TEST_CASE("virtqueue: a driver that never stops adding does not keep the turn from ending", "[virtio][queue]") {
   FakeDeviceHost host;
   DriverQueue driver(host, {.size = 4});
-  const std::function<void()> add = [&] { driver.chain().raw({0x20000}, 4, 0).publish(); };
+  const uint32_t size = GENERATE(4u, 1u << 20);
+  const std::function<void()> add = [&] { driver.chain().raw({0x20000}, size, 0).publish(); };
   host.loop().spawn(echo_to_busy_driver(driver.device_side(), add));
   add();
   host.loop().at_end_of_turn([&] { host.loop().stop(); });
   host.loop().run();
-  CHECK(driver.device_side().stats().chains <= 4);
+  CHECK(driver.device_side().stats().chains <= Virtqueue::kTurnBytes / (size + Virtqueue::kChainBytes) + 1);
   driver.device_side().stop();
+}
+
+TEST_CASE("virtqueue: what a turn did not take comes in the next ones", "[virtio][queue]") {
+  Fixture f({.size = 256});
+  for (int i = 0; i < 64; ++i) f.driver.chain().raw({0x20000}, 1 << 20, 0).publish();
+  f.driver.kick();
+  f.host.loop().run_ready();
+  CHECK(f.seen.size() == 64);
+}
+
+TEST_CASE("virtqueue: a chain longer than the queue is refused, unless it is one table", "[virtio][queue]") {
+  Fixture f({.size = 8});
+  const auto [direct, indirect, bad_chains] =
+      GENERATE(table<size_t, uint32_t, uint64_t>({{0, 1024, 0}, {7, 1, 0}, {1, 7, 0}, {7, 2, 1}, {1, 8, 1}}));
+  for (uint32_t i = 0; i < indirect; ++i) {
+    const auto next = static_cast<uint16_t>(i + 1 < indirect ? VRING_DESC_F_NEXT : 0);
+    f.host.memory().write_value(GuestAddress{0x20000 + i * sizeof(vring_desc)},
+                                vring_desc{0x30000, 1, next, static_cast<uint16_t>(i + 1)});
+  }
+  DriverQueue::Chain chain = f.driver.chain();
+  for (size_t i = 0; i < direct; ++i) chain.raw({0x30000}, 1, 0);
+  chain.raw({0x20000}, static_cast<uint32_t>(indirect * sizeof(vring_desc)), VRING_DESC_F_INDIRECT).publish();
+  REQUIRE(f.driver.next_used());
+  CHECK(f.driver.device_side().stats().bad_chains == bad_chains);
+}
+
+TEST_CASE("virtqueue: a device that has an answer to chains that are too long gives it in their last buffer",
+          "[virtio][queue]") {
+  Fixture f;
+  f.driver.device_side().set_on_too_long([](DescriptorChain& chain) {
+    const std::byte answer{'!'};
+    chain.writable().back().copy_in({&answer, 1});
+    chain.set_written(1);
+  });
+  constexpr uint16_t kPieces = 2002;
+  for (uint16_t i = 0; i < kPieces; ++i) {
+    const bool last = i + 1 == kPieces;
+    const auto flags = static_cast<uint16_t>(last ? VRING_DESC_F_WRITE : VRING_DESC_F_NEXT);
+    f.host.memory().write_value(GuestAddress{0x20000 + i * sizeof(vring_desc)},
+                                vring_desc{last ? 0x40000u : 0x30000u, 1, flags, static_cast<uint16_t>(i + 1)});
+  }
+  f.driver.chain().raw({0x20000}, kPieces * sizeof(vring_desc), VRING_DESC_F_INDIRECT).publish();
+  const auto used = f.driver.next_used();
+  REQUIRE(used);
+  CHECK(used->length == 1);
+  CHECK(f.host.memory().read<char>(GuestAddress{0x40000}) == '!');
+  CHECK(f.seen.empty());
 }

@@ -111,11 +111,12 @@ void VirtioNet::reset() {
   backend_.configure(0, 1);
 }
 
-// Where the control queue is depends on what was negotiated (§5.1.2).
+// Where the control queue is depends on what was negotiated (§5.1.2). Beyond it there is nothing.
 Task<void> VirtioNet::serve(size_t index, Virtqueue& queue) {
   const size_t pairs = has(VIRTIO_NET_F_MQ) ? pairs_.size() : 1;
-  if (index == 2 * pairs) return control(queue);
-  return index % 2 == 0 ? receive(index / 2, queue) : transmit(index / 2, queue);
+  if (index < 2 * pairs) return index % 2 == 0 ? receive(index / 2, queue) : transmit(index / 2, queue);
+  if (index == 2 * pairs && has(VIRTIO_NET_F_CTRL_VQ)) return control(queue);
+  return serve_nothing();
 }
 
 // ---- to the driver
@@ -285,6 +286,8 @@ Task<void> VirtioNet::control(Virtqueue& queue) {
   while (auto chain = co_await queue.next()) {
     const std::byte answer{obey(*chain) ? uint8_t{VIRTIO_NET_OK} : uint8_t{VIRTIO_NET_ERR}};
     chain->write({&answer, 1});
+    chain.reset();
+    co_await queue.loop().next_turn();  // changing a tap's queues takes the host milliseconds
   }
 }
 

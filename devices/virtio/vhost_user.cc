@@ -156,16 +156,18 @@ void VhostUser::read_config(size_t offset, std::span<std::byte> out) const {
 void VhostUser::write_config(size_t offset, std::span<const std::byte> in) {
   if (!may_choose_ || offset > kWriteCache || kWriteCache - offset >= in.size()) return;
   write_cache_ = std::to_integer<uint8_t>(in[kWriteCache - offset]) & 1;
+  if (write_cache_posted_.exchange(true)) return;
   backend_.loop().post([weak = std::weak_ptr(self_)] {
     if (const auto self = weak.lock()) (*self)->send_write_cache();
   });
 }
 
 void VhostUser::send_write_cache() {
+  write_cache_posted_ = false;  // before the value is read: what is written from now on is posted again
   const auto channel = backend_.channel();
   if (!channel || !may_choose_) return;
   const auto value = static_cast<std::byte>(write_cache_.load());
-  channel->tell(VHOST_USER_SET_CONFIG, config_payload(kWriteCache, {&value, 1}));
+  channel->tell_latest(VHOST_USER_SET_CONFIG, config_payload(kWriteCache, {&value, 1}));
 }
 
 // What the driver sees of a back-end: a disk's size and the like, a card's link.
@@ -195,7 +197,12 @@ void VhostUser::activate(uint64_t features) {
 }
 
 Task<void> VhostUser::serve(size_t index, Virtqueue& queue) {
-  Ring& ring = rings_[index];
+  const bool multiqueue = (features_ & feature(VIRTIO_BLK_F_MQ)) != 0;
+  if (traits_.device_id == VIRTIO_ID_BLOCK && index > 0 && !multiqueue) return serve_nothing();
+  return serve_ring(rings_[index], queue);
+}
+
+Task<void> VhostUser::serve_ring(Ring& ring, Virtqueue& queue) {
   ring.queue = &queue;
   ring.heads.emplace(queue);
   if (serving_++ == 0) {

@@ -75,6 +75,7 @@ class VhostUser : public VirtioDevice, private VhostUserClient {
   void show_backend();
   void send_write_cache();
 
+  Task<void> serve_ring(Ring& ring, Virtqueue& queue);
   Task<void> lead(const GuestMemory& memory);
   Task<void> start(std::shared_ptr<VhostUserChannel> channel, const GuestMemory& memory);
   Task<bool> keep_account(VhostUserChannel& channel);
@@ -86,6 +87,7 @@ class VhostUser : public VirtioDevice, private VhostUserClient {
   const VirtioTraits traits_;
   std::vector<std::byte> config_;  // but for a disk's choice of cache
   std::atomic<uint8_t> write_cache_{1};
+  std::atomic<bool> write_cache_posted_{false};
   std::atomic<bool> may_choose_{false};
   std::deque<Ring> rings_;  // by index; they do not move
 

@@ -47,7 +47,8 @@ class VirtioDevice {
   virtual void negotiated(uint64_t /*features*/) {}
   // On the loop: DRIVER_OK was set with these features; serve() follows for every enabled queue.
   virtual void activate(uint64_t /*features*/) {}
-  // Runs on the loop until the queue is stopped. May start several loops over one queue by spawning.
+  // Runs on the loop until the queue is stopped. May start several loops over one queue by spawning. A driver may
+  // enable any queue of traits(), also one that it did not negotiate: that is for serve_nothing().
   virtual Task<void> serve(size_t index, Virtqueue& queue) = 0;
   // Quiescing begins, by reset or stop; on the loop: wake whatever serve() waits for besides the queue.
   virtual void stopping() {}
@@ -59,5 +60,8 @@ class VirtioDevice {
   using Change = std::function<void()>;
   std::function<void(const Change&)> change_config = [](const Change& change) { change(); };
 };
+
+// For a queue that there is, but not with what was negotiated: nothing is taken from it.
+inline Task<void> serve_nothing() { co_return; }
 
 }  // namespace vmm

@@ -21,8 +21,6 @@ constexpr size_t kMaxResets = 2048;
 // Host ports of connections that the host asked for: above those that a service would choose.
 constexpr uint32_t kFirstPort = uint32_t{1} << 30;
 
-Task<void> serve_nothing() { co_return; }
-
 }  // namespace
 
 VirtioVsock::VirtioVsock(VsockBackend& backend, size_t most)
@@ -136,7 +134,16 @@ void VirtioVsock::refuse(const virtio_vsock_hdr& header) {
 }
 
 void VirtioVsock::reset_connection(Ports ports) {
-  if (connections_.erase(ports) > 0) post_reset(header_to(ports));
+  if (forget(ports)) post_reset(header_to(ports));
+}
+
+// True when there was such a connection. Its turn goes with it, or a guest could gather as many as it likes.
+bool VirtioVsock::forget(Ports ports) {
+  const auto found = connections_.find(ports);
+  if (found == connections_.end()) return false;
+  if (found->second.queued) std::erase(turns_, ports);
+  connections_.erase(found);
+  return true;
 }
 
 // ---- from the driver
@@ -158,7 +165,7 @@ void VirtioVsock::handle(const virtio_vsock_hdr& header, const DescriptorChain& 
   const bool to_host = header.dst_cid == VMADDR_CID_HOST && header.type == VIRTIO_VSOCK_TYPE_STREAM;
   const Ports ports = {.host = header.dst_port, .guest = header.src_port};
   if (header.op == VIRTIO_VSOCK_OP_RST) {  // never answered: two peers could go on for ever
-    if (to_host) connections_.erase(ports);
+    if (to_host) forget(ports);
     return;
   }
   const auto found = to_host ? connections_.find(ports) : connections_.end();

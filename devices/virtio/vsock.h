@@ -36,6 +36,7 @@ class VirtioVsock : public VirtioDevice {
   ~VirtioVsock() override;
 
   size_t connections() const { return connections_.size(); }
+  size_t waiting_to_send() const { return turns_.size(); }  // of those
 
   std::string name() const override { return "virtio-vsock"; }
   VirtioTraits traits() const override;
@@ -60,6 +61,7 @@ class VirtioVsock : public VirtioDevice {
   void host_event(Ports ports, VsockStream::Event event);
   void let_send(Ports ports, VsockConnection& connection);
   void reset_connection(Ports ports);
+  bool forget(Ports ports);
   void linger(std::unique_ptr<VsockStream> stream);
   void refuse(const virtio_vsock_hdr& header);
   void post_reset(const virtio_vsock_hdr& header);

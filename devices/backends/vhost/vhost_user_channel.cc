@@ -82,16 +82,23 @@ void VhostUserChannel::wake(Waiting& waiting) {
 // ---- requests
 
 void VhostUserChannel::tell(uint32_t request, std::span<const std::byte> payload, std::span<const int> fds) {
-  send({encode_vhost_user(request, 0, payload), {fds.begin(), fds.end()}});
+  send({request, encode_vhost_user(request, 0, payload), {fds.begin(), fds.end()}});
+}
+
+void VhostUserChannel::tell_latest(uint32_t request, std::span<const std::byte> payload) {
+  const auto unsent = std::ranges::find_if(
+      output_, [request](const Message& message) { return message.sent == 0 && message.request == request; });
+  if (unsent == output_.end()) return tell(request, payload);
+  unsent->bytes = encode_vhost_user(request, 0, payload);
 }
 
 Task<std::optional<VhostUserReply>> VhostUserChannel::ask(uint32_t request, std::vector<std::byte> payload) {
-  send({encode_vhost_user(request, 0, payload), {}});
+  send({request, encode_vhost_user(request, 0, payload), {}});
   co_return co_await reply_to(request);
 }
 
 Task<bool> VhostUserChannel::confirm(uint32_t request, std::vector<std::byte> payload, std::vector<int> fds) {
-  send({encode_vhost_user(request, acknowledges_ ? VhostUserHeader::kNeedReply : 0, payload), std::move(fds)});
+  send({request, encode_vhost_user(request, acknowledges_ ? VhostUserHeader::kNeedReply : 0, payload), std::move(fds)});
   if (!acknowledges_) co_return !lost();
   const auto reply = co_await reply_to(request);
   co_return reply && reply->value<uint64_t>() == 0;

@@ -35,6 +35,8 @@ class VhostUserChannel {
 
   // A request without an answer. The descriptors are the caller's, until a later ask() has come back.
   void tell(uint32_t request, std::span<const std::byte> payload, std::span<const int> fds = {});
+  // The same, in the place of one of its kind that is still to be sent: what is told often does not pile up.
+  void tell_latest(uint32_t request, std::span<const std::byte> payload);
   // One with an answer; nothing when the channel is lost. Only VHOST_USER_GET_INFLIGHT_FD is answered with a
   // descriptor.
   Task<std::optional<VhostUserReply>> ask(uint32_t request, std::vector<std::byte> payload);
@@ -56,6 +58,7 @@ class VhostUserChannel {
     Wakeup answered;
   };
   struct Message {
+    uint32_t request;
     std::vector<std::byte> bytes;
     std::vector<int> fds;
     size_t sent = 0;

@@ -6,6 +6,7 @@
 
 #include "tests/support/driver_queue.h"
 #include "tests/support/fake_net_backend.h"
+#include "tests/support/virtio_pci_fixture.h"
 
 using namespace vmm;
 using namespace vmm::test;
@@ -432,4 +433,28 @@ TEST_CASE("virtio-net: offloads are the host's, and the driver turns them off an
   CHECK(set(feature(VIRTIO_NET_F_GUEST_TSO6)) == VIRTIO_NET_ERR);
   CHECK(set(feature(VIRTIO_NET_F_CSUM)) == VIRTIO_NET_ERR);
   CHECK(f.backend.configured.offloads == feature(VIRTIO_NET_F_GUEST_CSUM));
+}
+
+TEST_CASE("virtio-net: a queue beyond what was negotiated is served by nothing", "[virtio][net]") {
+  FakeNetBackend network(2);
+  VirtioPciFixture f(std::make_unique<VirtioNet>(network, kMac, VirtioNet::SourceFilter::kOff, "0"));
+  const auto [features, queue] = GENERATE(table<uint64_t, uint16_t>({
+      {0, uint16_t{2}},  // the control queue's place, and of the second pair
+      {0, uint16_t{3}},
+      {0, uint16_t{4}},
+      {feature(VIRTIO_NET_F_CTRL_VQ), uint16_t{3}},
+      {feature(VIRTIO_NET_F_CTRL_VQ), uint16_t{4}},
+  }));
+  f.negotiate(VirtioPciFixture::kVersion1 | features);
+  f.set_queue(queue);
+  f.set_status(VirtioPciFixture::kAgreed | VIRTIO_CONFIG_S_DRIVER_OK);
+  f.host.loop().run_ready();
+  f.submit();
+  f.ring_doorbell(queue);
+  network.arrive(ethernet(kOwn, kPeer, 60));
+  f.host.loop().run_ready();
+  CHECK(f.used_index() == 0);
+  f.set_status(0);
+  f.host.loop().run_ready();
+  CHECK(f.status() == 0);
 }

@@ -286,3 +286,26 @@ TEST_CASE("vhost-user: a directory has the tag that it was given", "[virtio][vho
   CHECK(config.num_request_queues == 1);
   CHECK(fs->traits().queue_sizes.size() == 2);
 }
+
+TEST_CASE("vhost-user: a driver that goes on choosing does not fill the loop or the socket", "[virtio][vhost-user]") {
+  Fixture f;
+  f.start(feature(VIRTIO_F_VERSION_1) | feature(VIRTIO_BLK_F_CONFIG_WCE));
+  CHECK(f.peer_has(VHOST_USER_SET_CONFIG));
+  for (int i = 0; i < 1000; ++i) {
+    const std::byte value{static_cast<uint8_t>(i & 1)};
+    f.block.write_config(offsetof(virtio_blk_config, wce), {&value, 1});
+  }
+  CHECK(f.peer_has(VHOST_USER_SET_CONFIG, 2));
+  f.stop();  // which asks, and has an answer
+  CHECK(f.peer->count(VHOST_USER_SET_CONFIG) == 2);
+}
+
+TEST_CASE("vhost-user: without F_MQ the first queue of a disk is the only one", "[virtio][vhost-user]") {
+  Fixture f;
+  f.start();
+  DriverQueue second(f.host, {.size = 64, .base = 0x200000});
+  bool ended = false;
+  f.host.loop().spawn(f.block.serve(1, second.device_side()), [&] { ended = true; });
+  CHECK(ended);
+  CHECK(f.peer_has(VHOST_USER_SET_VRING_KICK));
+}

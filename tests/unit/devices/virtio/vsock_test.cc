@@ -415,3 +415,16 @@ TEST_CASE("virtio-vsock: a reset closes all connections, and new ones can be mad
   client.send("again");
   CHECK(vsock.expect().data == "again");
 }
+
+TEST_CASE("virtio-vsock: connections that come and go while the driver offers no buffer leave nothing behind",
+          "[virtio][vsock]") {
+  VsockDriver vsock;
+  for (int i = 0; i < 100; ++i) {
+    vsock.send(VsockDriver::header(7, 5000, VIRTIO_VSOCK_OP_REQUEST));
+    CHECK(vsock.device.waiting_to_send() == 1);
+    vsock.send(VsockDriver::header(7, 5000, VIRTIO_VSOCK_OP_RST));
+    (void)vsock.listener.accept();
+  }
+  CHECK(vsock.device.connections() == 0);
+  CHECK(vsock.device.waiting_to_send() == 0);
+}

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "vmm/core/error.h"
+#include "vmm/core/turn_budget.h"
 
 namespace vmm {
 
@@ -25,10 +26,11 @@ constexpr size_t kBatch = 256;
 constexpr size_t kMaxPages = 64 * 1024;
 // Statistics of one buffer that are looked at.
 constexpr size_t kMaxStatistics = 64;
-// Work on memory takes the host time, for each call and for each page. So it is done in pieces of a huge page, and
-// after that many of them somebody else has a turn.
+// Work on memory takes the host time, for each call, which counts as so many bytes, and for each page. So it is done in
+// pieces of a huge page, and so much of it in one turn of the loop.
 constexpr size_t kPiece = 2 << 20;
-constexpr size_t kPiecesPerTurn = 256;
+constexpr size_t kCallBytes = 64 << 10;
+constexpr size_t kTurnBytes = 64 << 20;
 
 // Page numbers that follow each other, up or down, as one range; they come so from an allocator.
 class PageRun {
@@ -60,34 +62,29 @@ class PageRun {
   GuestSlice range_;
 };
 
-// The work of one task until it lets others have a turn.
+// What a task does to memory, until others have their turn.
 class Shift {
  public:
   using Work = size_t (GuestSlice::*)() const;
 
   // `bytes` counts what the work says it was done to.
-  Shift(Work work, uint64_t& bytes) : work_(work), bytes_(bytes) {}
+  Shift(EventLoop& loop, Work work, uint64_t& bytes) : work_(work), bytes_(bytes), budget_(loop, kTurnBytes) {}
 
-  bool over() const { return pieces_ >= kPiecesPerTurn; }
-  void work_on(const GuestSlice& piece) {
-    ++pieces_;
+  [[nodiscard]] TurnBudget::Spend work_on(const GuestSlice& piece) {
     bytes_ += (piece.*work_)();
+    return budget_.spend(piece.size() + kCallBytes);
   }
-  void begin() { pieces_ = 0; }
 
  private:
   const Work work_;
   uint64_t& bytes_;
-  size_t pieces_ = 0;
+  TurnBudget budget_;
 };
 
 Task<void> work_on_writable(Virtqueue& queue, const DescriptorChain& chain, Shift& shift) {
   for (const GuestSlice& range : chain.writable()) {
     for (size_t done = 0; done < range.size() && !queue.stopped(); done += kPiece) {
-      shift.work_on(range.sub(done, kPiece));
-      if (!shift.over()) continue;
-      co_await queue.loop().next_turn();
-      shift.begin();
+      co_await shift.work_on(range.sub(done, kPiece));
     }
   }
 }
@@ -206,7 +203,7 @@ void VirtioBalloon::reset() {
 
 Task<void> VirtioBalloon::inflate(Virtqueue& queue) {
   std::array<uint32_t, kBatch> pages;
-  Shift shift(&GuestSlice::discard, counts_.discarded_bytes);
+  Shift shift(queue.loop(), &GuestSlice::discard, counts_.discarded_bytes);
   while (auto chain = co_await queue.next()) {
     const size_t count = std::min(chain->readable_size() / sizeof pages[0], kMaxPages);
     for (size_t done = 0; done < count && !queue.stopped(); done += kBatch) {
@@ -215,21 +212,18 @@ Task<void> VirtioBalloon::inflate(Virtqueue& queue) {
       PageRun run(queue.memory());
       for (const uint32_t page : batch) {
         if (run.take(page)) continue;
-        shift.work_on(run.end());
+        co_await shift.work_on(run.end());
         if (run.take(page)) continue;
         ++counts_.bad_pages;
         guest_debug(log_limit_, "virtio-balloon: page {:#x} is no RAM", page);
       }
-      shift.work_on(run.end());
-      if (!shift.over()) continue;
-      co_await queue.loop().next_turn();
-      shift.begin();
+      co_await shift.work_on(run.end());
     }
   }
 }
 
 Task<void> VirtioBalloon::report(Virtqueue& queue) {
-  Shift shift(&GuestSlice::discard, counts_.discarded_bytes);
+  Shift shift(queue.loop(), &GuestSlice::discard, counts_.discarded_bytes);
   while (auto chain = co_await queue.next()) {
     // A guest that fills its free pages wants to find them so, and a page that was given back is zeroes.
     if (has(VIRTIO_BALLOON_F_PAGE_POISON) && poison_ != 0) continue;
@@ -238,7 +232,7 @@ Task<void> VirtioBalloon::report(Virtqueue& queue) {
 }
 
 Task<void> VirtioBalloon::take_hints(Virtqueue& queue) {
-  Shift shift(&GuestSlice::advise_cold, hints_.bytes);
+  Shift shift(queue.loop(), &GuestSlice::advise_cold, hints_.bytes);
   uint32_t answered = VIRTIO_BALLOON_CMD_ID_STOP;  // the request that the driver is at, as it says
   while (auto chain = co_await queue.next()) {
     const bool wanted = hinting() && answered == hint_command_;

@@ -8,6 +8,7 @@
 
 #include "devices/virtio/spec.h"
 #include "vmm/core/check.h"
+#include "vmm/core/turn_budget.h"
 
 namespace vmm {
 
@@ -18,10 +19,13 @@ constexpr size_t kControlIn = 2;   // to the driver
 constexpr size_t kControlOut = 3;  // from the driver
 // A driver that asks and asks but offers no buffer for the answers gets no further ones.
 constexpr size_t kMaxControl = 256;
+// Output that a port takes in one turn of the loop, and in all once the device is stopping.
+constexpr size_t kTurnOutput = size_t{256} << 10;
+constexpr size_t kLastOutput = size_t{4} << 20;
 
 }  // namespace
 
-VirtioConsole::VirtioConsole(const std::vector<PortConfig>& ports) {
+VirtioConsole::VirtioConsole(const std::vector<PortConfig>& ports) : self_(std::make_shared<VirtioConsole*>(this)) {
   CHECK(!ports.empty());
   for (const PortConfig& config : ports) {
     Port& port = ports_.emplace_back(Port{.config = config});
@@ -38,9 +42,9 @@ VirtioConsole::~VirtioConsole() {
 }
 
 VirtioTraits VirtioConsole::traits() const {
-  const size_t queues = multiport() ? 2 + 2 * ports_.size() : 2;
+  const size_t queues = offers_multiport() ? 2 + 2 * ports_.size() : 2;
   return {.device_id = VIRTIO_ID_CONSOLE,
-          .features = feature(VIRTIO_CONSOLE_F_SIZE) | (multiport() ? feature(VIRTIO_CONSOLE_F_MULTIPORT) : 0),
+          .features = feature(VIRTIO_CONSOLE_F_SIZE) | (offers_multiport() ? feature(VIRTIO_CONSOLE_F_MULTIPORT) : 0),
           .queue_sizes = std::vector<uint16_t>(queues, kQueueSize),
           .config_size = offsetof(virtio_console_config, emerg_wr),
           .pci_class = 0x078000};  // "other communication controller"
@@ -67,7 +71,10 @@ void VirtioConsole::set_window_size(uint16_t columns, uint16_t rows) {
   }
 }
 
-void VirtioConsole::activate(uint64_t) { running_ = true; }
+void VirtioConsole::activate(uint64_t features) {
+  running_ = true;
+  multiport_ = (features & feature(VIRTIO_CONSOLE_F_MULTIPORT)) != 0;
+}
 
 void VirtioConsole::stopping() {
   running_ = false;
@@ -85,8 +92,9 @@ void VirtioConsole::reset() {
 }
 
 Task<void> VirtioConsole::serve(size_t index, Virtqueue& queue) {
-  if (multiport() && index == kControlIn) return send_control(queue);
-  if (multiport() && index == kControlOut) return receive_control(queue);
+  if (index >= kControlIn && !multiport_) return serve_nothing();
+  if (index == kControlIn) return send_control(queue);
+  if (index == kControlOut) return receive_control(queue);
   Port& port = ports_[index < kControlIn ? 0 : index / 2 - 1];
   return index % 2 == 0 ? receive(port, queue) : transmit(port, queue);
 }
@@ -116,9 +124,19 @@ Task<void> VirtioConsole::receive(Port& port, Virtqueue& queue) {
   }
 }
 
+// Unlike a wait for the loop's next turn alone, this one ends when the device is stopping: what is in the ring behind
+// it is due then.
+void VirtioConsole::wake_next_turn(Port& port, EventLoop& loop) {
+  loop.post([weak = std::weak_ptr(self_), &port] {
+    if (weak.lock()) port.output.notify();
+  });
+}
+
 // A chain is held until the backend has taken all of it, or the device is stopped: then it must take it now.
 Task<void> VirtioConsole::transmit(Port& port, Virtqueue& queue) {
   std::array<std::byte, 4096> part;
+  TurnBudget budget(queue.loop(), kTurnOutput);
+  size_t last = kLastOutput;
   while (auto chain = co_await queue.next()) {
     size_t sent = 0;
     while (const size_t length = chain->read_at(sent, part)) {
@@ -126,9 +144,14 @@ Task<void> VirtioConsole::transmit(Port& port, Virtqueue& queue) {
       const auto bytes = std::span(part).first(length);
       const size_t taken = running_ ? backend.write(bytes) : backend.write_last(bytes);
       sent += taken;
-      if (taken == length) continue;
-      if (!running_) co_return;
-      co_await port.output;
+      if (!running_) last -= std::min(last, length);
+      if (!running_ && (taken < length || last == 0)) co_return;
+      if (taken < length) co_await port.output;
+      budget.charge(length);
+      while (running_ && budget.left() == 0) {
+        wake_next_turn(port, queue.loop());
+        co_await port.output;
+      }
     }
   }
 }

@@ -17,6 +17,7 @@
 
 #include <array>
 #include <deque>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -61,10 +62,11 @@ class VirtioConsole : public VirtioDevice {
     bool ready = false;  // the driver has set it up (F_MULTIPORT only)
   };
 
-  bool multiport() const { return ports_.size() > 1 || !ports_.front().config.is_console; }
+  bool offers_multiport() const { return ports_.size() > 1 || !ports_.front().config.is_console; }
   size_t take_input(Port& port, std::span<const std::byte> bytes);
   Task<void> receive(Port& port, Virtqueue& queue);
   Task<void> transmit(Port& port, Virtqueue& queue);
+  void wake_next_turn(Port& port, EventLoop& loop);
   Task<void> send_control(Virtqueue& queue);
   Task<void> receive_control(Virtqueue& queue);
   void handle_control(uint32_t id, uint16_t event, uint16_t value);
@@ -76,9 +78,12 @@ class VirtioConsole : public VirtioDevice {
   std::deque<std::vector<std::byte>> control_;  // messages for the driver
   Wakeup control_posted_;
   bool running_ = false;
+  bool multiport_ = false;  // negotiated
   uint16_t columns_ = 0;
   uint16_t rows_ = 0;
   bool size_untold_ = false;  // set when no driver was there to be told
+  // Callbacks queued in the loop may outlive the device: they hold this weakly.
+  std::shared_ptr<VirtioConsole*> self_;
 };
 
 }  // namespace vmm

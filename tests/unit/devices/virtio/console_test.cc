@@ -29,7 +29,7 @@ struct Fixture {
 
   void start() {
     running = 0;
-    device.activate(0);
+    device.activate(features & device.traits().features);
     queues.clear();
     for (size_t i = 0; i < device.traits().queue_sizes.size(); ++i) {
       const uint64_t base = 0x10000 + i * 0x60000;
@@ -59,6 +59,7 @@ struct Fixture {
   FakeCharBackend channel;
   VirtioConsole device;
   std::vector<std::unique_ptr<DriverQueue>> queues;
+  uint64_t features = ~uint64_t{0};  // as far as they are offered
   unsigned changes = 0;
   size_t running = 0;  // serve() tasks
 };
@@ -372,4 +373,29 @@ TEST_CASE("virtio-console: a reset forgets messages and ports that were ready", 
   f.offer_control_buffers();
   f.device.set_window_size(80, 25);
   CHECK(f.messages().empty());
+}
+
+TEST_CASE("virtio-console: without F_MULTIPORT there is the first port alone", "[virtio][console]") {
+  Multiport f;
+  f.stop();
+  f.features = ~feature(VIRTIO_CONSOLE_F_MULTIPORT);
+  f.start();
+  for (const size_t queue : {1u, 3u, 5u}) f.queues[queue]->chain().readable("text").publish();
+  CHECK(f.output().next_used());
+  CHECK_FALSE(f.queues[3]->next_used());
+  CHECK_FALSE(f.queues[5]->next_used());
+  CHECK(f.backend.output == "text");
+  CHECK(f.channel.output.empty());
+}
+
+TEST_CASE("virtio-console: last words longer than a turn of the loop are whole, up to a bound", "[virtio][console]") {
+  Fixture f;
+  const size_t chains = GENERATE(2u, 3u);
+  f.host.loop().run_ready();
+  for (size_t i = 0; i < chains; ++i) f.output().chain().raw({0x180000}, 2 << 20, 0).publish();
+  f.output().device_side().take_available();
+  f.stop();
+  CHECK(f.running == 0);
+  CHECK(f.backend.output.size() >= size_t{4} << 20);
+  CHECK(f.backend.output.size() <= size_t{5} << 20);
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cerrno>
 #include <utility>
 
 #include "devices/backends/iovecs.h"
@@ -23,6 +24,11 @@ constexpr size_t kInFlight = 128;
 constexpr size_t kMinInFlight = 8;             // of one queue
 constexpr uint32_t kMaxSegments = 64;          // of one discard or write-zeroes
 constexpr uint32_t kMaxZeroSectors = 1 << 21;  // 1 GiB: where the host can do no better, it is written out
+// The backend gets a longer request in parts of so many bytes, and no further part once the device stops: a stop waits
+// for what is under way.
+constexpr size_t kTransferPart = size_t{2} << 20;
+constexpr uint64_t kZeroPart = uint64_t{16} << 20;
+constexpr uint64_t kDiscardPart = uint64_t{1} << 30;
 
 uint32_t block_size_of(const DiskConfig& config, const BlockBackend& backend) {
   return config.block_size != 0 ? config.block_size : backend.topology().logical_block;
@@ -109,7 +115,10 @@ void VirtioBlock::negotiated(uint64_t features) {
   writeback_ = knows_flush;
 }
 
+void VirtioBlock::activate(uint64_t features) { multiqueue_ = (features & feature(VIRTIO_BLK_F_MQ)) != 0; }
+
 void VirtioBlock::reset() {
+  multiqueue_ = stopping_ = false;
   may_choose_ = false;
   writeback_ = true;
 }
@@ -122,7 +131,15 @@ void VirtioBlock::refresh_size() {
 
 // ---- requests
 
-Task<void> VirtioBlock::serve(size_t, Virtqueue& queue) {
+Task<void> VirtioBlock::serve(size_t index, Virtqueue& queue) {
+  return index == 0 || multiqueue_ ? serve_queue(queue) : serve_nothing();
+}
+
+Task<void> VirtioBlock::serve_queue(Virtqueue& queue) {
+  // Without a status, a driver would find what an earlier request left in its place.
+  queue.set_on_too_long([this](DescriptorChain& chain) {
+    if (!chain.writable().empty()) finish(chain, Request(), VIRTIO_BLK_S_IOERR);
+  });
   std::vector<Task<void>> copies;
   const size_t count = std::max(kInFlight / queues_, kMinInFlight);
   for (size_t i = 0; i < std::min<size_t>(count, queue.size()); ++i) copies.push_back(serve_requests(queue));
@@ -232,10 +249,10 @@ Task<int> VirtioBlock::perform(Request& request) {
   switch (request.type) {
     case VIRTIO_BLK_T_IN:
       ++stats_.reads;
-      return backend_.read(request.offset, request.data);
+      return transfer(Verb::kRead, request.offset, request.data);
     case VIRTIO_BLK_T_OUT:
       ++stats_.writes;
-      return backend_.write(request.offset, request.data, durability());
+      return transfer(Verb::kWrite, request.offset, request.data);
     case VIRTIO_BLK_T_FLUSH:
       ++stats_.flushes;
       return backend_.flush();
@@ -247,19 +264,44 @@ Task<int> VirtioBlock::perform(Request& request) {
   }
 }
 
+Task<int> VirtioBlock::transfer(Verb verb, uint64_t offset, std::span<iovec> data) {
+  if (total_size(data) > kTransferPart) return transfer_in_parts(verb, offset, data);
+  return verb == Verb::kRead ? backend_.read(offset, data) : backend_.write(offset, data, durability());
+}
+
+Task<int> VirtioBlock::transfer_in_parts(Verb verb, uint64_t offset, std::span<iovec> data) {
+  while (!data.empty()) {
+    std::vector<iovec> part = copy_front(data, kTransferPart);
+    const size_t length = total_size(part);
+    if (const int error = co_await transfer(verb, offset, part)) co_return error;
+    offset += length;
+    data = drop_front(data, length);
+    if (stopping_ && !data.empty()) co_return ECANCELED;
+  }
+  co_return 0;
+}
+
 Task<int> VirtioBlock::unmap(const Request& request) {
   const bool zeroes = request.type == VIRTIO_BLK_T_WRITE_ZEROES;
   const bool stable = zeroes && durability() == Durability::kStable;
+  const uint64_t part = zeroes ? kZeroPart : kDiscardPart;
   for (const auto& segment : request.segments) {
-    const uint64_t offset = segment.sector * kSector;
-    const uint64_t length = segment.num_sectors * kSector;
-    int error = 0;
-    if (zeroes) {
-      error = co_await backend_.write_zeroes(offset, length, segment.flags != 0 ? Unmap::kAllowed : Unmap::kForbidden);
-    } else {
-      error = co_await backend_.discard(offset, length);
-    }
-    if (error != 0) co_return error;
+    uint64_t offset = segment.sector * kSector;
+    uint64_t left = segment.num_sectors * kSector;
+    const Unmap unmap = segment.flags != 0 ? Unmap::kAllowed : Unmap::kForbidden;
+    do {
+      const uint64_t length = std::min(left, part);
+      int error = 0;
+      if (zeroes) {
+        error = co_await backend_.write_zeroes(offset, length, unmap);
+      } else {
+        error = co_await backend_.discard(offset, length);
+      }
+      if (error != 0) co_return error;
+      offset += length;
+      left -= length;
+      if (stopping_ && left > 0) co_return ECANCELED;
+    } while (left > 0);
   }
   if (!stable) co_return 0;
   co_return co_await backend_.flush();

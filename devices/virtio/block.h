@@ -51,10 +51,13 @@ class VirtioBlock : public VirtioDevice {
   void read_config(size_t offset, std::span<std::byte> out) const override;
   void write_config(size_t offset, std::span<const std::byte> in) override;
   void negotiated(uint64_t features) override;
+  void activate(uint64_t features) override;
   Task<void> serve(size_t index, Virtqueue& queue) override;
+  void stopping() override { stopping_ = true; }
   void reset() override;
 
  private:
+  enum class Verb { kRead, kWrite };
   // What a chain asks for, checked. The vectors keep their memory from one request to the next.
   struct Request {
     uint32_t type = 0;
@@ -65,6 +68,7 @@ class VirtioBlock : public VirtioDevice {
     std::vector<virtio_blk_discard_write_zeroes> segments;
   };
 
+  Task<void> serve_queue(Virtqueue& queue);
   Task<void> serve_requests(Virtqueue& queue);
   uint8_t parse(const DescriptorChain& chain, Request& request) const;
   uint8_t parse_read(const DescriptorChain& chain, uint64_t sector, Request& request) const;
@@ -73,6 +77,8 @@ class VirtioBlock : public VirtioDevice {
   uint8_t parse_segments(const DescriptorChain& chain, Request& request) const;
   bool in_range(uint64_t sector, uint64_t bytes) const;
   Task<int> perform(Request& request);
+  Task<int> transfer(Verb verb, uint64_t offset, std::span<iovec> data);
+  Task<int> transfer_in_parts(Verb verb, uint64_t offset, std::span<iovec> data);
   Task<int> unmap(const Request& request);
   Task<int> identify(std::span<const iovec> to) const;
   void finish(DescriptorChain& chain, const Request& request, uint8_t status);
@@ -86,6 +92,8 @@ class VirtioBlock : public VirtioDevice {
   uint16_t queues_;
   Stats stats_;
   size_t in_flight_ = 0;
+  bool multiqueue_ = false;  // VIRTIO_BLK_F_MQ was negotiated
+  bool stopping_ = false;
 
   virtio_blk_config config_{};           // but for `wce`
   std::atomic<bool> writeback_{true};    // its `wce`: whether written data waits for a flush

@@ -34,8 +34,8 @@ TEST_CASE("virtio-blk: one discard may cover 1 TiB", "[virtio][block]") {
   f.backend.reported_size = uint64_t{1} << 40;
   f.block.refresh_size();
   CHECK(f.unmap(VIRTIO_BLK_T_DISCARD, {{0, uint32_t{1} << 31, 0}}) == VIRTIO_BLK_S_OK);
-  REQUIRE(f.backend.calls.size() == 1);
-  CHECK(f.backend.calls[0].length == uint64_t{1} << 40);
+  REQUIRE(f.backend.calls.size() == 1024);
+  CHECK(f.backend.calls.back().offset + f.backend.calls.back().length == uint64_t{1} << 40);
 }
 
 TEST_CASE("virtio-blk: one segment outside fails the request before anything is done", "[virtio][block]") {

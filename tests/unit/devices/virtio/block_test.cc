@@ -185,7 +185,7 @@ TEST_CASE("virtio-blk: data that is no whole sector fails", "[virtio][block]") {
   CHECK(f.backend.calls.empty());
 }
 
-TEST_CASE("virtio-blk: a chain of more than 4 GiB comes straight back", "[virtio][block]") {
+TEST_CASE("virtio-blk: a chain of more than 4 GiB comes straight back, as an error", "[virtio][block]") {
   Fixture f;
   f.backend.reported_size = uint64_t{1} << 40;
   f.block.refresh_size();
@@ -200,7 +200,10 @@ TEST_CASE("virtio-blk: a chain of more than 4 GiB comes straight back", "[virtio
   chain.readable_value(header(VIRTIO_BLK_T_IN));
   for (int i = 0; i < 100; ++i) chain.raw({0}, all, VRING_DESC_F_WRITE);
   chain.raw(place.address, place.size, VRING_DESC_F_INDIRECT).publish();
-  CHECK(f.next_answer().length == 0);
+  const auto used = f.driver.next_used();
+  REQUIRE(used);
+  CHECK(used->length == 1);
+  CHECK(f.host.memory().read<uint8_t>(GuestAddress{0x100000}) == VIRTIO_BLK_S_IOERR);
   CHECK(f.backend.calls.empty());
 }
 
@@ -348,6 +351,7 @@ TEST_CASE("virtio-blk: a stop waits for requests under way, and takes no new one
 
 TEST_CASE("virtio-blk: queues are served side by side", "[virtio][block]") {
   Fixture f;
+  f.block.activate(feature(VIRTIO_BLK_F_MQ));
   DriverQueue second(f.host, {.base = 0x200000});
   f.host.loop().spawn(f.block.serve(1, second.device_side()));
   second.chain().readable_value(header(VIRTIO_BLK_T_IN)).writable(512).writable(1).publish();
@@ -356,4 +360,69 @@ TEST_CASE("virtio-blk: queues are served side by side", "[virtio][block]") {
   const auto used = second.next_used();
   REQUIRE(used);
   CHECK(used->length == 513);
+}
+
+TEST_CASE("virtio-blk: without F_MQ the first queue is the only one", "[virtio][block]") {
+  Fixture f;
+  DriverQueue second(f.host, {.base = 0x200000});
+  f.host.loop().spawn(f.block.serve(1, second.device_side()));
+  second.chain().readable_value(header(VIRTIO_BLK_T_IN)).writable(512).writable(1).publish();
+  CHECK_FALSE(second.next_used());
+}
+
+TEST_CASE("virtio-blk: a long request is done in parts, and a stop waits for one", "[virtio][block]") {
+  Fixture f;
+  f.owned_backend->reported_size = uint64_t{1} << 40;
+  f.block.refresh_size();
+  f.backend.holding = true;
+  f.backend.content.resize(size_t{8} << 20);
+  f.driver.chain()
+      .readable_value(header(VIRTIO_BLK_T_IN))
+      .raw({0x280000}, 1 << 20, VRING_DESC_F_WRITE)
+      .raw({0x200000}, 2 << 20, VRING_DESC_F_WRITE)
+      .writable(1)
+      .publish();
+  f.host.loop().run_ready();
+  REQUIRE(f.backend.calls.size() == 1);
+  CHECK(f.backend.calls[0].length == 2 << 20);
+  f.block.stopping();
+  f.driver.device_side().stop();
+  f.backend.release(0);
+  f.host.loop().run_ready();
+  CHECK(f.ended);
+  CHECK(f.backend.calls.size() == 1);
+}
+
+TEST_CASE("virtio-blk: zeroes are written in parts, and a stop waits for one", "[virtio][block]") {
+  Fixture f;
+  f.owned_backend->reported_size = uint64_t{1} << 40;
+  f.block.refresh_size();
+  f.backend.content.resize(size_t{64} << 20);
+  f.backend.holding = true;
+  const virtio_blk_discard_write_zeroes segment{.sector = 0, .num_sectors = 64 << 11, .flags = 0};
+  f.driver.chain().readable_value(header(VIRTIO_BLK_T_WRITE_ZEROES)).readable_value(segment).writable(1).publish();
+  f.host.loop().run_ready();
+  f.block.stopping();
+  f.driver.device_side().stop();
+  f.backend.release(0);
+  f.host.loop().run_ready();
+  CHECK(f.ended);
+  REQUIRE(f.backend.calls.size() == 1);
+  CHECK(f.backend.calls[0].length == 16 << 20);
+}
+
+TEST_CASE("virtio-blk: a request of too many pieces fails, and says so in its status", "[virtio][block]") {
+  Fixture f;
+  constexpr uint16_t kPieces = 2002;
+  f.host.memory().write_value(GuestAddress{0x300000}, header(VIRTIO_BLK_T_IN));
+  for (uint16_t i = 0; i < kPieces; ++i) {
+    vring_desc piece{0x310000, 512, VRING_DESC_F_WRITE | VRING_DESC_F_NEXT, static_cast<uint16_t>(i + 1)};
+    if (i == 0) piece = {0x300000, sizeof(virtio_blk_outhdr), VRING_DESC_F_NEXT, 1};
+    if (i + 1 == kPieces) piece = {0x320000, 1, VRING_DESC_F_WRITE, 0};
+    f.host.memory().write_value(GuestAddress{0x330000 + i * sizeof piece}, piece);
+  }
+  f.driver.chain().raw({0x330000}, kPieces * sizeof(vring_desc), VRING_DESC_F_INDIRECT).publish();
+  REQUIRE(f.driver.next_used());
+  CHECK(f.host.memory().read<uint8_t>(GuestAddress{0x320000}) == VIRTIO_BLK_S_IOERR);
+  CHECK(f.backend.calls.empty());
 }

@@ -26,7 +26,7 @@ struct IoRequest {
 
   Verb verb;
   int file;                           // as add_file() named it
-  int flags = 0;                      // RWF_* of a write, FALLOC_FL_* of an allocate
+  int mode = 0;                       // FALLOC_FL_* of an allocate
   uint64_t offset = 0;                // of all but a sync
   uint64_t length = 0;                // of an allocate
   std::span<const iovec> buffers{};   // of a read or write, at most IOV_MAX
@@ -97,15 +97,14 @@ class IoEngine {
   Operation read(int file, uint64_t offset, std::span<const iovec> to) {
     return {*this, {.verb = IoRequest::Verb::kRead, .file = file, .offset = offset, .buffers = to}};
   }
-  // `flags`: RWF_DSYNC for a write that is stable when it completes.
-  Operation write(int file, uint64_t offset, std::span<const iovec> from, int flags) {
-    return {*this, {.verb = IoRequest::Verb::kWrite, .file = file, .flags = flags, .offset = offset, .buffers = from}};
+  Operation write(int file, uint64_t offset, std::span<const iovec> from) {
+    return {*this, {.verb = IoRequest::Verb::kWrite, .file = file, .offset = offset, .buffers = from}};
   }
   Operation sync_data(int file) { return {*this, {.verb = IoRequest::Verb::kSync, .file = file}}; }
   // fallocate(2) with FALLOC_FL_* as `mode`.
   Operation allocate(int file, int mode, uint64_t offset, uint64_t length) {
     return {*this,
-            {.verb = IoRequest::Verb::kAllocate, .file = file, .flags = mode, .offset = offset, .length = length}};
+            {.verb = IoRequest::Verb::kAllocate, .file = file, .mode = mode, .offset = offset, .length = length}};
   }
 
   // Takes a request on; it is completed later, never within this call. Loop thread only.

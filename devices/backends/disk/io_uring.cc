@@ -13,6 +13,7 @@
 #include <thread>
 #include <utility>
 
+#include "devices/backends/iovecs.h"
 #include "vmm/core/check.h"
 #include "vmm/core/error.h"
 #include "vmm/core/log.h"
@@ -27,6 +28,8 @@ namespace {
 constexpr unsigned kDepth = 512;
 constexpr unsigned kMaxFiles = 512;  // two for an ephemeral disk
 constexpr std::chrono::milliseconds kRetryDelay{1};
+// What the kernel gets in one turn of the loop: where the page cache has it all, it is copied then and there.
+constexpr size_t kTurnBytes = size_t{4} << 20;
 
 void must(int result, const char* what) {
   if (result < 0) throw Error(fmt::format("io_uring is not available: {}: {}", what, errno_text(-result)));
@@ -54,14 +57,14 @@ void prepare(io_uring_sqe& sqe, IoRequest& request) {
       io_uring_prep_readv(&sqe, request.file, buffers.data(), count, request.offset);
       break;
     case IoRequest::Verb::kWrite:
-      io_uring_prep_writev2(&sqe, request.file, buffers.data(), count, request.offset, request.flags);
+      io_uring_prep_writev(&sqe, request.file, buffers.data(), count, request.offset);
       break;
     case IoRequest::Verb::kSync:
       io_uring_prep_fsync(&sqe, request.file, IORING_FSYNC_DATASYNC);
       break;
     case IoRequest::Verb::kAllocate:
       // The type of its numbers is another one since liburing 2.4.
-      io_uring_prep_fallocate(&sqe, request.file, request.flags, 0, 0);
+      io_uring_prep_fallocate(&sqe, request.file, request.mode, 0, 0);
       sqe.off = request.offset;
       sqe.addr = request.length;
       break;
@@ -99,6 +102,7 @@ IoUring::IoUring(EventLoop& loop)
                      completions_.arm();
                    }),
       retry_(loop, [this] { submit(); }),
+      budget_(loop, kTurnBytes),
       slots_(kMaxFiles, false) {
   restrict_and_enable();
   completions_.arm();
@@ -175,11 +179,12 @@ void IoUring::submit() {
 
 // Moves what fits into the submission queue, and that to the kernel.
 void IoUring::hand_over() {
-  while (!waiting_.empty() && in_flight_ < kDepth && broken_ == 0) {
+  while (!waiting_.empty() && in_flight_ < kDepth && budget_.left() > 0 && broken_ == 0) {
     io_uring_sqe* sqe = io_uring_get_sqe(ring_.get());
     CHECK(sqe != nullptr);  // there are kDepth of them
     IoRequest& request = waiting_.pop();
     prepare(*sqe, request);
+    budget_.charge(total_size(request.buffers));
     staged_.push(request);
     ++in_flight_;
   }
@@ -224,7 +229,7 @@ void IoUring::reap() {
     in_flight_ -= count;
     for (const auto& [request, result] : std::span(done).first(count)) request->complete(result);
   }
-  if (!waiting_.empty()) schedule_submit();
+  if (!waiting_.empty() && in_flight_ < kDepth) schedule_submit();  // else with the next completion
 }
 
 bool IoUring::poll() {
@@ -236,6 +241,7 @@ bool IoUring::poll() {
 
 void IoUring::drain() {
   while (in_flight_ > 0 || !waiting_.empty()) {
+    budget_.renew();
     submit();
     io_uring_cqe* entry = nullptr;
     if (!staged_.empty()) {

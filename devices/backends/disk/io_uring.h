@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "devices/backends/disk/io_engine.h"
+#include "vmm/core/turn_budget.h"
 
 struct io_uring;
 struct io_uring_sqe;
@@ -48,6 +49,7 @@ class IoUring : public IoEngine, private Poller {
   std::unique_ptr<io_uring, RingCloser> ring_;
   FdWatch completions_;
   Timer retry_;
+  TurnBudget budget_;        // bytes that the kernel still gets in this turn
   std::vector<bool> slots_;  // slots of the registered file table that are taken
   IoQueue waiting_;          // requests that are not in the submission queue yet
   IoQueue staged_;           // requests in the submission queue that the kernel has not accepted yet

@@ -22,7 +22,7 @@ namespace vmm {
 namespace {
 
 // What one request to the engine moves at most. The page cache may answer it on the loop's own thread.
-constexpr size_t kMaxStep = 4 << 20;
+constexpr size_t kMaxStep = 2 << 20;
 // What one fallocate frees at most, so that other requests get their turn on the file.
 constexpr uint64_t kMaxAllocateStep = 1 << 30;
 constexpr size_t kBounceSize = 256 << 10;
@@ -83,20 +83,26 @@ uint64_t RawFile::refresh_size() {
 }
 
 Task<int> RawFile::read(uint64_t offset, std::span<iovec> to) {
-  return needs_bounce(offset, to) ? bounced(Verb::kRead, offset, to, 0) : transfer(Verb::kRead, offset, to, 0);
+  return needs_bounce(offset, to) ? bounced(Verb::kRead, offset, to) : transfer(Verb::kRead, offset, to);
 }
 
 Task<int> RawFile::write(uint64_t offset, std::span<iovec> from, Durability durability) {
-  const bool stable = durability == Durability::kStable;
-  const int flags = stable ? RWF_DSYNC : 0;
+  std::optional<RangeLock::Turn> turn;
+  if (image_.offset_alignment > 1) turn.emplace(co_await change_blocks(offset, total_size(from)));
   int error = 0;
   if (needs_bounce(offset, from)) {
-    error = co_await bounced(Verb::kWrite, offset, from, flags);
+    error = co_await bounced(Verb::kWrite, offset, from);
   } else {
-    error = co_await transfer(Verb::kWrite, offset, from, flags);
+    error = co_await transfer(Verb::kWrite, offset, from);
   }
-  // A stable write is a write and its flush, so a lost flush fails it too.
-  co_return stable&& error == 0 ? flush_error_ : error;
+  turn.reset();
+  if (error != 0 || durability == Durability::kCached) co_return error;
+  co_return co_await flush();
+}
+
+RangeLock::Acquire RawFile::change_blocks(uint64_t offset, uint64_t length) {
+  return changes_.acquire(offset / image_.offset_alignment,
+                          (offset + std::max<uint64_t>(length, 1) - 1) / image_.offset_alignment);
 }
 
 bool RawFile::grow(uint64_t size) {
@@ -107,14 +113,16 @@ bool RawFile::grow(uint64_t size) {
 
 bool RawFile::needs_bounce(uint64_t offset, std::span<const iovec> data) const {
   if (image_.offset_alignment == 1) return false;
-  if ((offset | total_size(data)) % image_.offset_alignment != 0 || data.size() > IOV_MAX) return true;
+  if (offset % image_.offset_alignment != 0 || data.size() > IOV_MAX) return true;
+  // The length of every buffer counts as the file's (iov_iter_is_aligned() in lib/iov_iter.c).
   return std::any_of(data.begin(), data.end(), [this](const iovec& buffer) {
-    return (reinterpret_cast<uintptr_t>(buffer.iov_base) | buffer.iov_len) % image_.memory_alignment != 0;
+    return reinterpret_cast<uintptr_t>(buffer.iov_base) % image_.memory_alignment != 0 ||
+           buffer.iov_len % image_.offset_alignment != 0;
   });
 }
 
 // Moves all of `data`, in as many steps as it takes.
-Task<int> RawFile::transfer(Verb verb, uint64_t offset, std::span<iovec> data, int flags) {
+Task<int> RawFile::transfer(Verb verb, uint64_t offset, std::span<iovec> data) {
   look_at_end();
   uint64_t left = total_size(data);
   // Writing past the end would let a truncated file grow back, with a hole in it.
@@ -124,15 +132,12 @@ Task<int> RawFile::transfer(Verb verb, uint64_t offset, std::span<iovec> data, i
     std::span<const iovec> step = data;
     std::vector<iovec> front;
     if (left > kMaxStep || data.size() > IOV_MAX) step = front = copy_front(data, kMaxStep);
-    auto operation =
-        verb == Verb::kRead ? engine_.read(file_, offset, step) : engine_.write(file_, offset, step, flags);
+    auto operation = verb == Verb::kRead ? engine_.read(file_, offset, step) : engine_.write(file_, offset, step);
     const ssize_t done = co_await operation;
     if (done == -EINTR || (done == -EAGAIN && ++refusals < kMaxRefusals)) continue;
     if (done <= 0) {
       const int error = done == 0 ? EIO : static_cast<int>(-done);
       move_fence(known_size(image_.fd.get()));  // 0 is the end of the file
-      // It may be the sync that failed.
-      if (done == -EIO && (flags & RWF_DSYNC) != 0) latch_flush_error("a stable write", EIO);
       guest_warn(errors_, "{}: {} at byte {} failed: {}", image_.path, verb == Verb::kRead ? "a read" : "a write",
                  offset, errno_text(error));
       co_return error;
@@ -144,9 +149,9 @@ Task<int> RawFile::transfer(Verb verb, uint64_t offset, std::span<iovec> data, i
   co_return 0;
 }
 
-// A write of what O_DIRECT would refuse, through the bounce buffer. Blocks that are written in part are read first. One
-// at a time, because two may have parts of the same block.
-Task<int> RawFile::bounced(Verb verb, uint64_t offset, std::span<iovec> data, int flags) {
+// A transfer of what O_DIRECT would refuse, through the bounce buffer. Blocks that are written in part are read first;
+// the caller has their turn. One at a time, as there is one buffer.
+Task<int> RawFile::bounced(Verb verb, uint64_t offset, std::span<iovec> data) {
   const auto turn = co_await bounce_turn_.acquire(0, 0);
   if (!bounce_) bounce_ = aligned_buffer(kBounceSize);
   uint64_t left = total_size(data);
@@ -159,14 +164,14 @@ Task<int> RawFile::bounced(Verb verb, uint64_t offset, std::span<iovec> data, in
 
     if (verb == Verb::kRead || whole != length) {
       iovec buffer{bounce_.get(), whole};
-      if (const int error = co_await transfer(Verb::kRead, begin, {&buffer, 1}, 0)) co_return error;
+      if (const int error = co_await transfer(Verb::kRead, begin, {&buffer, 1})) co_return error;
     }
     if (verb == Verb::kRead) {
       scatter(part, data);
     } else {
       gather(data, part);
       iovec buffer{bounce_.get(), whole};
-      if (const int error = co_await transfer(Verb::kWrite, begin, {&buffer, 1}, flags)) co_return error;
+      if (const int error = co_await transfer(Verb::kWrite, begin, {&buffer, 1})) co_return error;
     }
     offset += length;
     left -= length;
@@ -186,15 +191,15 @@ Task<int> RawFile::flush() {
     const ssize_t result = co_await engine_.sync_data(file_);
     if (result == 0) flushes_done_ = covered;
     if (result == 0 || result == -EINTR) continue;
-    latch_flush_error("fdatasync", static_cast<int>(-result));
+    latch_flush_error(static_cast<int>(-result));
   }
   co_return flush_error_;
 }
 
 // The kernel reports this once and then forgets the pages, so the next flush would lie.
-void RawFile::latch_flush_error(const char* what, int error) {
+void RawFile::latch_flush_error(int error) {
   if (std::exchange(flush_error_, error) != 0) return;
-  log_error("{}: {} failed: {}; written data may be lost, and every later flush of this disk fails", image_.path, what,
+  log_error("{}: fdatasync failed: {}; written data may be lost, and every later flush of this disk fails", image_.path,
             errno_text(error));
 }
 
@@ -216,9 +221,8 @@ Task<int> RawFile::write_zeroes(uint64_t offset, uint64_t length, Unmap unmap) {
 }
 
 Task<int> RawFile::allocate(int mode, uint64_t offset, uint64_t length) {
-  // A block that another request is rewriting as a whole for a part of it must not change meanwhile.
   std::optional<RangeLock::Turn> turn;
-  if ((offset | length) % image_.offset_alignment != 0) turn.emplace(co_await bounce_turn_.acquire(0, 0));
+  if (image_.offset_alignment > 1) turn.emplace(co_await change_blocks(offset, length));
   look_at_end();
   if (offset + length > fence_) co_return EIO;
   while (length > 0) {

@@ -25,11 +25,11 @@ ssize_t call(const IoRequest& request) {
     case IoRequest::Verb::kRead:
       return ::preadv(request.file, request.buffers.data(), count, offset);
     case IoRequest::Verb::kWrite:
-      return ::pwritev2(request.file, request.buffers.data(), count, offset, request.flags);
+      return ::pwritev(request.file, request.buffers.data(), count, offset);
     case IoRequest::Verb::kSync:
       return ::fdatasync(request.file);
     case IoRequest::Verb::kAllocate:
-      return ::fallocate(request.file, request.flags, offset, static_cast<off_t>(request.length));
+      return ::fallocate(request.file, request.mode, offset, static_cast<off_t>(request.length));
   }
   return -1;
 }

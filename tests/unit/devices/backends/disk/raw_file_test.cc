@@ -89,6 +89,41 @@ struct Direct4kFixture {
 
 IoEngine::Kind either_engine() { return GENERATE(IoEngine::Kind::kIoUring, IoEngine::Kind::kThreads); }
 
+// A disk in memory, as on a host whose O_DIRECT wants blocks of 4096 at any address that is a multiple of 512.
+struct DirectMemoryFixture {
+  DirectMemoryFixture() : disk(engine, image(), std::nullopt, Sparse::kGiveBack) {
+    engine.answer = [this](const IoRequest& request) -> ssize_t {
+      uint64_t at = request.offset;
+      for (const iovec& part : request.buffers) {
+        aligned = aligned && part.iov_len % 4096 == 0;
+        if (request.verb == Verb::kRead) std::memcpy(part.iov_base, &content[at], part.iov_len);
+        if (request.verb == Verb::kWrite) std::memcpy(&content[at], part.iov_base, part.iov_len);
+        at += part.iov_len;
+      }
+      if (request.verb == Verb::kAllocate) content.replace(at, request.length, request.length, '0');
+      return static_cast<ssize_t>(at - request.offset);
+    };
+  }
+  ImageFile image() const {
+    ImageFile image = ImageFile::open(file.path(), Mode::kReadWrite, Cache::kHost);
+    image.offset_alignment = 4096;
+    image.memory_alignment = 512;
+    return image;
+  }
+  std::string first_block() const {
+    std::string sectors;
+    for (size_t i = 0; i < 8; ++i) sectors += content[512 * i];
+    return sectors;
+  }
+
+  EventLoop loop;
+  TempFile file{kSize};
+  FakeIoEngine engine{loop};
+  std::string content = std::string(kSize, '.');
+  bool aligned = true;  // the length of every buffer
+  RawFile disk;
+};
+
 // A disk on an engine that answers as the test says.
 struct FakeFixture {
   explicit FakeFixture(Sparse sparse = Sparse::kGiveBack)
@@ -244,7 +279,7 @@ TEST_CASE("raw file: the error after a short transfer is the request's", "[backe
   CHECK(f.write(std::string(1024, 'x')) == error);
 }
 
-TEST_CASE("raw file: a full disk does not outlast its cause (promise 4)", "[backends][raw-file]") {
+TEST_CASE("raw file: a full disk does not outlast its cause", "[backends][raw-file]") {
   FakeFixture f;
   const auto works = f.engine.answer;
   f.engine.answer = [](const IoRequest&) -> ssize_t { return -ENOSPC; };
@@ -265,26 +300,37 @@ TEST_CASE("raw file: a flush that failed fails for good, without asking again", 
   CHECK(f.write("stable", Durability::kStable) == EIO);
 }
 
-TEST_CASE("raw file: a stable write that the host lost fails all later flushes", "[backends][raw-file]") {
+TEST_CASE("raw file: a stable write whose sync failed, however, fails all later flushes", "[backends][raw-file]") {
   FakeFixture f;
+  const int error = GENERATE(EIO, ENOSPC, EDQUOT, ENOLINK);
   const auto works = f.engine.answer;
-  f.engine.answer = [](const IoRequest&) -> ssize_t { return -EIO; };
+  f.engine.answer = [&](const IoRequest& request) { return request.verb == Verb::kSync ? -error : works(request); };
   const Pipe log;
   set_log_fd(log.write.get());
-  CHECK(f.write("stable", Durability::kStable) == EIO);
+  CHECK(f.write("stable", Durability::kStable) == error);
   set_log_fd(STDERR_FILENO);
   CHECK(read_available(log.read).find("every later flush of this disk fails") != std::string::npos);
   f.engine.answer = works;
-  CHECK(run_task(f.loop, f.disk.flush()) == EIO);
+  CHECK(run_task(f.loop, f.disk.flush()) == error);
 }
 
-TEST_CASE("raw file: a stable write carries its sync with it", "[backends][raw-file]") {
+TEST_CASE("raw file: a stable write that failed before its sync is the only one", "[backends][raw-file]") {
   FakeFixture f;
+  const int error = GENERATE(EIO, ENOSPC);
+  const auto works = f.engine.answer;
+  f.engine.answer = [error](const IoRequest&) -> ssize_t { return -error; };
+  CHECK(f.write("stable", Durability::kStable) == error);
+  f.engine.answer = works;
   CHECK(f.write("stable", Durability::kStable) == 0);
+}
+
+TEST_CASE("raw file: a stable write has its sync behind it", "[backends][raw-file]") {
+  FakeFixture f;
   CHECK(f.write("cached", Durability::kCached) == 0);
-  REQUIRE(f.engine.requests.size() == 2);
-  CHECK(f.engine.requests[0].flags == RWF_DSYNC);
-  CHECK(f.engine.requests[1].flags == 0);
+  CHECK(f.write("stable", Durability::kStable) == 0);
+  REQUIRE(f.engine.requests.size() == 3);
+  CHECK(f.engine.requests[1].verb == Verb::kWrite);
+  CHECK(f.engine.requests[2].verb == Verb::kSync);
 }
 
 TEST_CASE("raw file: flushes asked together share two syncs at most", "[backends][raw-file]") {
@@ -427,4 +473,45 @@ TEST_CASE("raw file: zeroing next to a direct write of part of a block loses not
   CHECK(written == 0);
   CHECK(zeroed == 0);
   CHECK(f.file.read(0, 4097) == std::string(512, 'n') + std::string(3584, '\0') + ".");
+}
+
+TEST_CASE("raw file: a direct write of a block next to one of its sectors loses nothing", "[backends][raw-file]") {
+  DirectMemoryFixture f;
+  const auto sector = std::make_unique<Memory>(512);
+  const auto block = std::make_unique<Memory>(4096);
+  std::optional<int> written, overwritten;
+  const bool sector_first = GENERATE(true, false);
+  const auto write_sector = [&] {
+    f.loop.spawn(keep_result(f.disk.write(512, sector->fill('s').list, Durability::kCached), written));
+  };
+  if (sector_first) write_sector();
+  f.loop.spawn(keep_result(f.disk.write(0, block->fill('b').list, Durability::kCached), overwritten));
+  if (!sector_first) write_sector();
+  f.loop.run_ready();
+  CHECK(written == 0);
+  CHECK(overwritten == 0);
+  CHECK(f.first_block() == (sector_first ? "bbbbbbbb" : "bsbbbbbb"));
+}
+
+TEST_CASE("raw file: zeroing a block next to a direct write of one of its sectors loses nothing",
+          "[backends][raw-file]") {
+  DirectMemoryFixture f;
+  const auto sector = std::make_unique<Memory>(512);
+  std::optional<int> written, zeroed;
+  f.loop.spawn(keep_result(f.disk.write(512, sector->fill('s').list, Durability::kCached), written));
+  f.loop.spawn(keep_result(f.disk.write_zeroes(0, 4096, Unmap::kForbidden), zeroed));
+  f.loop.run_ready();
+  CHECK(written == 0);
+  CHECK(zeroed == 0);
+  CHECK(f.first_block() == "00000000");
+}
+
+TEST_CASE("raw file: the length of every buffer of a direct transfer is aligned", "[backends][raw-file]") {
+  DirectMemoryFixture f;
+  const auto memory = std::make_unique<Memory>(4096);
+  std::array<iovec, 2> list{iovec{memory->storage.data(), 512}, iovec{memory->storage.data() + 512, 3584}};
+  memory->fill('d');
+  CHECK(run_task(f.loop, f.disk.write(4096, list, Durability::kCached)) == 0);
+  CHECK(f.content.substr(4096, 4097) == std::string(4096, 'd') + ".");
+  CHECK(f.aligned);
 }

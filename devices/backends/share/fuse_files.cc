@@ -127,7 +127,7 @@ void FuseServer::open_directory(FuseMessage& message) {
 void FuseServer::read(FuseMessage& message) {
   const auto wanted = message.take<fuse_read_in>();
   const int file = tree_.handle(wanted.fh);
-  const size_t size = std::min<size_t>(wanted.size, message.room());
+  const size_t size = std::min<size_t>({wanted.size, message.room(), kMaxTransfer});
   size_t done = 0;
   // A short answer means the end of the file, so one is given there only.
   while (done < size) {
@@ -148,9 +148,10 @@ void FuseServer::write(FuseMessage& message) {
   if (wanted.size > message.data_size()) throw Refused{EINVAL};
   int flags = (wanted.flags & O_APPEND) != 0 ? RWF_APPEND : 0;
   if ((wanted.flags & O_DSYNC) != 0) flags |= RWF_DSYNC;
+  const size_t size = std::min<size_t>(wanted.size, kMaxTransfer);
   size_t done = 0;
-  while (done < wanted.size) {
-    const auto data = message.data(done, wanted.size - done);
+  while (done < size) {
+    const auto data = message.data(done, size - done);
     const ssize_t got =
         ::pwritev2(file, data.data(), static_cast<int>(data.size()), static_cast<off_t>(wanted.offset + done), flags);
     if (got < 0 && errno == EINTR) continue;

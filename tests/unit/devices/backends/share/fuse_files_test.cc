@@ -192,3 +192,13 @@ TEST_CASE("share: holes, ranges and copies", "[share]") {
   CHECK(f.guest.tell(FUSE_FLUSH, file, fuse_flush_in{.fh = handle}) == 0);
   CHECK(f.guest.tell(FUSE_FSYNC, file, fuse_fsync_in{.fh = handle}) == 0);
 }
+
+TEST_CASE("fuse: a read or write of more than was announced moves no more than that", "[share][fuse]") {
+  Fixture f;
+  constexpr size_t kMost = FuseServer::kMaxTransfer;
+  f.put("file", std::string(3 * kMost, 'r'));
+  const uint64_t file = f.guest.look_up("file");
+  const uint64_t handle = f.guest.open(file, O_RDWR);
+  CHECK(f.guest.read(file, handle, 0, 2 * kMost).size() == kMost);
+  CHECK(f.guest.write(file, handle, 0, std::string(2 * kMost, 'w')) == kMost);
+}

@@ -142,9 +142,10 @@ void GuestCommand::on_control(char kind, Bytes payload) {
       break;
     case kTakenFrame: {
       uint32_t taken = 0;
-      if (payload.size() < sizeof taken) break;
+      if (payload.size() < sizeof taken || !started_) break;
       std::memcpy(&taken, payload.data(), sizeof taken);
-      credit_ = std::min(kInputWindow, credit_ + taken);
+      // Whatever it says, it has not taken what is still here.
+      credit_ = std::min(kInputWindow - std::min(kInputWindow, to_guest_.size()), credit_ + taken);
       watch_input();
       break;
     }

@@ -285,3 +285,25 @@ TEST_CASE("guest command: after a reset it begins anew", "[command]") {
   REQUIRE(f.results.size() == 1);
   CHECK(f.results[0].how == GuestCommand::Result::How::kSignalled);
 }
+
+TEST_CASE("guest command: input that the guest does not take does not pile up, whatever it says", "[command]") {
+  Fixture f;
+  f.say('B');
+  f.guest_room = 0;
+  ::fcntl(f.input.write.get(), F_SETFL, O_NONBLOCK);
+  const std::string text(4096, 'i');
+  size_t written = 0;
+  for (int i = 0; i < 1000; ++i) {
+    if (const ssize_t length = ::write(f.input.write.get(), text.data(), text.size()); length > 0) {
+      written += static_cast<size_t>(length);
+    }
+    f.loop.run_ready();
+    f.say('A', std::string(4, '\xff'));
+  }
+  CHECK(written >= size_t{256} << 10);
+  CHECK(written < size_t{512} << 10);  // with what is in the pipe
+  f.guest_room = SIZE_MAX;
+  f.command->resume_input();
+  f.loop.run_ready();
+  CHECK(f.payloads('I').size() >= size_t{200} << 10);
+}

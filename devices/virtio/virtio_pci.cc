@@ -247,6 +247,7 @@ bool VirtioPci::config_read_hook(uint64_t offset, std::span<std::byte> data) {
 }
 
 void VirtioPci::config_written(uint64_t offset, size_t length) {
+  if (offset < PCI_COMMAND + 2) set_bus_master((config_dword(PCI_COMMAND) & PCI_COMMAND_MASTER) != 0);
   const size_t control = msix_capability_ + PCI_MSIX_FLAGS;
   if (offset < control + 2 && offset + length > control) {
     const uint32_t flags = config_dword(msix_capability_) >> 16;
@@ -327,14 +328,27 @@ void VirtioPci::reset_registers() {
   }
 }
 
+// What is under way is waited for by nobody: as on a real bus, a driver that must be sure resets the device itself.
+void VirtioPci::set_bus_master(bool on) {
+  const std::lock_guard lock(mutex_);
+  bus_master_ = on;
+  if (on || phase_ != Phase::kActive) return;
+  phase_ = Phase::kStopping;
+  host_.loop().post([this] { begin_stop(); });
+}
+
 void VirtioPci::start() {
   uint64_t features = 0;
+  bool bus_master = false;
   {
     const std::lock_guard lock(mutex_);
+    bus_master = bus_master_;
     features = driver_features_;
     if ((status_ & VIRTIO_CONFIG_S_FEATURES_OK) == 0) features = 0;
   }
   if ((features & feature(VIRTIO_F_VERSION_1)) == 0) return need_reset("DRIVER_OK was set without FEATURES_OK");
+
+  if (!bus_master) return need_reset("DRIVER_OK was set while the device may not reach memory (PCI's bus master bit)");
 
   std::vector<size_t> enabled;
   for (size_t i = 0; i < queues_.size(); ++i) {
@@ -440,10 +454,11 @@ void VirtioPci::need_reset(const std::string& why) {
 
 void VirtioPci::interrupt_queue(size_t index) {
   if (traced(TraceArea::kVirtio)) trace(TraceArea::kVirtio, "{} queue {}: interrupt", device_->name(), index);
-  if (!msix_.enabled()) return raise_isr(kIsrQueue);
+  if (!msix_.enabled()) return raise_isr(kIsrQueue, Wire::kPull);
   uint16_t vector = 0;
   {
     const std::lock_guard lock(mutex_);
+    if (!bus_master_) return;  // a message is a write to memory
     vector = queues_[index].vector;
   }
   msix_.trigger(vector);
@@ -451,19 +466,22 @@ void VirtioPci::interrupt_queue(size_t index) {
 
 void VirtioPci::interrupt_config() {
   trace(TraceArea::kVirtio, "{}: interrupt, its configuration has changed", device_->name());
-  if (!msix_.enabled()) return raise_isr(kIsrConfig);
+  const bool message = msix_.enabled();
+  raise_isr(kIsrConfig, message ? Wire::kLeave : Wire::kPull);  // the bit is due with messages too (§4.1.4.5.1)
+  if (!message) return;
   uint16_t vector = 0;
   {
     const std::lock_guard lock(mutex_);
+    if (!bus_master_) return;
     vector = config_vector_;
   }
   msix_.trigger(vector);
 }
 
-void VirtioPci::raise_isr(uint8_t bits) {
+void VirtioPci::raise_isr(uint8_t bits, Wire wire) {
   const std::lock_guard lock(isr_mutex_);
   isr_ |= bits;
-  set_intx(true);
+  if (wire == Wire::kPull) set_intx(true);
 }
 
 // Reading the ISR status clears it and releases the wire (§4.1.4.5.1).

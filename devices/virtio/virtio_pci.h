@@ -10,6 +10,9 @@
 // status posts "stop them", and the status goes on showing its old value until every queue has come to rest, which a
 // driver must wait for (§4.1.4.3.1). After that no byte of guest memory is written. So no vCPU ever waits for the loop.
 //
+// Taking the device's access to memory away (PCI's bus master bit) is a reset as well: so does a kernel that starts
+// another one by kexec.
+//
 // A ring that cannot be trusted latches DEVICE_NEEDS_RESET (§2.1.1) and stops this device alone.
 #pragma once
 
@@ -84,6 +87,7 @@ class VirtioPci : public PciDevice {
   uint64_t offered_features() const;
   bool features_acceptable() const;
   void reset_registers();
+  void set_bus_master(bool on);
 
   void start();
   void begin_stop();
@@ -94,7 +98,8 @@ class VirtioPci : public PciDevice {
 
   void interrupt_queue(size_t index);
   void interrupt_config();
-  void raise_isr(uint8_t bits);
+  enum class Wire { kLeave, kPull };
+  void raise_isr(uint8_t bits, Wire wire);
   uint8_t take_isr();
   void update_doorbells();
   void ring_doorbell(uint64_t queue);
@@ -111,6 +116,7 @@ class VirtioPci : public PciDevice {
   uint8_t status_ = 0;
   Phase phase_ = Phase::kIdle;
   bool was_driven_ = false;
+  bool bus_master_ = true;  // as plug() leaves it: the device may reach memory, and send messages
   uint32_t device_feature_select_ = 0;
   uint32_t driver_feature_select_ = 0;
   uint64_t driver_features_ = 0;

@@ -48,10 +48,10 @@ TEST_CASE("virtio-pci: a kick for a queue that is not there does nothing", "[vir
 TEST_CASE("virtio-pci: with memory decoding off the device neither answers nor is kicked", "[virtio][pci]") {
   VirtioPciFixture f;
   f.drive();
-  const uint16_t off = 0;
+  const uint16_t off = PCI_COMMAND_MASTER;
   f.transport->write_config(PCI_COMMAND, std::as_bytes(std::span(&off, 1)));
   CHECK(f.read<uint32_t>(VIRTIO_PCI_COMMON_STATUS) == 0xffffffff);
-  const uint16_t on = PCI_COMMAND_MEMORY;
+  const uint16_t on = PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
   f.transport->write_config(PCI_COMMAND, std::as_bytes(std::span(&on, 1)));
   f.submit();
   CHECK(f.used_index() == 1);
@@ -118,11 +118,11 @@ TEST_CASE("virtio-pci: doorbells follow the BAR, and are gone while it is not de
   VirtioPciFixture f;
   f.drive();
   CHECK(f.host.doorbells == std::vector<GuestAddress>{{kBar + kNotify}});
-  f.set_config<uint16_t>(PCI_COMMAND, 0);
+  f.set_config<uint16_t>(PCI_COMMAND, PCI_COMMAND_MASTER);
   CHECK(f.host.doorbells.empty());
   f.set_config<uint32_t>(PCI_BASE_ADDRESS_0, 0xffffffff);
   f.set_config<uint32_t>(PCI_BASE_ADDRESS_0, kBar + 0x8000);
-  f.set_config<uint16_t>(PCI_COMMAND, PCI_COMMAND_MEMORY);
+  f.set_config<uint16_t>(PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
   CHECK(f.host.doorbells == std::vector<GuestAddress>{{kBar + 0x8000 + kNotify}});
   f.bus.write(kBar + 0x8000 + VIRTIO_PCI_COMMON_STATUS, std::array{std::byte{0}});
   f.host.loop().run_ready();

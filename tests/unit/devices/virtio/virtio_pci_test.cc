@@ -261,3 +261,42 @@ TEST_CASE("virtio-pci: with --trace virtio its status, buffers and interrupts ar
                  Catch::Contains("vmm: virtio: virtio-rng queue 0: interrupt\n") &&
                  Catch::Contains("vmm: virtio: virtio-rng: status 0x00, features"));
 }
+
+TEST_CASE("virtio-pci: a changed configuration is in the ISR status with messages as well, without the wire",
+          "[virtio][pci]") {
+  VirtioPciFixture f;
+  f.drive();
+  f.enable_msix();
+  f.transport->device().change_config([] {});
+  CHECK_FALSE(f.wire->level);
+  CHECK(f.read<uint8_t>(0x1000) == 2);
+  CHECK(f.read<uint8_t>(0x1000) == 0);
+}
+
+TEST_CASE("virtio-pci: a device that may not reach memory any more is reset", "[virtio][pci]") {
+  VirtioPciFixture f;
+  f.drive();
+  f.submit();
+  CHECK(f.used_index() == 1);
+  f.set_config<uint16_t>(PCI_COMMAND, PCI_COMMAND_MEMORY);
+  f.submit();
+  CHECK(f.used_index() == 1);
+  CHECK(f.status() == 0);
+  f.set_config<uint16_t>(PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+  f.host.memory().write(GuestAddress{0x11000}, std::vector<std::byte>(0x2000));
+  f.available = 0;
+  f.drive();
+  f.submit();
+  CHECK(f.used_index() == 1);
+}
+
+TEST_CASE("virtio-pci: a device that may not reach memory does not start, and sends no message", "[virtio][pci]") {
+  VirtioPciFixture f;
+  f.set_config<uint16_t>(PCI_COMMAND, PCI_COMMAND_MEMORY);
+  f.enable_msix();
+  f.drive();
+  f.submit();
+  CHECK(f.used_index() == 0);
+  CHECK((f.status() & VIRTIO_CONFIG_S_NEEDS_RESET) != 0);
+  CHECK(f.host.messages.empty());
+}

@@ -1,11 +1,11 @@
 // RawFile: a disk whose bytes lie in a regular file or block device, one to one.
 //
-// Transfers are continued until they are complete, and the file never grows: should somebody truncate it,
-// what lies past its new end fails, until it is back. An fdatasync that failed once fails for good, which is why a
-// stable write is a write and an fdatasync, and not one with RWF_DSYNC: that would not say which of the two failed.
-// With O_DIRECT, requests that are not aligned as the host wants go through one bounce buffer, one after the other
-//, and those that change a block take turns, as a block that is written in part is read, and then written as a
-// whole. The rules of durability: devices/README.md.
+// Transfers are continued until they are complete, and the file never grows: should somebody truncate it, what lies
+// past its new end fails, until it is back. An fdatasync that failed once fails for good, which is why a stable write
+// is a write and an fdatasync, and not one with RWF_DSYNC: that would not say which of the two failed. With O_DIRECT,
+// requests that are not aligned as the host wants go through one bounce buffer, one after the other, and those that
+// change a block take turns, as a block that is written in part is read, and then written as a whole. The rules of
+// durability: devices/README.md.
 #pragma once
 
 #include <chrono>

@@ -219,7 +219,7 @@ Virtqueue::Walk Virtqueue::walk_indirect(const vring_desc& descriptor, size_t be
   return Walk::kMalformed;
 }
 
-// Of a chain that is too long, only the last writable buffer is of interest any more. False when it is malformed.
+// A buffer joins its chain; of one that is too long, only the last writable buffer does. False when it is malformed.
 bool Virtqueue::add_buffer(const vring_desc& descriptor, bool too_long, DescriptorChain& chain) const {
   if (descriptor.len == 0) return true;
   const auto buffer = memory_->slice({descriptor.addr}, descriptor.len);

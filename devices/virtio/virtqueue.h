@@ -46,8 +46,8 @@ struct VirtqueueConfig {
 
 class Virtqueue : private Poller {
  public:
-  // Of chains that are taken in one turn; the last one may exceed it. Each counts for kChainBytes and its descriptors
-  // as well, for the work that it is whatever its size.
+  // Bytes of chains that are taken in one turn; the last one may exceed it. Each counts for kChainBytes and its
+  // descriptors as well, for the work that it is whatever its size.
   static constexpr size_t kTurnBytes = size_t{4} << 20;
   static constexpr size_t kChainBytes = size_t{16} << 10;
   static constexpr size_t kDescriptorBytes = 64;

@@ -36,7 +36,7 @@ constexpr size_t kMuchWork = size_t{512} << 10;
 // that belongs to the same turn.
 constexpr unsigned kEndRounds = 4;
 
-// Of this thread's loop: see turn_budget.h.
+// Counters of this thread's loop: see turn_budget.h.
 thread_local uint64_t turn = 0;
 thread_local size_t work = 0;  // bytes, since descriptors were looked at
 // About what it costs to fall asleep and be woken.

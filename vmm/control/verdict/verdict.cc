@@ -36,9 +36,12 @@ bool ended_well(const Outcome& ending) {
 bool panic_in_memory(const Evidence& evidence) { return evidence.findings && evidence.findings->panic; }
 
 // On a console, or only in the log in memory; it explains a reset, a triple fault or a silence that came after it. What
-// was not looked into is somebody's decision to end the run, and stays that.
+// was not looked into is somebody's decision to end the run, and stays that. Of a panic that the kernel's own log does
+// not know a program printed the words.
 std::optional<Evidence::Panic> panic_behind(const Evidence& evidence) {
   if (ended_well(evidence.ending) || !evidence.findings) return std::nullopt;
+  const bool decided = evidence.ending.kind == Outcome::Kind::kPanic;
+  if (!panic_in_memory(evidence) && !evidence.findings->log.empty() && !decided) return std::nullopt;
   if (evidence.console_panic) return evidence.console_panic;
   if (!panic_in_memory(evidence)) return std::nullopt;
   return Evidence::Panic{evidence.findings->panic->reason, evidence.findings->panic->seconds};

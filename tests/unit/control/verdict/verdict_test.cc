@@ -65,11 +65,19 @@ TEST_CASE("verdict: a panic that only memory knows of explains a time-out, and t
   CHECK(disagreement(evidence, verdict).empty());
 }
 
-TEST_CASE("verdict: a panic that only a console shows is believed, and the difference is told", "[verdict]") {
-  const Evidence evidence{.ending = kReset, .has_console = true, .console_panic = kOops, .findings = silent_kernel()};
-  const Outcome verdict = verdict_of(evidence);
-  CHECK(verdict.kind == Kind::kPanic);
-  CHECK_THAT(disagreement(evidence, verdict), Contains("the log in memory does not"));
+TEST_CASE("verdict: a panic that only a console shows is believed where the log in memory cannot be read",
+          "[verdict]") {
+  const Evidence evidence{.ending = kReset, .has_console = true, .console_panic = kOops, .findings = Findings()};
+  CHECK(verdict_of(evidence).kind == Kind::kPanic);
+  CHECK(disagreement(evidence, verdict_of(evidence)).empty());
+}
+
+TEST_CASE("verdict: a panic that the log in memory does not know is none, and the difference is told", "[verdict]") {
+  Evidence evidence{.ending = kReset, .has_console = true, .console_panic = kOops, .findings = silent_kernel()};
+  CHECK(verdict_of(evidence).kind == Kind::kReset);
+  CHECK_THAT(disagreement(evidence, verdict_of(evidence)), Contains("the log in memory does not"));
+  evidence.ending = {Kind::kPanic, exit_code::kPanic, {}};
+  CHECK(verdict_of(evidence).what == "kernel panic at 2.50 s: Fatal exception");
 }
 
 TEST_CASE("verdict: a panic that is merely printed does not make a pass a failure, but is told", "[verdict]") {

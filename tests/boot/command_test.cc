@@ -45,8 +45,7 @@ TEST_CASE("command: a success whose output nobody reads is a timeout", "[boot][c
   // More than a pipe holds, less than vmm holds besides: the command itself ends.
   TestVm vm(Words{"--timeout", "60"} + in_shell("head -c 100000 /dev/zero"));
   CHECK(vm.wait_exit_unread() == 124);
-  CHECK_THAT(vm.messages(),
-             Contains("vmm: timed out after 60") && Contains("not all of the command's output was read"));
+  CHECK_THAT(vm.messages(), Contains("vmm: timed out after ") && Contains("not all of the command's output was read"));
 }
 
 TEST_CASE("command: it hears that its reader went away, and ends by that", "[boot][command]") {

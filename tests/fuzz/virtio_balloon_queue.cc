@@ -26,7 +26,7 @@ void vmm::test::fuzz(FuzzInput& input) {
   FakeDeviceHost host;
   auto device = std::make_unique<VirtioBalloon>(BalloonConfig(), FakeDeviceHost::kMemorySize);
   VirtioBalloon& balloon = *device;
-  FuzzDriver driver(host, std::move(device));
+  FuzzDriver driver(input, host, std::move(device));
   while (input.next_step()) {
     switch (input.take_below(11)) {
       case 0:

@@ -81,8 +81,8 @@ void fuzz(FuzzInput& input) {
   FakeDeviceHost host;
   Temper temper;
   FuzzStorage storage(host.loop(), temper, input.take_bool());
-  const uint16_t queues = 1;
-  FuzzDriver driver(host, std::make_unique<VirtioBlock>(storage, DiskConfig{.path = "disk"}, "vda", queues));
+  const uint16_t queues = 2;
+  FuzzDriver driver(input, host, std::make_unique<VirtioBlock>(storage, DiskConfig{.path = "disk"}, "vda", queues));
   while (input.next_step()) {
     if (input.take_below(16) == 0) temper = {input.take_bool(), input.take_bool()};
     driver.step(input);

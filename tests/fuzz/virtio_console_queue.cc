@@ -8,7 +8,7 @@ void vmm::test::fuzz(FuzzInput& input) {
   auto device = std::make_unique<VirtioConsole>(std::vector<VirtioConsole::PortConfig>{
       {.name = "console", .is_console = true, .backend = console}, {.name = "channel", .backend = channel}});
   VirtioConsole& console_device = *device;
-  FuzzDriver driver(host, std::move(device));
+  FuzzDriver driver(input, host, std::move(device));
   while (input.next_step()) {
     FuzzStream& stream = input.take_bool() ? console : channel;
     switch (input.take_below(8)) {

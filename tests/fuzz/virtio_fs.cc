@@ -108,7 +108,7 @@ void fuzz(FuzzInput& input) {
       SharedTree(place.shared(), 64, Ownership{.as_is = false, .user = ::geteuid(), .group = ::getegid()}),
       input.take_bool());
   InlineShare share(server);
-  FuzzDriver driver(host, std::make_unique<VirtioFs>(share));
+  FuzzDriver driver(input, host, std::make_unique<VirtioFs>(share));
   mount(server);
   while (input.next_step()) input.take_below(4) == 0 ? driver.step(input) : send_request(input, server);
   place.check();

@@ -8,9 +8,10 @@ void vmm::test::fuzz(FuzzInput& input) {
   constexpr uint64_t kOffloads = uint64_t{0x3b83} | uint64_t{7} << VIRTIO_NET_F_GUEST_USO4;
   FakeDeviceHost host;
   FakeNetBackend network(2, kOffloads);
-  FuzzDriver driver(host, std::make_unique<VirtioNet>(
-                              network, MacAddress{{2, 0, 0, 0, 0, 1}},
-                              input.take_bool() ? VirtioNet::SourceFilter::kOn : VirtioNet::SourceFilter::kOff, "0"));
+  FuzzDriver driver(input, host,
+                    std::make_unique<VirtioNet>(
+                        network, MacAddress{{2, 0, 0, 0, 0, 1}},
+                        input.take_bool() ? VirtioNet::SourceFilter::kOn : VirtioNet::SourceFilter::kOff, "0"));
   while (input.next_step()) {
     const size_t queue = input.take_below(2);
     switch (input.take_below(8)) {

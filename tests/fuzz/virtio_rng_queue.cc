@@ -4,6 +4,6 @@
 
 void vmm::test::fuzz(FuzzInput& input) {
   FakeDeviceHost host;
-  FuzzDriver driver(host, std::make_unique<VirtioRng>());
+  FuzzDriver driver(input, host, std::make_unique<VirtioRng>());
   while (input.next_step()) driver.step(input);
 }

@@ -51,7 +51,7 @@ virtio_vsock_hdr make_header(FuzzInput& input) {
 void vmm::test::fuzz(FuzzInput& input) {
   FakeDeviceHost host;
   FuzzVsock backend(host.loop());
-  FuzzDriver driver(host, std::make_unique<VirtioVsock>(backend));
+  FuzzDriver driver(input, host, std::make_unique<VirtioVsock>(backend));
   while (input.next_step()) {
     HostEnd* end = backend.ends.empty() ? nullptr : &backend.ends[input.take_below(backend.ends.size())];
     switch (input.take_below(10)) {

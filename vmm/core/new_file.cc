@@ -3,15 +3,13 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
-#include <cstdlib>
-#include <filesystem>
-#include <system_error>
 #include <utility>
 
 #include "vmm/core/error.h"
@@ -20,32 +18,31 @@ namespace vmm {
 
 namespace {
 
-std::string folder_of(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  return slash == std::string::npos ? "." : path.substr(0, slash + 1);
-}
-
 // A device, a pipe: what is written as it is, and not replaced.
-bool is_in_place(const std::string& path) {
+bool is_in_place(const FilePlace& place) {
   struct stat status {};
-  return ::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode);
+  return place.there && ::fstat(place.there.get(), &status) == 0 && !S_ISREG(status.st_mode);
 }
 
-// The file behind a symbolic link, where there is one.
-std::string behind_link(const std::string& path) {
-  std::error_code error;
-  if (!std::filesystem::is_symlink(path, error) || error) return path;
-  const std::string target = std::filesystem::canonical(path, error).string();
-  return error ? path : target;
+bool is_folder(const FilePlace& place) {
+  struct stat status {};
+  return place.there && ::fstat(place.there.get(), &status) == 0 && S_ISDIR(status.st_mode);
 }
 
 // In a folder such as /tmp nobody replaces what is another user's: unlink(2), EPERM.
-bool is_another_users(const std::string& path) {
+bool is_another_users(const FilePlace& place) {
   struct stat file {
   }, folder{};
-  if (::lstat(path.c_str(), &file) < 0 || ::stat(folder_of(path).c_str(), &folder) < 0) return false;
+  if (!place.there || ::fstat(place.there.get(), &file) < 0 || ::fstat(place.folder.get(), &folder) < 0) return false;
   const uid_t self = ::geteuid();
   return (folder.st_mode & S_ISVTX) != 0 && self != 0 && self != file.st_uid && self != folder.st_uid;
+}
+
+// A name that nobody has guessed and put something at.
+std::string unusual_name(const std::string& name) {
+  uint64_t number = 0;
+  static_cast<void>(::getrandom(&number, sizeof number, 0));
+  return fmt::format("{}.{:012x}", name, number & 0xffff'ffff'ffff);
 }
 
 [[noreturn]] void refuse(const std::string& what, const std::string& path, int error) {
@@ -77,17 +74,17 @@ std::string fix_for_growth(int error, std::string otherwise) {
 }
 
 NewFile::NewFile(std::string what, const std::string& path, mode_t mode) : what_(std::move(what)), path_(path) {
-  if (path_.empty()) fail(ENOENT);
-  if (is_in_place(path_)) {
-    // A pipe that nobody reads would have us wait for ever.
-    file_ = UniqueFd(::open(path_.c_str(), O_WRONLY | O_TRUNC | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  if (const int error = FilePlace::find(path_, place_); error != 0) fail(error);
+  if (is_in_place(place_)) {
+    // The very thing that was looked at. A pipe that nobody reads would have us wait for ever.
+    const std::string itself = fmt::format("/proc/self/fd/{}", place_.there.get());
+    file_ = UniqueFd(::open(itself.c_str(), O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
     if (!file_ || ::fcntl(file_.get(), F_SETFL, 0) < 0) fail(errno);
     return;
   }
-  path_ = behind_link(path_);
-  if (is_another_users(path_)) fail(EPERM);
-  temporary_ = path_ + ".XXXXXX";
-  file_ = UniqueFd(::mkostemp(temporary_.data(), O_CLOEXEC));
+  if (is_another_users(place_)) fail(EPERM);
+  temporary_ = unusual_name(place_.name);
+  file_ = UniqueFd(::openat(place_.folder.get(), temporary_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   const int error = !file_ || ::fchmod(file_.get(), mode) < 0 ? errno : 0;
   if (error == 0) return;
   if (file_) discard();
@@ -97,7 +94,7 @@ NewFile::NewFile(std::string what, const std::string& path, mode_t mode) : what_
 NewFile::~NewFile() { discard(); }
 
 void NewFile::discard() {
-  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+  if (file_ && !temporary_.empty()) ::unlinkat(place_.folder.get(), temporary_.c_str(), 0);
   temporary_.clear();
 }
 
@@ -122,14 +119,21 @@ void NewFile::finish() {
   // A pipe or a device has nothing to be brought to a disk.
   if (::fsync(file_.get()) < 0 && errno != EINVAL && errno != EROFS) fail(errno);
   if (temporary_.empty()) return;
-  if (::rename(temporary_.c_str(), path_.c_str()) < 0) fail(errno);
+  const int folder = place_.folder.get();
+  if (::renameat(folder, temporary_.c_str(), folder, place_.name.c_str()) < 0) fail(errno);
   temporary_.clear();
+  // The name is on the disk when its folder is. Where that may not be read, it cannot be told so.
+  const UniqueFd readable(::openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (readable && ::fsync(readable.get()) < 0 && errno != EINVAL && errno != EROFS) fail(errno);
 }
 
 void NewFile::check(const std::string& what, const std::string& path) {
-  if (!is_in_place(path)) return void(NewFile(what, path, 0600));
-  const bool is_folder = std::filesystem::is_directory(path);
-  if (is_folder || ::access(path.c_str(), W_OK) < 0) refuse(what, path, is_folder ? EISDIR : errno);
+  FilePlace place;
+  if (const int error = FilePlace::find(path, place); error != 0) refuse(what, path, error);
+  if (!is_in_place(place)) return void(NewFile(what, path, 0600));
+  if (is_folder(place)) refuse(what, path, EISDIR);
+  const std::string itself = fmt::format("/proc/self/fd/{}", place.there.get());
+  if (::access(itself.c_str(), W_OK) < 0) refuse(what, path, errno);
 }
 
 void NewFile::fail(int error) const { refuse(what_, path_, error); }

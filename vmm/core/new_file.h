@@ -2,7 +2,7 @@
 // nothing comes of it nothing is left of it either.
 //
 // Where a device or a pipe is, that is written: it would be lost to others if it were replaced. Of a symbolic link it
-// is the file behind it that is replaced.
+// is the file behind it that is replaced; not of one that another user planted in /tmp or the like (see file_place.h).
 #pragma once
 
 #include <sys/types.h>
@@ -13,6 +13,7 @@
 #include <string>
 
 #include "vmm/core/fd.h"
+#include "vmm/core/file_place.h"
 
 namespace vmm {
 
@@ -38,8 +39,9 @@ class NewFile {
   void discard();
 
   std::string what_;
-  std::string path_;
-  std::string temporary_;  // empty: it is written where it is
+  std::string path_;  // for messages
+  FilePlace place_;
+  std::string temporary_;  // its name in the folder until then; empty: it is written where it is
   UniqueFd file_;
 };
 

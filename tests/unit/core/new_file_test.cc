@@ -129,6 +129,44 @@ TEST_CASE("new file: behind a symbolic link it is the file that is replaced", "[
   CHECK(contents(folder("target")) == "new");
 }
 
+TEST_CASE("new file: in a folder for everybody another user's links and pipes lead nowhere", "[new-file]") {
+  if (::geteuid() != 0) {
+    WARN("skipped: only root can make files of two users");
+    return;
+  }
+  const TempDirectory folder;
+  const std::string precious = folder.file("precious", "old");
+  const std::string open = folder("open");
+  std::filesystem::create_directory(open);
+  std::filesystem::permissions(open, static_cast<std::filesystem::perms>(01777));
+  constexpr uid_t kSomebody = 65533;
+  for (const char* target : {"../precious", "/dev/null", "../new"}) {
+    const std::string planted = open + "/planted";
+    std::filesystem::remove(planted);
+    std::filesystem::create_symlink(target, planted);
+    CHECK_NOTHROW(NewFile::check({}, planted));  // our own is followed
+    REQUIRE(::lchown(planted.c_str(), kSomebody, kSomebody) == 0);
+    CHECK_THROWS_WITH(NewFile::check({}, planted), Contains("Permission denied"));
+    CHECK_THROWS_WITH(write_whole_file(planted, "x"), Contains("Permission denied"));
+  }
+  REQUIRE(::mkfifo((open + "/pipe").c_str(), 0666) == 0);
+  REQUIRE(::chown((open + "/pipe").c_str(), kSomebody, kSomebody) == 0);
+  CHECK_THROWS_WITH(write_whole_file(open + "/pipe", "x"), Contains("Permission denied"));
+  CHECK(contents(precious) == "old");
+  CHECK_FALSE(std::filesystem::exists(folder("new")));
+}
+
+TEST_CASE("new file: a folder that changes its name gets it all the same", "[new-file]") {
+  const TempDirectory folder;
+  std::filesystem::create_directory(folder("before"));
+  NewFile file({}, folder("before/f"), 0644);
+  std::filesystem::rename(folder("before"), folder("after"));
+  std::filesystem::create_directory(folder("before"));
+  file.finish();
+  CHECK(std::filesystem::exists(folder("after/f")));
+  CHECK(std::filesystem::is_empty(folder("before")));
+}
+
 TEST_CASE("new file: in a folder for everybody another user's file is not ours to replace", "[new-file]") {
   if (::geteuid() != 0) {
     WARN("skipped: only root can make files of two users");

@@ -19,16 +19,19 @@ namespace {
 
 constexpr std::string_view kSuffix = ".sock";
 
-// In /tmp anybody may have made it first: then it is not used.
+// In /tmp anybody may have made it first: then it is not used. `open_to` others: what they must not have there.
+bool is_ours(const std::string& folder, mode_t open_to) {
+  struct stat status = {};
+  return ::lstat(folder.c_str(), &status) == 0 && S_ISDIR(status.st_mode) && status.st_uid == ::geteuid() &&
+         (status.st_mode & open_to) == 0;
+}
+
 void make_private(const std::string& folder) {
   if (::mkdir(folder.c_str(), 0700) < 0 && errno != EEXIST) {
     throw Error(fmt::format("cannot make '{}' for control sockets: {}", folder, errno_text(errno)),
                 "set XDG_RUNTIME_DIR to a folder of yours, or choose a path with --ctl");
   }
-  struct stat status = {};
-  const bool mine = ::lstat(folder.c_str(), &status) == 0 && S_ISDIR(status.st_mode) && status.st_uid == ::geteuid() &&
-                    (status.st_mode & 0077) == 0;
-  if (!mine) {
+  if (!is_ours(folder, 0077)) {
     throw Error(fmt::format("'{}' is not a folder of yours alone, and control sockets belong in one", folder),
                 fmt::format("chmod 700 {0}, or rm -r {0}; or choose a path with --ctl", folder));
   }
@@ -53,6 +56,7 @@ std::string control_path(std::string_view name) {
 
 std::vector<std::string> control_names() {
   std::vector<std::string> names;
+  if (!is_ours(control_directory(), 0022)) return names;
   std::error_code error;
   for (std::filesystem::directory_iterator entry(control_directory(), error), end; !error && entry != end;
        entry.increment(error)) {

@@ -16,7 +16,7 @@ std::string control_directory();
 // called so.
 std::string control_path(std::string_view name);
 
-// The names of those that seem to run, sorted.
+// The names of those that seem to run, sorted. None in a folder that is another user's, or where others may write.
 std::vector<std::string> control_names();
 
 // The right to listen at `path`, which a machine has for as long as it lives. Makes the folder, if that is

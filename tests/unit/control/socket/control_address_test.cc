@@ -50,6 +50,8 @@ TEST_CASE("control address: a folder that others may write is not used", "[contr
   std::filesystem::create_directory(login.folder("vmm"));
   ::chmod(login.folder("vmm").c_str(), 0777);
   CHECK_THROWS_WITH(claim_control_path(control_path("a")), Contains("not a folder of yours alone"));
+  login.folder.file("vmm/a.sock", "");
+  CHECK(control_names().empty());
 }
 
 TEST_CASE("control address: the names are those of the sockets there", "[control]") {

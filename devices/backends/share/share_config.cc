@@ -3,6 +3,9 @@
 
 #include <fmt/core.h>
 
+#include <filesystem>
+#include <system_error>
+
 #include "vmm/core/error.h"
 
 namespace vmm {
@@ -44,7 +47,10 @@ ShareConfig ShareConfig::parse(std::string_view flag, std::string_view text) {
     }
     config.read_only = true;
   }
-  const size_t colon = text.rfind(':');
+  // What is a directory as a whole is meant as such; with a slash before the colon it is DIR and TAG all the same.
+  std::error_code unknown;
+  const bool whole = std::filesystem::is_directory(single_commas(text), unknown);
+  const size_t colon = whole ? text.npos : text.rfind(':');
   if (colon != text.npos) {
     config.tag = text.substr(colon + 1);
     text = text.substr(0, colon);

@@ -3,7 +3,8 @@
 //   DIR[:TAG][,ro]
 //   vhost-user=SOCKET[:TAG]        a directory that another process serves
 //
-// A comma in the directory's name is doubled, as for disks; a colon needs TAG behind it.
+// A comma in the directory's name is doubled, as for disks; a colon is part of it where a directory
+// is called so (DIR/:TAG is then a directory beside it).
 #pragma once
 
 #include <cstddef>

@@ -2,10 +2,13 @@
 #include "devices/backends/share/share_config.h"
 
 #include <catch2/catch.hpp>
+#include <filesystem>
 
+#include "tests/support/temp_file.h"
 #include "vmm/core/error.h"
 
 using namespace vmm;
+using namespace vmm::test;
 using Catch::Matchers::Contains;
 
 namespace {
@@ -20,6 +23,15 @@ TEST_CASE("share: directory, tag and ro", "[share]") {
   CHECK(full.path == "/srv/a:b");
   CHECK(full.tag == "data");
   CHECK(full.read_only);
+}
+
+TEST_CASE("share: a directory that has a colon in its name is shared", "[share]") {
+  const TempDirectory place;
+  std::filesystem::create_directory(place("a:b"));
+  CHECK(parse(place("a:b")).path == place("a:b"));
+  CHECK(parse(place("a:b") + ",ro").tag.empty());
+  CHECK(parse(place("a:b:c")).path == place("a:b"));
+  CHECK(parse(place("a/:b")).tag == "b");
 }
 
 TEST_CASE("share: a comma in the name is doubled", "[share]") {

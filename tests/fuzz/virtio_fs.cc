@@ -65,12 +65,14 @@ class InlineShare : public ShareBackend {
 // A header that tells the truth about the length; numbers of files and handles that may exist.
 void send_request(FuzzInput& input, FuseServer& server) {
   static constexpr uint32_t kOpcodes[] = {
-      FUSE_LOOKUP,  FUSE_FORGET,      FUSE_GETATTR, FUSE_SETATTR, FUSE_READLINK,     FUSE_SYMLINK,
-      FUSE_MKNOD,   FUSE_MKDIR,       FUSE_UNLINK,  FUSE_RMDIR,   FUSE_RENAME,       FUSE_LINK,
-      FUSE_OPEN,    FUSE_READ,        FUSE_WRITE,   FUSE_STATFS,  FUSE_RELEASE,      FUSE_FSYNC,
-      FUSE_FLUSH,   FUSE_INIT,        FUSE_OPENDIR, FUSE_READDIR, FUSE_RELEASEDIR,   FUSE_CREATE,
-      FUSE_RENAME2, FUSE_READDIRPLUS, FUSE_LSEEK,   FUSE_DESTROY, FUSE_BATCH_FORGET, FUSE_COPY_FILE_RANGE};
-  static constexpr const char* kNames[] = {"d", "e", "f", "l", "..", "../outside", "new", ""};
+      FUSE_LOOKUP,   FUSE_FORGET,      FUSE_GETATTR,   FUSE_SETATTR,    FUSE_READLINK,     FUSE_SYMLINK,
+      FUSE_MKNOD,    FUSE_MKDIR,       FUSE_UNLINK,    FUSE_RMDIR,      FUSE_RENAME,       FUSE_LINK,
+      FUSE_OPEN,     FUSE_READ,        FUSE_WRITE,     FUSE_STATFS,     FUSE_RELEASE,      FUSE_FSYNC,
+      FUSE_FLUSH,    FUSE_INIT,        FUSE_OPENDIR,   FUSE_READDIR,    FUSE_RELEASEDIR,   FUSE_CREATE,
+      FUSE_RENAME2,  FUSE_READDIRPLUS, FUSE_LSEEK,     FUSE_DESTROY,    FUSE_BATCH_FORGET, FUSE_COPY_FILE_RANGE,
+      FUSE_SETXATTR, FUSE_GETXATTR,    FUSE_LISTXATTR, FUSE_REMOVEXATTR};
+  static constexpr const char* kNames[] = {"d",          "e",   "f", "l",      "..",
+                                           "../outside", "new", "",  "user.x", "security.capability"};
   fuse_in_header header{.opcode = kOpcodes[input.take_below(std::size(kOpcodes))],
                         .nodeid = input.take_below(6),
                         .uid = ::geteuid(),

@@ -1,6 +1,7 @@
 // The operations on open files and directories; see fuse_server.h.
 #include <dirent.h>
 #include <fcntl.h>
+#include <fmt/core.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -87,6 +88,7 @@ void FuseServer::open_file(FuseMessage& message) {
   const int flags = open_flags(message.take<fuse_open_in>().flags);
   if (node.is_directory()) throw Refused{EISDIR};
   put_open(message, node, tree_.open(node, flags));
+  if ((flags & O_TRUNC) != 0) drop_capability(SharedTree::path_of(node));
 }
 
 // O_EXCL, whatever the guest says: a name that exists may be anything, and is opened as such.
@@ -96,7 +98,14 @@ void FuseServer::create(FuseMessage& message) {
   const std::string name = message.take_name();
   const int flags = open_flags(wanted.flags);
   const mode_t mode = wanted.mode & (S_ISVTX | S_IRWXU | S_IRWXG | S_IRWXO);
+  std::optional<Caller> maker;
+  become_maker(message, maker);
+  std::optional<Umask> mask(guest_knows_acls_ ? wanted.umask : 0);
   UniqueFd file(::openat(parent.fd.get(), name.c_str(), flags | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode));
+  const int error = errno;
+  mask.reset();
+  maker.reset();
+  errno = error;
   const bool exists = !file && errno == EEXIST && (wanted.flags & O_EXCL) == 0;
   if (!exists) must(file.get());
   const uint64_t id = exists ? tree_.look_up(parent, name) : tree_.adopt(file.get());
@@ -105,8 +114,6 @@ void FuseServer::create(FuseMessage& message) {
     if (exists) {
       if (node.is_directory()) throw Refused{EISDIR};
       file = tree_.open(node, flags);
-    } else {
-      give_to_caller(message, parent.fd.get(), file.get());
     }
     message.put(entry_of(id));
     put_open(message, node, std::move(file));
@@ -159,6 +166,7 @@ void FuseServer::write(FuseMessage& message) {
     if (got <= 0) break;
     done += static_cast<size_t>(got);
   }
+  drop_capability(fmt::format("/proc/self/fd/{}", file));
   message.put(fuse_write_out{.size = static_cast<uint32_t>(done)});
 }
 
@@ -229,6 +237,7 @@ void FuseServer::allocate(FuseMessage& message) {
   const auto wanted = message.take<fuse_fallocate_in>();
   must(::fallocate(tree_.handle(wanted.fh), static_cast<int>(wanted.mode), static_cast<off_t>(wanted.offset),
                    static_cast<off_t>(wanted.length)));
+  drop_capability(fmt::format("/proc/self/fd/{}", tree_.handle(wanted.fh)));
 }
 
 void FuseServer::copy_range_of_file(FuseMessage& message) {
@@ -236,6 +245,7 @@ void FuseServer::copy_range_of_file(FuseMessage& message) {
   auto from = static_cast<off_t>(wanted.off_in), to = static_cast<off_t>(wanted.off_out);
   const auto copied = must(::copy_file_range(tree_.handle(wanted.fh_in), &from, tree_.handle(wanted.fh_out), &to,
                                              std::min(wanted.len, kMaxCopy), static_cast<unsigned>(wanted.flags)));
+  drop_capability(fmt::format("/proc/self/fd/{}", tree_.handle(wanted.fh_out)));
   message.put(fuse_write_out{.size = static_cast<uint32_t>(copied)});
 }
 

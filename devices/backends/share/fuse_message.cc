@@ -39,6 +39,13 @@ std::string FuseMessage::take_text() {
   return text;
 }
 
+std::vector<std::byte> FuseMessage::take_rest(size_t length) {
+  if (length > arguments_.size() - taken_) throw Refused{EINVAL};
+  std::vector<std::byte> bytes(length);
+  take_bytes(bytes, length);
+  return bytes;
+}
+
 std::string FuseMessage::take_name() {
   std::string name = take_text();
   if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos) throw Refused{EINVAL};

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <linux/fuse.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 
 #include <cerrno>
@@ -28,10 +29,23 @@ struct Refused {
 template <typename T>
 T must(T result);
 
+// A thread that has file attributes of its own (unshare(2)) makes files with these bits off. A directory with a default
+// ACL, for which they do not count, is the host kernel's affair.
+class Umask {
+ public:
+  explicit Umask(mode_t mask) : before_(::umask(mask & 0777)) {}
+  Umask(const Umask&) = delete;
+  Umask& operator=(const Umask&) = delete;
+  ~Umask() { ::umask(before_); }
+
+ private:
+  mode_t before_;
+};
+
 class FuseMessage {
  public:
-  // More than any request has but for the data of FUSE_WRITE: names and a symlink's target.
-  static constexpr size_t kMaxArguments = 16 * 1024;
+  // More than any request has but for the data of FUSE_WRITE: names, and a symlink's target or an attribute's value.
+  static constexpr size_t kMaxArguments = 72 * 1024;
 
   FuseMessage(std::span<const iovec> request, std::span<const iovec> reply);
 
@@ -49,6 +63,8 @@ class FuseMessage {
   }
   // A text that ends with a zero byte.
   std::string take_text();
+  // As many bytes as the request says of itself.
+  std::vector<std::byte> take_rest(size_t length);
   // A file's name: one component, and none that leads elsewhere.
   std::string take_name();
 

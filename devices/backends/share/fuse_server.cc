@@ -2,8 +2,11 @@
 #include "devices/backends/share/fuse_server.h"
 
 #include <fcntl.h>
+#include <linux/xattr.h>
+#include <sys/fsuid.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -68,6 +71,10 @@ constexpr FuseServer::Operation FuseServer::kOperations[] = {
     {FUSE_FSYNCDIR, Operation::Effect::kReads, 0, &FuseServer::sync},
     {FUSE_RELEASE, Operation::Effect::kReads, 0, &FuseServer::release},
     {FUSE_RELEASEDIR, Operation::Effect::kReads, 0, &FuseServer::release},
+    {FUSE_GETXATTR, Operation::Effect::kReads, 0, &FuseServer::get_attribute},
+    {FUSE_LISTXATTR, Operation::Effect::kReads, 0, &FuseServer::list_attributes},
+    {FUSE_SETXATTR, Operation::Effect::kWrites, 0, &FuseServer::set_attribute},
+    {FUSE_REMOVEXATTR, Operation::Effect::kWrites, 0, &FuseServer::remove_attribute},
     {FUSE_LSEEK, Operation::Effect::kReads, sizeof(fuse_lseek_out), &FuseServer::seek},
     {FUSE_FALLOCATE, Operation::Effect::kWrites, 0, &FuseServer::allocate},
     {FUSE_COPY_FILE_RANGE, Operation::Effect::kWrites, sizeof(fuse_write_out), &FuseServer::copy_range_of_file},
@@ -76,6 +83,8 @@ constexpr FuseServer::Operation FuseServer::kOperations[] = {
 size_t FuseServer::answer(std::span<const iovec> request, std::span<const iovec> reply) {
   FuseMessage message(request, reply);
   if (!message.well_formed()) return 0;
+  static thread_local const bool dropped = [] { return drop_set_id_capability(), true; }();
+  static_cast<void>(dropped);
   const int error = perform(message);
   return error == Operation::kNone ? 0 : message.finish(error);
 }
@@ -94,12 +103,36 @@ int FuseServer::perform(FuseMessage& message) {
     error = EINVAL;  // before anything is done that could not be told
   } else {
     try {
+      std::optional<Caller> caller;
+      take_rights(message, caller);
       (this->*operation->perform)(message);
     } catch (const Refused& refused) {
       error = refused.error;
     }
   }
   return answered ? error : static_cast<int>(Operation::kNone);
+}
+
+// The guest's kernel decides who may do what, and knows ACLs when it says so. Where it does not, a file that has one is
+// reached with no more rights than its user has by his ids.
+void FuseServer::take_rights(const FuseMessage& message, std::optional<Caller>& caller) {
+  const fuse_in_header& header = message.header();
+  constexpr auto kByName =
+      std::to_array<uint32_t>({FUSE_LOOKUP, FUSE_OPEN, FUSE_OPENDIR, FUSE_CREATE, FUSE_SETATTR, FUSE_MKDIR, FUSE_MKNOD,
+                               FUSE_SYMLINK, FUSE_LINK, FUSE_UNLINK, FUSE_RMDIR, FUSE_RENAME, FUSE_RENAME2});
+  if (guest_knows_acls_ || !tree_.ownership().as_is || header.uid == 0) return;
+  if (std::ranges::find(kByName, header.opcode) == kByName.end()) return;
+  const std::string path = SharedTree::path_of(tree_.node(header.nodeid));
+  if (::getxattr(path.c_str(), XATTR_NAME_POSIX_ACL_ACCESS, nullptr, 0) <= 0) return;
+  caller.emplace(header.uid, header.gid, Caller::Rights::kHisOwn);
+}
+
+// Who makes a file, whether or not take_rights() has made us him.
+void FuseServer::become_maker(const FuseMessage& message, std::optional<Caller>& caller) const {
+  const fuse_in_header& header = message.header();
+  if (!tree_.ownership().as_is || (header.uid == 0 && header.gid == 0)) return;
+  const bool is_he = ::setfsuid(static_cast<uid_t>(-1)) != 0;
+  if (!is_he) caller.emplace(header.uid, header.gid, Caller::Rights::kChecked);
 }
 
 void FuseServer::reset() noexcept {
@@ -112,7 +145,8 @@ void FuseServer::reset() noexcept {
 void FuseServer::init(FuseMessage& message) {
   constexpr uint32_t kWanted = FUSE_ASYNC_READ | FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES | FUSE_AUTO_INVAL_DATA |
                                FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO | FUSE_ASYNC_DIO | FUSE_PARALLEL_DIROPS |
-                               FUSE_MAX_PAGES;
+                               FUSE_MAX_PAGES | FUSE_HANDLE_KILLPRIV_V2;
+  constexpr uint32_t kAcls = FUSE_POSIX_ACL | FUSE_DONT_MASK;
   const auto theirs = message.take<fuse_init_in>(offsetof(fuse_init_in, flags2));
   if (theirs.major < FUSE_KERNEL_VERSION || (theirs.major == FUSE_KERNEL_VERSION && theirs.minor < kOldestMinor)) {
     throw Refused{EPROTO};
@@ -120,10 +154,11 @@ void FuseServer::init(FuseMessage& message) {
   reset();
   // A later version asks again, in ours.
   mounted_ = theirs.major == FUSE_KERNEL_VERSION;
+  guest_knows_acls_ = tree_.ownership().as_is && (theirs.flags & kAcls) == kAcls;
   message.put(fuse_init_out{.major = FUSE_KERNEL_VERSION,
                             .minor = FUSE_KERNEL_MINOR_VERSION,
                             .max_readahead = theirs.max_readahead,
-                            .flags = theirs.flags & kWanted,
+                            .flags = (theirs.flags & kWanted) | (guest_knows_acls_ ? kAcls : 0),
                             .max_write = kMaxTransfer,
                             .time_gran = 1,
                             .max_pages = kMaxTransfer / 4096});
@@ -203,13 +238,20 @@ void FuseServer::set_attributes(FuseMessage& message) {
     const bool is_open = (wanted.valid & FATTR_FH) != 0;
     const UniqueFd own = is_open ? UniqueFd() : tree_.open(node, O_WRONLY);
     must(::ftruncate(is_open ? tree_.handle(wanted.fh) : own.get(), static_cast<off_t>(wanted.size)));
+    drop_capability(SharedTree::path_of(node));
   }
   if ((wanted.valid & (FATTR_ATIME | FATTR_MTIME)) != 0) change_times(node, wanted);
   get_attributes(message);
 }
 
 void FuseServer::change_mode(const SharedTree::Node& node, uint32_t mode) const {
-  must(::chmod(SharedTree::path_of(node).c_str(), safe_mode(mode, node.is_directory())));
+  const mode_t safe = safe_mode(mode, node.is_directory());
+  std::optional<Caller> member;  // of the group that the directory is to hand on
+  if ((safe & S_ISGID) != 0 && tree_.ownership().as_is) {
+    const struct stat file = SharedTree::status(node.fd.get());
+    member.emplace(0, file.st_gid, Caller::Rights::kChecked);
+  }
+  must(::chmod(SharedTree::path_of(node).c_str(), safe));
 }
 
 // An ordinary user gives nothing away: what is its own stays the guest's root's, whatever the guest calls it.
@@ -219,6 +261,7 @@ void FuseServer::change_owner(const SharedTree::Node& node, const fuse_setattr_i
   if (ownership.as_is) {
     must(::fchownat(node.fd.get(), "", user ? wanted.uid : static_cast<uid_t>(-1),
                     group ? wanted.gid : static_cast<gid_t>(-1), AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW));
+    drop_capability(SharedTree::path_of(node));
     return;
   }
   const struct stat file = SharedTree::status(node.fd.get());
@@ -259,21 +302,9 @@ SharedTree::Node& FuseServer::writable_directory(uint64_t id) {
   return found;
 }
 
-// What was just made belongs to the guest's user who made it. Somebody on the host may have put another file in its
-// place by now, but nothing that has a name elsewhere.
-void FuseServer::give_to_caller(const FuseMessage& message, int parent, int fd) const {
-  if (!tree_.ownership().as_is) return;
-  const struct stat file = SharedTree::status(fd);
-  if (!S_ISDIR(file.st_mode) && file.st_nlink != 1) throw Refused{ESTALE};
-  const bool inherits_group = (SharedTree::status(parent).st_mode & S_ISGID) != 0;
-  must(::fchownat(fd, "", message.header().uid, inherits_group ? static_cast<gid_t>(-1) : message.header().gid,
-                  AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW));
-}
-
 void FuseServer::put_new_entry(FuseMessage& message, const SharedTree::Node& parent, const std::string& name) {
   const uint64_t id = tree_.look_up(parent, name);
   try {
-    give_to_caller(message, parent.fd.get(), tree_.node(id).fd.get());
     message.put(entry_of(id));
   } catch (const Refused&) {
     tree_.forget(id, 1);  // the guest never hears of it
@@ -294,6 +325,8 @@ void FuseServer::make_symlink(FuseMessage& message) {
   const SharedTree::Node& parent = writable_directory(message.header().nodeid);
   const std::string name = message.take_name();
   const std::string target = message.take_text();
+  std::optional<Caller> maker;
+  become_maker(message, maker);
   must(::symlinkat(target.c_str(), parent.fd.get(), name.c_str()));
   put_new_entry(message, parent, name);
 }
@@ -303,7 +336,12 @@ void FuseServer::make_node(FuseMessage& message) {
   const auto wanted = message.take<fuse_mknod_in>();
   const std::string name = message.take_name();
   const mode_t type = wanted.mode & S_IFMT;
-  if (type != S_IFREG && type != S_IFIFO && type != S_IFSOCK) throw Refused{EPERM};
+  // An overlay's mark of what was removed is harmless: the kernel lets anybody make it.
+  const bool whiteout = type == S_IFCHR && wanted.rdev == 0;
+  if (type != S_IFREG && type != S_IFIFO && type != S_IFSOCK && !whiteout) throw Refused{EPERM};
+  std::optional<Caller> maker;
+  become_maker(message, maker);
+  const Umask mask(guest_knows_acls_ ? wanted.umask : 0);
   must(::mknodat(parent.fd.get(), name.c_str(), type | safe_mode(wanted.mode, false), 0));
   put_new_entry(message, parent, name);
 }
@@ -312,6 +350,9 @@ void FuseServer::make_directory(FuseMessage& message) {
   const SharedTree::Node& parent = writable_directory(message.header().nodeid);
   const auto wanted = message.take<fuse_mkdir_in>();
   const std::string name = message.take_name();
+  std::optional<Caller> maker;
+  become_maker(message, maker);
+  const Umask mask(guest_knows_acls_ ? wanted.umask : 0);
   must(::mkdirat(parent.fd.get(), name.c_str(), safe_mode(wanted.mode, true)));
   put_new_entry(message, parent, name);
 }
@@ -330,8 +371,7 @@ void FuseServer::rename(FuseMessage& message) { rename(message, message.take<fus
 
 void FuseServer::rename_with_flags(FuseMessage& message) {
   const auto wanted = message.take<fuse_rename2_in>();
-  // The third one there is, RENAME_WHITEOUT, makes a device node.
-  if ((wanted.flags & ~uint32_t{RENAME_NOREPLACE | RENAME_EXCHANGE}) != 0) throw Refused{EINVAL};
+  if ((wanted.flags & ~uint32_t{RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT}) != 0) throw Refused{EINVAL};
   rename(message, wanted.newdir, wanted.flags);
 }
 

@@ -3,20 +3,24 @@
 // Protocol and system calls, nothing else: no threads, no queues. A request is one call of answer(), which may block as
 // long as the host's file system does. What kinds of request there are stands in one table (fuse_server.cc), with how
 // long an answer is and whether it changes anything: a read-only share refuses all that do. Others are answered with
-// ENOSYS, which Linux remembers and then does without (extended attributes, locks between host and guest).
+// ENOSYS, which Linux remembers and then does without (locks between host and guest).
 //
 // The library that Debian has for this, libfuse3, is written for requests of the host's kernel, which it trusts: it
 // reads names and counts without looking where a request ends. Here they come from a guest.
 //
 // A new file belongs to whoever made it in the guest when vmm is run by root, else to the user who runs vmm. It is
-// never set-user-ID or set-group-ID, and no device node: what a guest does must not give anybody rights on the host.
+// never set-user-ID or set-group-ID, has no capabilities that the host knows of, and is no device node but an overlay's
+// whiteout: what a guest does must not give anybody rights on the host.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
+#include "devices/backends/share/caller.h"
 #include "devices/backends/share/fuse_message.h"
 #include "devices/backends/share/shared_tree.h"
 
@@ -79,14 +83,27 @@ class FuseServer {
   void allocate(FuseMessage& message);
   void copy_range_of_file(FuseMessage& message);
 
+  // Extended attributes: fuse_xattrs.cc.
+  void get_attribute(FuseMessage& message);
+  void list_attributes(FuseMessage& message);
+  void set_attribute(FuseMessage& message);
+  void remove_attribute(FuseMessage& message);
+
+  std::string_view kept_prefix() const;
+  std::string kept_name(const std::string& name) const;
+  SharedTree::Node& with_attributes(uint64_t id);
+  static void put_attribute(FuseMessage& message, std::span<const char> value, uint32_t room);
+  void drop_capability(const std::string& path) const;
+
   SharedTree::Node& writable_directory(uint64_t id);
+  void take_rights(const FuseMessage& message, std::optional<Caller>& caller);
+  void become_maker(const FuseMessage& message, std::optional<Caller>& caller) const;
   void rename(FuseMessage& message, uint64_t new_directory, uint32_t flags);
   int open_flags(uint32_t flags) const;
   void put_open(FuseMessage& message, SharedTree::Node& node, UniqueFd file);
   fuse_attr attributes_of(const struct stat& file);
   fuse_entry_out entry_of(uint64_t id);
   void put_new_entry(FuseMessage& message, const SharedTree::Node& parent, const std::string& name);
-  void give_to_caller(const FuseMessage& message, int parent, int fd) const;
   void change_mode(const SharedTree::Node& node, uint32_t mode) const;
   void change_owner(const SharedTree::Node& node, const fuse_setattr_in& wanted) const;
   void change_times(const SharedTree::Node& node, const fuse_setattr_in& wanted) const;
@@ -94,6 +111,7 @@ class FuseServer {
   SharedTree tree_;
   bool read_only_;
   bool mounted_ = false;
+  bool guest_knows_acls_ = false;
 };
 
 }  // namespace vmm

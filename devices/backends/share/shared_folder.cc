@@ -11,6 +11,7 @@
 #include <csignal>
 #include <system_error>
 
+#include "devices/backends/share/caller.h"
 #include "vmm/core/error.h"
 
 namespace vmm {
@@ -83,6 +84,7 @@ void SharedFolder::take(Request* request) {
 void SharedFolder::work() {
   // What mode a file gets is the guest's decision. Our umask is the process's unless we part with it.
   if (::unshare(CLONE_FS) == 0) ::umask(0);
+  drop_needless_capabilities();
   std::unique_lock lock(mutex_);
   for (;;) {
     work_arrived_.wait(lock, [this] { return stopping_ || !todo_.empty(); });

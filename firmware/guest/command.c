@@ -258,6 +258,8 @@ static void beat(void) {
   last = now.tv_sec;
 }
 
+void tell_user(const char* text) { send_frame(kErrorFrame, text, strlen(text)); }
+
 struct command_result serve_command(int descriptor) {
   port = descriptor;
   sigset_t child;

@@ -14,6 +14,8 @@ struct command_result {
 // Serves the host on `port`, a non-blocking descriptor, until the command it asks for has ended and its output is on
 // its way. Ends the machine when the port breaks.
 struct command_result serve_command(int port);
+// A text for the command's standard error, before anything of its own: to be called before serve_command().
+void tell_user(const char* text);
 // The last frame. The host may end the machine as soon as it has it.
 void report_result(const struct command_result* result);
 

@@ -2,23 +2,28 @@
 // command line names, with the modules that came along, and then
 //   - hands over to that system's own init, or,
 //   - with /command in the initramfs, runs one command in it for `vmm ... -- CMD`, over the virtio-serial port
-//   vmm.command.
+//   vmm.command. The file names the directory where the command starts, which stays in sight when something of the
+//   guest's own, such as its /tmp, is mounted over it.
 //
 // Where it gets no further it tells the kernel's log why and ends, so that the kernel panics, as it would without this
 // init. With a command the machine may also power off, which no command's success looks like.
 //
 // Of the command line it obeys root=, rootfstype=, rootflags=, ro, rw and init=, as the kernel would
-// (Documentation/admin-guide/kernel-parameters.txt); root= is a device's path, or a tag with rootfstype=virtiofs.
+// (Documentation/admin-guide/kernel-parameters.txt); root= is a device's path, its number, what libblkid finds on it,
+// or a tag with rootfstype=virtiofs.
 #define _GNU_SOURCE
+#include <blkid/blkid.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <net/if.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
@@ -109,19 +114,73 @@ static void mount_as_any(const char* device, unsigned long flags, const char* da
   no_root(device, error ? strerror(error) : "there is no file system on it that this kernel knows");
 }
 
+// What is written on a disk or partition, as libblkid calls it; NULL when there is no such thing.
+static const char* written_on(const char* device, const char* what) {
+  static char found[512];
+  const char* value = NULL;
+  blkid_probe probe = blkid_new_probe_from_filename(device);
+  if (!probe) return NULL;
+  blkid_probe_enable_superblocks(probe, 1);
+  blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_UUID | BLKID_SUBLKS_LABEL | BLKID_SUBLKS_TYPE);
+  blkid_probe_enable_partitions(probe, 1);
+  blkid_probe_set_partitions_flags(probe, BLKID_PARTS_ENTRY_DETAILS);
+  if (blkid_do_safeprobe(probe) == 0) blkid_probe_lookup_value(probe, what, &value, NULL);
+  if (value) snprintf(found, sizeof found, "%s", value);
+  blkid_free_probe(probe);
+  return value ? found : NULL;
+}
+
+// The device on which `what` is `wanted`; digits of identifiers may be in either case. NULL when there is none.
+static const char* device_with(const char* what, const char* wanted) {
+  static char device[300];
+  DIR* all = opendir("/sys/class/block");
+  const char* found = NULL;
+  for (struct dirent* entry; !found && all && (entry = readdir(all));) {
+    if (*entry->d_name == '.') continue;
+    snprintf(device, sizeof device, "/dev/%s", entry->d_name);
+    const char* value = written_on(device, what);
+    if (value && (strstr(what, "UUID") ? !strcasecmp(value, wanted) : !strcmp(value, wanted))) found = device;
+  }
+  if (all) closedir(all);
+  return found;
+}
+
+// The path of the device that root= names, when it is there.
+static const char* find_device(const char* root) {
+  static const char* const kTags[][2] = {
+      {"UUID=", "UUID"}, {"LABEL=", "LABEL"}, {"PARTUUID=", "PART_ENTRY_UUID"}, {"PARTLABEL=", "PART_ENTRY_NAME"}};
+  static char numbered[64];
+  unsigned major, minor;
+  for (size_t i = 0; i < sizeof kTags / sizeof *kTags; i++) {
+    size_t length = strlen(kTags[i][0]);
+    if (!strncmp(root, kTags[i][0], length)) return device_with(kTags[i][1], root + length);
+  }
+  if (sscanf(root, "%u:%u", &major, &minor) == 2) {
+    snprintf(numbered, sizeof numbered, "/sys/dev/block/%u:%u", major, minor);
+    if (access(numbered, F_OK)) return NULL;
+    snprintf(numbered, sizeof numbered, "/dev/block-%u-%u", major, minor);
+    if (mknod(numbered, S_IFBLK | 0600, makedev(major, minor)) && errno != EEXIST) return NULL;
+    return numbered;
+  }
+  return access(root, F_OK) ? NULL : root;
+}
+
 static void mount_root(void) {
   const char *root = option("root", NULL), *type = option("rootfstype", NULL), *data = option("rootflags", NULL);
   unsigned long flags = has_word("rw") ? 0 : MS_RDONLY;
   if (!root) no_root("", "nothing says what the root file system is");
   int is_device = !type || strcmp(type, "virtiofs");
-  if (is_device && strncmp(root, "/dev/", 5)) no_root(root, "this init knows only /dev/NAME");
-  // A device may come up a while after its driver.
-  for (int tries = 0; is_device && access(root, F_OK); tries++) {
-    if (tries == 1000) no_root(root, "there is no such device");
-    usleep(5000);
+  const char* device = is_device ? NULL : root;
+  // One may come up a while after its driver, and what is written on it is looked for again and again.
+  for (int tries = 0; !device && !(device = find_device(root)); tries++) {
+    if (tries == 500) no_root(root, "there is no such device");
+    usleep(10000);
   }
-  if (!type) return mount_as_any(root, flags, data);
-  if (mount(root, "/root", type, flags, data)) no_root(root, strerror(errno));
+  const char* known = type ? type : is_device ? written_on(device, "TYPE") : NULL;
+  if (known && !mount(device, "/root", known, flags, data)) return;
+  if (type) no_root(root, strerror(errno));
+  // What the kernel knows by another name, or libblkid does not know, is tried one by one.
+  mount_as_any(device, flags, data);
 }
 
 static void enter_root(void) {
@@ -164,6 +223,65 @@ static _Noreturn void become_init(char** argv, char** env) {
 }
 
 // ------------------------------------------------------------------------------------------------ one command
+
+static char start_directory[4096];
+static int start_as_it_is = -1;  // in the root, before anything is mounted over it
+
+// What is in the root is meant, wherever symbolic links in the path point to.
+static void open_start_directory(void) {
+  int file = open("/command", O_RDONLY | O_CLOEXEC), root = open("/root", O_PATH | O_CLOEXEC);
+  ssize_t got = file < 0 ? -1 : read(file, start_directory, sizeof start_directory - 1);
+  start_directory[got < 0 ? 0 : got] = 0;
+  struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT};
+  if (got > 0 && root >= 0) start_as_it_is = syscall(SYS_openat2, root, start_directory, &how, sizeof how);
+  close(file);
+  close(root);
+}
+
+static int is_in_sight(void) {
+  struct stat wanted, found;
+  return fstat(start_as_it_is, &wanted) == 0 && stat(start_directory, &found) == 0 && wanted.st_dev == found.st_dev &&
+         wanted.st_ino == found.st_ino;
+}
+
+static void make_directories(const char* path) {
+  char folder[sizeof start_directory];
+  snprintf(folder, sizeof folder, "%s", path);
+  for (char* at = folder + 1; (at = strchr(at, '/')); *at++ = '/') {
+    *at = 0;
+    mkdir(folder, 0755);
+  }
+  mkdir(folder, 0755);
+}
+
+// A view of `source`, a directory, at `target`, which keeps what is written there in memory. Its two folders are on the
+// tmpfs that it covers.
+static int mount_throwaway_view(const char* source, const char* target) {
+  char upper[8192], work[8192], options[32768];
+  snprintf(upper, sizeof upper, "%s/upper", target);
+  snprintf(work, sizeof work, "%s/work", target);
+  snprintf(options, sizeof options, "lowerdir=%s,upperdir=%s,workdir=%s", source, upper, work);
+  if (mount("start", target, "tmpfs", 0, "mode=755")) return -1;
+  if (!mkdir(upper, 0755) && !mkdir(work, 0755) && !mount("start", target, "overlay", 0, options)) return 0;
+  umount2(target, MNT_DETACH);
+  return -1;
+}
+
+// Brings the directory where the command starts back into sight.
+static void show_start_directory(void) {
+  static char note[5000];
+  char source[64];
+  if (start_as_it_is < 0 || is_in_sight()) return;
+  make_directories(start_directory);
+  snprintf(source, sizeof source, "/proc/self/fd/%d", start_as_it_is);
+  if (!mount_throwaway_view(source, start_directory)) return;
+  if (mount(source, start_directory, NULL, MS_BIND | MS_REC, NULL)) return;
+  snprintf(note, sizeof note,
+           "vmm: %s cannot be written in the guest: its kernel has no overlay file system\n"
+           "  fix: a kernel with CONFIG_OVERLAY_FS, or --cwd DIR\n",
+           start_directory);
+  tell_user(note);
+}
 
 static void mount_if_there(const char* source, const char* target, const char* type, const char* options) {
   if (access(target, F_OK) && mkdir(target, 0755)) return;
@@ -225,6 +343,7 @@ static int open_port(const char* name) {
 
 static _Noreturn void run_command(void) {
   furnish();
+  show_start_directory();
   struct command_result result = serve_command(open_port("vmm.command"));
   // The host may end the machine as soon as it knows, so everything that was written is safe first.
   kill(-1, SIGKILL);
@@ -250,6 +369,7 @@ int main(int argc, char** argv, char** env) {
   int for_command = access("/command", F_OK) == 0;
   load_modules();
   mount_root();
+  if (for_command) open_start_directory();
   enter_root();
   if (for_command) run_command();
   become_init(argv, env);

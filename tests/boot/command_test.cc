@@ -3,6 +3,7 @@
 #include <cstdlib>
 
 #include "tests/support/guests.h"
+#include "tests/support/network_ends.h"
 #include "tests/support/temp_file.h"
 
 using namespace vmm::test;
@@ -131,6 +132,50 @@ TEST_CASE("initrd auto: Debian's stock kernel boots a disk that it has no driver
   vm.wait_for("tiny: ready");
   vm.send("poweroff\n");
   CHECK(vm.wait_exit() == 0);
+}
+
+TEST_CASE("initrd auto: the root is what a label, an identifier, a number or a partition says", "[boot][command]") {
+  constexpr const char* kUuid = "6f3c1c9e-2f0b-4a51-9d53-3a0f2d7c55aa";
+  const TempDirectory place;
+  const TempFile disk(tiny_disk());
+  host("tune2fs -U " + std::string(kUuid) + " -L 'the-root' " + disk.path());
+  // A disk of one partition, from 1 MiB on.
+  host("cd " + place.path() + " && truncate -s 1M parts && cat " + disk.path() + " >>parts && " +
+       "printf '\\x78\\x56\\x34\\x12' | dd of=parts bs=1 seek=440 conv=notrunc status=none && " +
+       "printf '\\x83\\0\\0\\0\\0\\x08\\0\\0\\0\\0\\x02\\0' | dd of=parts bs=1 seek=450 conv=notrunc status=none && " +
+       "printf '\\x55\\xaa' | dd of=parts bs=1 seek=510 conv=notrunc status=none");
+  const auto root_is = [&](const std::string& file, const std::string& root) {
+    TestVm vm({"--kernel", image("DEBIAN_KERNEL", "vmlinuz"), "--modules", image("DEBIAN_KERNEL", ""), "--disk",
+               file + ",ephemeral", "--append", "root=" + root, "--", "sh", "-c", "stat -c %d /"});
+    CHECK(vm.wait_exit() == 0);
+    return vm.output();
+  };
+  CHECK(root_is(disk.path(), std::string("UUID=") + kUuid) == "65024\n");
+  CHECK(root_is(disk.path(), "LABEL=the-root") == "65024\n");
+  CHECK(root_is(disk.path(), "254:0") == "65024\n");
+  CHECK(root_is(place("parts"), "PARTUUID=12345678-01") == "65025\n");
+  CHECK(root_is(place("parts"), "/dev/vda1") == "65025\n");
+}
+
+TEST_CASE("initrd auto: each device that is asked for has its driver", "[boot][command]") {
+  const TempDirectory place;
+  TestVm vm({"--kernel", image("DEBIAN_KERNEL", "vmlinuz"), "--modules", image("DEBIAN_KERNEL", ""), "--disk",
+             tiny_disk() + ",ephemeral", "--vsock", place("vsock"), "--balloon", "0", "--net", "socket=" + place("net"),
+             "--", "sh", "-c",
+             "cd /sys/bus/virtio/devices && for d in *; do test -e $d/driver || cat $d/device; done"});
+  CHECK(vm.wait_exit() == 0);
+  CHECK(vm.output().empty());
+}
+
+TEST_CASE("initrd auto: modules of a package that was only unpacked do", "[boot][command]") {
+  const TempDirectory place;
+  host("cp -r " + image("DEBIAN_KERNEL", "lib") + " " + place.path() + " && rm -f " + place.path() +
+       "/lib/modules/*/modules.dep* " + place.path() + "/lib/modules/*/modules.*dep " + place.path() +
+       "/lib/modules/*/modules.alias*");
+  TestVm vm({"--kernel", image("DEBIAN_KERNEL", "vmlinuz"), "--modules", place.path(), "--disk",
+             tiny_disk() + ",ephemeral", "--", "uname", "-s"});
+  CHECK(vm.wait_exit() == 0);
+  CHECK(vm.output() == "Linux\n");
 }
 
 TEST_CASE("initrd auto: a disk without a file system ends with 100 and says so", "[boot][command]") {

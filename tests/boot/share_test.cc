@@ -78,6 +78,38 @@ TEST_CASE("share: a command without a disk runs in the host's root", "[boot][sha
   CHECK_THAT(writer.messages(), Contains("Read-only file system"));
 }
 
+TEST_CASE("share: a command that starts below /tmp is at home there, and what it writes is thrown away",
+          "[boot][share]") {
+  const TempDirectory place;
+  std::ofstream(place("script")) << "#!/bin/sh\necho $1 >new && mkdir folder && cat new && rm old && ls\n";
+  std::ofstream(place("old")) << "kept\n";
+  fs::permissions(place("script"), fs::perms::owner_all);
+  const fs::path before = fs::current_path();
+  fs::current_path(place.path());
+  TestVm vm({"--kernel", image("DEBIAN_KERNEL", "vmlinuz"), "--modules", image("DEBIAN_KERNEL", ""), "--", "./script",
+             "written"});
+  fs::current_path(before);
+  CHECK(vm.wait_exit() == 0);
+  CHECK(vm.output() == "written\nfolder\nnew\nscript\n");
+  CHECK(vm.messages().empty());
+  CHECK(content(place("old")) == "kept\n");
+  CHECK_FALSE(fs::exists(place("new")));
+}
+
+TEST_CASE("share: where a kernel without overlays starts below /tmp it only reads, and is told so", "[boot][share]") {
+  const TempDirectory place;
+  std::ofstream(place("script")) << "echo read; echo x >new || echo refused\n";
+  TestVm vm(small_kernel() + Words{"--cwd", place.path(), "--", "sh", "./script"});
+  CHECK(vm.wait_exit() == 0);
+  CHECK(vm.output() == "read\nrefused\n");
+  CHECK_THAT(vm.messages(),
+             Contains("vmm: " + place.path() + " cannot be written in the guest") && Contains("  fix: "));
+  TestVm host_root(small_kernel() + Words{"--rootfs", "/", "--cwd", place.path(), "--", "sh", "./script"});
+  CHECK(host_root.wait_exit() == 0);
+  CHECK(host_root.output() == "read\n");
+  CHECK(content(place("new")) == "x\n");
+}
+
 TEST_CASE("share: a directory is the root, and keeps what was written", "[boot][share]") {
   const TempDirectory place;
   const std::string unpack =

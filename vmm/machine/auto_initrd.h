@@ -2,7 +2,6 @@
 // root file system and, for a command, vmm. See firmware/guest/init.c for what happens in it.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,11 +17,12 @@ struct WantedModules {
 };
 WantedModules modules_for(const MachineConfig& config);
 
-// The file system on a disk image or device, by its superblock, as Linux calls it; nothing when none is recognised. No
-// more hangs on it than which module is taken along.
-std::optional<std::string> file_system_on(const std::string& path);
+// The file systems on a disk image or device, whole or in partitions, by their superblocks, as Linux calls them. No
+// more hangs on it than which modules are taken along.
+std::vector<std::string> file_systems_on(const std::string& path);
 
-// Whether this kernel has the driver of its root as a module that we can find, which it cannot load from there.
+// Whether this kernel has what its root takes (bus, disk, file system) as modules that we can find, which it cannot
+// load from there; or whether the root is named in a way that the kernel does not know.
 bool needs_initrd(const MachineConfig& config, const std::string& release);
 
 // A memfd with the archive. `release` is the kernel's, as in `uname -r`; without a folder of modules for it everything

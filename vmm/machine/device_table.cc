@@ -1,6 +1,8 @@
 // From configuration to devices; see device_table.h.
 #include "vmm/machine/device_table.h"
 
+#include <algorithm>
+
 #include "devices/virtio/balloon.h"
 #include "devices/virtio/block.h"
 #include "devices/virtio/console.h"
@@ -89,10 +91,42 @@ Devices make_balloon(const MachineConfig& config, const Backends&) {
   return devices;
 }
 
+bool has_card(const MachineConfig& config) {
+  return std::ranges::any_of(config.nets, [](const NetConfig& net) { return net.kind != NetConfig::Kind::kNone; });
+}
+
 constexpr DeviceKind kTable[] = {
-    {"virtio-blk", make_disks},       {"virtio-fs", make_shares}, {"virtio-console", make_consoles},
-    {"virtio-net", make_networks},    {"virtio-rng", make_rng},   {"virtio-vsock", make_vsock},
-    {"virtio-balloon", make_balloon},
+    {.name = "virtio-blk",
+     .driver = "virtio_blk",
+     .essential = true,
+     .wanted = [](const MachineConfig& config) { return !config.disks.empty(); },
+     .make = make_disks},
+    {.name = "virtio-fs",
+     .driver = "virtiofs",
+     .essential = true,
+     .wanted = [](const MachineConfig& config) { return config.rootfs || !config.shares.empty(); },
+     .make = make_shares},
+    {.name = "virtio-console",
+     .driver = "virtio_console",
+     .essential = true,
+     .wanted = [](const MachineConfig& config) { return config.command || !config.consoles.empty(); },
+     .make = make_consoles},
+    {.name = "virtio-net", .driver = "virtio_net", .essential = false, .wanted = has_card, .make = make_networks},
+    {.name = "virtio-rng",
+     .driver = "virtio_rng",
+     .essential = false,
+     .wanted = [](const MachineConfig& config) { return config.rng; },
+     .make = make_rng},
+    {.name = "virtio-vsock",
+     .driver = "vmw_vsock_virtio_transport",
+     .essential = false,
+     .wanted = [](const MachineConfig& config) { return config.vsock.has_value(); },
+     .make = make_vsock},
+    {.name = "virtio-balloon",
+     .driver = "virtio_balloon",
+     .essential = false,
+     .wanted = [](const MachineConfig& config) { return config.balloon.has_value(); },
+     .make = make_balloon},
 };
 
 }  // namespace

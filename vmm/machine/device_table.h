@@ -17,6 +17,11 @@ namespace vmm {
 
 struct DeviceKind {
   std::string_view name;
+  std::string_view driver;  // the Linux module that has it
+  // What the guest was started for may hang on it: its root, its console, its command.
+  bool essential;
+  // Whether the configuration asks for any.
+  bool (*wanted)(const MachineConfig& config);
   // The devices of this kind that the configuration asks for, in the order in which they are plugged.
   std::vector<std::unique_ptr<VirtioDevice>> (*make)(const MachineConfig& config, const Backends& backends);
 };

@@ -1,14 +1,16 @@
-// Reading what depmod wrote; see kernel_modules.h.
+// Reading what depmod wrote, or the modules themselves; see kernel_modules.h.
 #include "vmm/machine/kernel_modules.h"
 
 #include <fmt/core.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
 #include "vmm/core/error.h"
+#include "vmm/machine/module_info.h"
 
 namespace vmm {
 
@@ -33,82 +35,109 @@ std::optional<KernelModules> KernelModules::find(const std::string& release, con
                   fmt::format("{}/usr/lib/modules/{}", place, release), fmt::format("{}/{}", place, release)};
   }
   for (const std::string& folder : candidates) {
-    if (::access((folder + "/modules.dep").c_str(), R_OK) == 0) return KernelModules(folder);
-  }
-  // As a package leaves them that was unpacked and not installed.
-  for (const std::string& folder : candidates) {
-    if (place.empty() || !folder.ends_with("/" + release)) continue;
-    if (::access((folder + "/modules.order").c_str(), R_OK) != 0) continue;
-    throw Error(fmt::format("'{}' has modules, but no modules.dep that says what they need", folder),
-                fmt::format("depmod -b DIR {}, where DIR is what holds lib/modules", release));
+    const bool has_lists = ::access((folder + "/modules.dep").c_str(), R_OK) == 0;
+    if (!has_lists && ::access((folder + "/modules.order").c_str(), R_OK) != 0) continue;
+    KernelModules modules(folder);
+    has_lists ? modules.read_lists() : modules.find_files();
+    std::ifstream built_in(folder + "/modules.builtin");
+    for (std::string line; std::getline(built_in, line);) modules.built_in_.insert(module_name(line));
+    return modules;
   }
   return std::nullopt;
 }
 
-KernelModules::KernelModules(std::string folder) : folder_(std::move(folder)) {
+void KernelModules::read_lists() {
   std::ifstream dependencies(folder_ + "/modules.dep");
   for (std::string line; std::getline(dependencies, line);) {
     const size_t colon = line.find(':');
     if (colon == std::string::npos) continue;
-    std::vector<std::string> files{line.substr(0, colon)};
+    Module module{.file = line.substr(0, colon), .needs = {}, .before = {}};
     std::istringstream needed(line.substr(colon + 1));
-    for (std::string file; needed >> file;) files.push_back(file);
-    files_[module_name(files.front())] = files;
+    for (std::string file; needed >> file;) module.needs.push_back(module_name(file));
+    modules_[module_name(module.file)] = std::move(module);
   }
-  std::ifstream built_in(folder_ + "/modules.builtin");
-  for (std::string line; std::getline(built_in, line);) built_in_.insert(module_name(line));
   // "softdep ext4 pre: crypto-crc32c post: NAME..."
   std::ifstream soft(folder_ + "/modules.softdep");
   for (std::string line; std::getline(soft, line);) {
     std::istringstream words(line);
-    std::string word, module;
-    if (!(words >> word >> module) || word != "softdep") continue;
-    bool before = false;
-    while (words >> word) {
+    std::string word, name;
+    if (!(words >> word >> name) || word != "softdep") continue;
+    const auto module = modules_.find(module_name(name));
+    for (bool before = false; module != modules_.end() && words >> word;) {
       if (word.ends_with(':')) {
         before = word == "pre:";
       } else if (before) {
-        before_[module_name(module)].push_back(word);
+        module->second.before.push_back(word);
       }
     }
   }
+}
+
+void KernelModules::find_files() {
+  namespace fs = std::filesystem;
+  has_lists_ = false;
+  std::error_code error;
+  for (fs::recursive_directory_iterator entry(folder_, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string file = fs::relative(entry->path(), folder_, error).string();
+    const size_t suffix = file.rfind(".ko");
+    const bool is_module = suffix != std::string::npos && (suffix + 3 == file.size() || file[suffix + 3] == '.');
+    if (is_module) modules_[module_name(file)] = {.file = file, .needs = {}, .before = {}};
+  }
+}
+
+KernelModules::Module KernelModules::about(const std::string& name) const {
+  Module module = modules_.at(name);
+  if (has_lists_) return module;
+  ModuleInfo info = module_info(read_module(folder_ + "/" + module.file));
+  for (const std::string& needed : info.needs) module.needs.push_back(module_name(needed));
+  module.before = std::move(info.before);
+  return module;
 }
 
 std::optional<std::vector<std::string>> KernelModules::files_for(std::string_view module) const {
   const std::string name = module_name(module);
   std::vector<std::string> paths;
-  if (!files_.contains(name)) return built_in_.contains(name) ? std::optional(paths) : std::nullopt;
+  if (!modules_.contains(name)) return built_in_.contains(name) ? std::optional(paths) : std::nullopt;
   std::set<std::string> seen;
   add_files(name, paths, seen);
   return paths;
 }
 
-// Each line of modules.dep lists what a module needs in the order opposite to loading: itself first.
-void KernelModules::add_files(const std::string& module, std::vector<std::string>& paths,
+// A line of modules.dep lists what a module needs in the order opposite to loading.
+void KernelModules::add_files(const std::string& name, std::vector<std::string>& paths,
                               std::set<std::string>& seen) const {
-  const auto files = files_.find(module);
-  if (files == files_.end() || seen.contains(module)) return;
-  for (auto file = files->second.rbegin(); file != files->second.rend(); ++file) {
-    const std::string name = module_name(*file);
-    if (!seen.insert(name).second) continue;
-    if (const auto before = before_.find(name); before != before_.end()) {
-      for (const std::string& wanted : before->second) {
-        for (const std::string& other : called(wanted)) add_files(other, paths, seen);
-      }
-    }
-    paths.push_back(folder_ + "/" + *file);
+  if (!modules_.contains(name) || !seen.insert(name).second) return;
+  const Module module = about(name);
+  for (auto needed = module.needs.rbegin(); needed != module.needs.rend(); ++needed) add_files(*needed, paths, seen);
+  for (const std::string& wanted : module.before) {
+    for (const std::string& other : called(wanted)) add_files(other, paths, seen);
   }
+  paths.push_back(folder_ + "/" + module.file);
 }
 
 std::vector<std::string> KernelModules::called(const std::string& name) const {
-  if (files_.contains(module_name(name))) return {module_name(name)};
+  if (modules_.contains(module_name(name))) return {module_name(name)};
+  if (!has_lists_) return answering_to(name);
   std::vector<std::string> modules;
   std::ifstream aliases(folder_ + "/modules.alias");
   const std::string beginning = "alias " + name + " ";
   for (std::string line; std::getline(aliases, line);) {
-    if (line.starts_with(beginning)) modules.push_back(line.substr(beginning.size()));
+    if (line.starts_with(beginning)) modules.push_back(module_name(line.substr(beginning.size())));
   }
   return modules;
+}
+
+// To read thousands of modules would take minutes. Those that answer to "crypto-NAME" are called NAME, or NAME and
+// something more.
+std::vector<std::string> KernelModules::answering_to(const std::string& alias) const {
+  const std::string stem = module_name(alias.substr(alias.find('-') + 1));
+  std::vector<std::string> answering;
+  for (const auto& [name, module] : modules_) {
+    if (stem.empty() || !name.starts_with(stem)) continue;
+    const ModuleInfo info = module_info(read_module(folder_ + "/" + module.file));
+    if (std::ranges::find(info.aliases, alias) != info.aliases.end()) answering.push_back(name);
+  }
+  return answering;
 }
 
 }  // namespace vmm

@@ -1,6 +1,7 @@
 // KernelModules: the loadable modules of one kernel release, as `make modules_install` and packages lay them out:
 // FOLDER/modules.dep, modules.builtin, modules.softdep and modules.alias (man 5 modules.dep, modprobe.d) and the files
-// they name.
+// they name. A package that was unpacked and not installed has no modules.dep: there the modules themselves say what
+// they need (module_info.h), and only those that are asked for are read.
 #pragma once
 
 #include <map>
@@ -8,6 +9,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace vmm {
@@ -26,14 +28,24 @@ class KernelModules {
   const std::string& folder() const { return folder_; }
 
  private:
-  explicit KernelModules(std::string folder);
-  void add_files(const std::string& module, std::vector<std::string>& paths, std::set<std::string>& seen) const;
+  struct Module {
+    std::string file;                 // in the folder
+    std::vector<std::string> needs;   // names, the nearest first
+    std::vector<std::string> before;  // names or aliases of what comes before it
+  };
+
+  explicit KernelModules(std::string folder) : folder_(std::move(folder)) {}
+  void read_lists();  // what depmod wrote
+  void find_files();  // without it
+  Module about(const std::string& name) const;
+  void add_files(const std::string& name, std::vector<std::string>& paths, std::set<std::string>& seen) const;
   // The modules that go by this name.
   std::vector<std::string> called(const std::string& name) const;
+  std::vector<std::string> answering_to(const std::string& alias) const;
 
   std::string folder_;
-  std::map<std::string, std::vector<std::string>> files_;   // of a module by its name: modules.dep's line
-  std::map<std::string, std::vector<std::string>> before_;  // of a module: modules.softdep's "pre" names
+  bool has_lists_ = true;
+  std::map<std::string, Module> modules_;  // by name
   std::set<std::string> built_in_;
 };
 

@@ -66,12 +66,28 @@ TEST_CASE("auto initrd: a shared directory needs virtiofs", "[initrd]") {
   CHECK_FALSE(needs_initrd(config, "6.1.0"));
 }
 
-TEST_CASE("auto initrd: a card's driver is taken along where there is one", "[initrd]") {
+TEST_CASE("auto initrd: the driver of each device that is asked for is taken along where there is one", "[initrd]") {
   MachineConfig config;
+  config.rng = false;
   config.nets = {NetConfig{}};
-  CHECK(std::ranges::count(modules_for(config).helpful, "virtio_net") == 0);
+  CHECK(modules_for(config).helpful == std::vector<std::string>{"button", "gpio_keys", "evdev"});
   config.nets = {NetConfig{.kind = NetConfig::Kind::kUser}};
-  CHECK(std::ranges::count(modules_for(config).helpful, "virtio_net") == 1);
+  config.vsock = VsockConfig{};
+  config.balloon = BalloonConfig{};
+  const std::vector<std::string> helpful = modules_for(config).helpful;
+  for (const char* driver : {"virtio_net", "vmw_vsock_virtio_transport", "virtio_balloon"}) {
+    CHECK(std::ranges::count(helpful, driver) == 1);
+  }
+}
+
+TEST_CASE("auto initrd: where a command starts is told, with what it takes to see it", "[initrd]") {
+  const Modules modules({"virtio_pci.ko", "virtio_console.ko", "virtiofs.ko", "overlay.ko"});
+  MachineConfig config = config_with(modules);
+  config.rootfs = ShareConfig{.path = "/", .tag = "root"};
+  config.command = CommandConfig{.words = {"true"}, .environment = {}, .directory = "/tmp/work"};
+  CHECK_THAT(archive_of(make_initrd(config, "6.1.0")), Contains("/tmp/work") && Contains("overlay.ko\n"));
+  config.command->directory = "/srv/tmp";
+  CHECK_THAT(archive_of(make_initrd(config, "6.1.0")), Contains("/srv/tmp") && !Contains("overlay.ko\n"));
 }
 
 TEST_CASE("auto initrd: the power button is heard where its driver is a module", "[initrd]") {
@@ -101,20 +117,76 @@ TEST_CASE("auto initrd: a release that is a path is not followed", "[initrd]") {
   CHECK_THAT(archive_of(make_initrd(config, release)), !Contains(kOrder));
 }
 
-TEST_CASE("auto initrd: the root's file system is known by its superblock", "[initrd]") {
+TEST_CASE("auto initrd: file systems are known by their superblocks, in partitions as well", "[initrd]") {
   const TempDirectory folder;
   const std::string disk = folder.path() + "/disk";
+  std::string bytes(0x140000, '\0');
+  const auto put = [&](size_t offset, std::string_view text) { bytes.replace(offset, text.size(), text); };
   const auto with = [&](size_t offset, std::string_view magic) {
-    std::string bytes(0x11000, '\0');
-    bytes.replace(offset, magic.size(), magic);
+    const std::string before = bytes;
+    put(offset, magic);
     std::ofstream(disk, std::ios::binary) << bytes;
-    return file_system_on(disk);
+    bytes = before;
+    return file_systems_on(disk);
   };
-  CHECK(with(0x438, "\x53\xef") == "ext4");
-  CHECK(with(0, "XFSB") == "xfs");
-  CHECK(with(0x10040, "_BHRfS_M") == "btrfs");
-  CHECK(with(0, "nothing") == std::nullopt);
-  CHECK(file_system_on("/nonexistent") == std::nullopt);
+  using Names = std::vector<std::string>;
+  CHECK(with(0x438, "\x53\xef") == Names{"ext4"});
+  CHECK(with(0, "XFSB") == Names{"xfs"});
+  CHECK(with(0x10040, "_BHRfS_M") == Names{"btrfs"});
+  CHECK(with(0, "nothing").empty());
+  CHECK(file_systems_on("/nonexistent").empty());
+  SECTION("of an MBR, the second of which begins at sector 2048") {
+    put(446 + 16 + 8, std::string_view("\x00\x08\x00\x00", 4));
+    put(510, "\x55\xaa");
+    CHECK(with(0x100000, "XFSB") == Names{"xfs"});
+  }
+  SECTION("of a GPT, whose only entry is the fourth") {
+    put(512, "EFI PART");
+    put(512 + 72, std::string_view("\x02\0\0\0\0\0\0\0", 8));
+    put(512 + 80, std::string_view("\x80\0\0\0\x80\0\0\0", 8));
+    put(1024 + 3 * 128 + 32, std::string_view("\x00\x08\0\0\0\0\0\0", 8));
+    CHECK(with(0x100000, "XFSB") == Names{"xfs"});
+  }
+  SECTION("or not, where a GPT has places that no disk has") {
+    put(512, "EFI PART");
+    put(512 + 72, std::string_view("\xff\xff\xff\xff\xff\xff\xff\x7f", 8));
+    put(512 + 80, std::string_view("\xff\xff\xff\xff\x80\0\0\0", 8));
+    CHECK(with(0, "XFSB") == Names{"xfs"});
+  }
+}
+
+TEST_CASE("auto initrd: it is needed for each module on the way to the root", "[initrd]") {
+  const TempDirectory folder;
+  std::string bytes(0x1000, '\0');
+  bytes.replace(0, 4, "XFSB");
+  MachineConfig config;
+  config.disks = {DiskConfig::parse(folder.file("disk", bytes)), DiskConfig::parse(folder.file("empty", ""))};
+  const auto needed_with = [&](const std::vector<std::string>& names) {
+    const Modules modules(names);
+    config.modules = modules.root.path();
+    return needs_initrd(config, "6.1.0");
+  };
+  CHECK_FALSE(needed_with({"other.ko"}));
+  CHECK(needed_with({"virtio_blk.ko"}));
+  CHECK(needed_with({"virtio_pci.ko"}));
+  CHECK(needed_with({"xfs.ko"}));
+  config.append = {"root=/dev/vdb"};
+  CHECK_FALSE(needed_with({"xfs.ko"}));
+  config.append = {"root=/dev/vda1"};
+  CHECK(needed_with({"xfs.ko"}));
+}
+
+TEST_CASE("auto initrd: it is needed for a root that the kernel cannot find by its name", "[initrd]") {
+  MachineConfig config;
+  config.disks = {DiskConfig::parse("disk")};
+  const auto needed_for = [&](const std::string& root) {
+    config.append = {"quiet root=" + root + " ro"};
+    return needs_initrd(config, "no-such-release");
+  };
+  CHECK(needed_for("UUID=1234"));
+  CHECK(needed_for("LABEL=root"));
+  CHECK_FALSE(needed_for("PARTUUID=1234-01"));
+  CHECK_FALSE(needed_for("/dev/vda"));
 }
 
 TEST_CASE("auto initrd: a limit on files is one on it, and said to be it", "[initrd]") {

@@ -74,6 +74,7 @@ class Bench : public TransportDriver {
   }
 
   FakeDeviceHost& host() { return host_; }
+  const MachineConfig& wanting() const { return config_; }
 
  private:
   const MachineConfig& config() {
@@ -109,6 +110,16 @@ TEST_CASE("every device: a driver gets it going, with all features and with none
   Bench bench(kind);
   bench.start(all_features);
   CHECK(bench.status() == (TransportDriver::kAgreed | VIRTIO_CONFIG_S_DRIVER_OK));
+}
+
+TEST_CASE("every device: it is wanted by a configuration that asks for it, and by no empty one", "[conformance]") {
+  const DeviceKind kind = any_kind();
+  CAPTURE(kind.name);
+  const Bench bench(kind);
+  CHECK(kind.wanted(bench.wanting()));
+  MachineConfig nothing;
+  nothing.rng = false;
+  CHECK_FALSE(kind.wanted(nothing));
 }
 
 TEST_CASE("every device: reset forgets everything, again and again", "[conformance]") {

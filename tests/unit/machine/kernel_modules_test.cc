@@ -1,7 +1,12 @@
-// Folders of modules as depmod leaves them.
+// Folders of modules as depmod leaves them, or packages.
 #include "vmm/machine/kernel_modules.h"
 
+#include <elf.h>
+
+#include <algorithm>
+#include <array>
 #include <catch2/catch.hpp>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 
@@ -11,6 +16,27 @@ using namespace vmm;
 using namespace vmm::test;
 
 namespace {
+
+// An ELF file whose .modinfo section holds these texts, which bars divide.
+std::string module_file(std::string info) {
+  std::ranges::replace(info, '|', '\0');
+  const std::string names("\0.modinfo\0.names\0", 17), texts = info + '\0';
+  Elf64_Ehdr header{};
+  std::memcpy(header.e_ident, ELFMAG, SELFMAG);
+  header.e_ident[EI_CLASS] = ELFCLASS64;
+  header.e_shoff = sizeof header;
+  header.e_shnum = 3;
+  header.e_shstrndx = 2;
+  std::array<Elf64_Shdr, 3> sections{};
+  sections[1].sh_name = 1;
+  sections[1].sh_offset = sizeof header + sizeof sections;
+  sections[1].sh_size = texts.size();
+  sections[2].sh_name = 10;
+  sections[2].sh_offset = sections[1].sh_offset + texts.size();
+  sections[2].sh_size = names.size();
+  return std::string(reinterpret_cast<const char*>(&header), sizeof header) +
+         std::string(reinterpret_cast<const char*>(&sections), sizeof sections) + texts + names;
+}
 
 struct Folder {
   Folder() : path(root.path() + "/lib/modules/6.1.0-test") {
@@ -76,8 +102,26 @@ TEST_CASE("kernel modules: the folder itself, its parent or a root will do", "[m
   CHECK_FALSE(KernelModules::find("no-such-release-anywhere", ""));
 }
 
-TEST_CASE("kernel modules: a package that was unpacked only is sent to depmod", "[modules]") {
-  const Folder folder;
-  std::filesystem::rename(folder.path + "/modules.dep", folder.path + "/modules.order");
-  CHECK_THROWS_WITH(KernelModules::find("6.1.0-test", folder.root.path()), Catch::Contains("no modules.dep"));
+TEST_CASE("kernel modules: those of a package that was unpacked say themselves what they need", "[modules]") {
+  const TempDirectory root;
+  const std::string path = root.path() + "/usr/lib/modules/7.2.0-test/";
+  std::filesystem::create_directories(path + "kernel/a");
+  const auto module = [&](const std::string& file, const std::string& info) {
+    std::ofstream(path + file, std::ios::binary) << module_file(info);
+  };
+  module("kernel/a/virtio.ko", "license=GPL");
+  module("kernel/a/virtio_ring.ko", "depends=virtio");
+  module("kernel/a/virtio_blk.ko", "depends=virtio_ring,virtio|softdep=post: later pre: crypto-sum");
+  module("kernel/a/sum_fast.ko", "alias=crypto-sum|depends=");
+  module("kernel/a/summer.ko", "alias=crypto-other");
+  std::ofstream(path + "kernel/a/broken.ko") << "no module at all";
+  std::ofstream(path + "modules.order") << "kernel/a/virtio.ko\n";
+  std::ofstream(path + "modules.builtin") << "kernel/fs/ext4/ext4.ko\n";
+  const auto modules = KernelModules::find("7.2.0-test", root.path());
+  REQUIRE(modules);
+  CHECK(modules->files_for("virtio-blk") ==
+        std::vector<std::string>{path + "kernel/a/virtio.ko", path + "kernel/a/virtio_ring.ko",
+                                 path + "kernel/a/sum_fast.ko", path + "kernel/a/virtio_blk.ko"});
+  CHECK(modules->files_for("ext4") == std::vector<std::string>());
+  CHECK(modules->files_for("broken") == std::vector<std::string>{path + "kernel/a/broken.ko"});
 }

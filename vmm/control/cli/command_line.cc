@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdlib>
 #include <filesystem>
 #include <iterator>
@@ -16,6 +15,7 @@
 #include "vmm/control/cli/foreign_flags.h"
 #include "vmm/control/cli/run_flags.h"
 #include "vmm/core/error.h"
+#include "vmm/core/log.h"
 #include "vmm/machine/architecture.h"
 
 namespace vmm {
@@ -60,14 +60,22 @@ void set_variable(std::vector<std::string>& environment, std::string variable) {
   environment.push_back(std::move(variable));
 }
 
-// Where a command starts whose root is the host's: where we are, unless the guest has something of its own there.
+// Where a command starts whose root is the host's: where we are. Of what only shows the kernel at work, the guest has
+// its own.
 std::string starting_directory() {
-  constexpr std::array<std::string_view, 6> kOfTheGuest{"/dev", "/proc", "/run", "/sys", "/tmp", "/var/tmp"};
   std::error_code error;
   const std::string here = std::filesystem::current_path(error).string();
-  const bool hidden = std::ranges::any_of(
-      kOfTheGuest, [&](std::string_view place) { return (here + "/").starts_with(std::string(place) + "/"); });
-  return error || hidden ? "/" : here;
+  if (error) return "/";
+  const bool of_kernel = (here + "/").starts_with("/proc/") || (here + "/").starts_with("/sys/");
+  if (!of_kernel) return here;
+  log_info("{} is the guest's own in the guest: the command starts in /", here);
+  log_info("  fix: --cwd DIR");
+  return "/";
+}
+
+bool is_host_root(const ShareConfig& share) {
+  std::error_code error;
+  return share.socket.empty() && std::filesystem::equivalent(share.path, "/", error);
 }
 
 void name_shares(MachineConfig& machine) {
@@ -98,8 +106,8 @@ void take_command(CommandLine& line, bool has_command, std::vector<std::string> 
   machine.initrd_kind = InitrdKind::kMade;
   if (machine.disks.empty() && !machine.rootfs) {
     machine.rootfs = ShareConfig{.path = "/", .read_only = true};
-    if (line.directory.empty()) line.directory = starting_directory();
   }
+  if (line.directory.empty() && machine.rootfs && is_host_root(*machine.rootfs)) line.directory = starting_directory();
   std::vector<std::string> environment = default_environment();
   for (std::string& variable : line.environment) set_variable(environment, std::move(variable));
   machine.command = CommandConfig{.words = std::move(words),

@@ -37,7 +37,7 @@ Consoles, and what CMD gets
   --serial KIND        stdio, file=F, pty, unix=F, tcp=HOST:PORT, null; ,ts ,log=F ,split-gdb=A [stdio]
   --console KIND       the same as a virtio console (hvc0), with window size (both: repeat)
   --escape KEY         ^A, ^] or none: the key before h (help), x (quit) and others [^A]
-  --env NAME[=V], --cwd DIR  a variable for CMD (repeat); where it starts [/]
+  --env NAME[=V], --cwd DIR  a variable for CMD (repeat); where it starts [here, in /; else /]
 How it ends
   --on-reset WHAT      exit (104), reboot, pause [exit]; --on-panic exit|pause|gdb|dump; --vmcore F
   --timeout S          ends the run (124), log and stacks are shown; --hang-timeout S: hung (102) [10]

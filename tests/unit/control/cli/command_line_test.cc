@@ -2,17 +2,21 @@
 #include "vmm/control/cli/command_line.h"
 
 #include <catch2/catch.hpp>
+#include <filesystem>
 #include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "tests/support/captured_log.h"
+#include "tests/support/temp_file.h"
 #include "vmm/control/cli/help.h"
 #include "vmm/control/cli/help_formats.h"
 #include "vmm/control/cli/run_flags.h"
 #include "vmm/core/error.h"
 
 using namespace vmm;
+using namespace vmm::test;
 
 namespace {
 
@@ -317,6 +321,29 @@ TEST_CASE("command line: a command without a disk has the host's root, read-only
   CHECK_FALSE(parse("--kernel k --disk d -- true").machine.rootfs);
   CHECK(parse("--kernel k --disk d -- true").machine.command->directory == "/");
   CHECK_FALSE(parse("--kernel k --rootfs . -- true").machine.rootfs->read_only);
+}
+
+TEST_CASE("command line: where a command starts is where we are when the root is the host's", "[cli]") {
+  const TempDirectory place;  // in /tmp, of which the guest has its own
+  const std::string before = std::filesystem::current_path();
+  const auto start = [](const std::string& words) { return parse(words).machine.command->directory; };
+  std::filesystem::current_path(place.path());
+  const std::string here = std::filesystem::current_path();
+  CHECK(start("--kernel k -- true") == here);
+  CHECK(start("--kernel k --rootfs / -- true") == here);
+  CHECK(start("--kernel k --rootfs //.,ro -- true") == here);
+  CHECK(start("--kernel k --rootfs " + here + " -- true") == "/");
+  CapturedLog log;
+  std::filesystem::current_path("/proc/self");
+  CHECK(start("--kernel k -- true") == "/");
+  CHECK_THAT(log.lines(), Contains("/proc/") && Contains("starts in /\n  fix: --cwd"));
+  std::filesystem::current_path(before);
+}
+
+TEST_CASE("command line: there may be several initrds, but none and auto stand alone", "[cli]") {
+  CHECK(parse("--kernel k --initrd a --initrd b").machine.initrds == std::vector<std::string>{"a", "b"});
+  CHECK_THAT(refusal("--kernel k --initrd a --initrd none").what, Contains("contradict"));
+  CHECK_THAT(refusal("--kernel k --initrd auto --initrd b").what, Contains("contradict"));
 }
 
 TEST_CASE("command line: the root may be a directory", "[cli]") {

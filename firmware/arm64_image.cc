@@ -176,11 +176,11 @@ Aarch64Entry load_arm64_image(const Arm64Image& image, const ByteSource& file, c
 
   const uint64_t tree_at = align_up(start + image.image_size, kBoundary);
   AddressRange initrd;
-  if (request.initrd != nullptr) {
+  if (request.initrd() != nullptr) {
     const uint64_t initrd_at = tree_at + kLargestDeviceTree;
-    if (request.initrd->size() > kWindow - (initrd_at - start)) throw Error("the initrd is larger than 32 GiB");
-    initrd = {initrd_at, initrd_at + request.initrd->size()};
-    request.initrd->read_into(0, require_room(request, initrd, "the initrd"));
+    if (request.initrd()->size() > kWindow - (initrd_at - start)) throw Error("the initrd is larger than 32 GiB");
+    initrd = {initrd_at, initrd_at + request.initrd()->size()};
+    request.initrd()->read_into(0, require_room(request, initrd, "the initrd"));
   }
   const Bytes tree = make_device_tree(request.platform, initrd);
   require_room(request, {tree_at, tree_at + tree.size()}, "the device tree").copy_in(std::as_bytes(std::span(tree)));

@@ -25,11 +25,11 @@ std::string more_memory(const Platform& platform, uint64_t end) {
   return end <= hole ? fmt::format("--mem {}M", mib_up(end)) : std::string();
 }
 
-AddressRange load_initrd_at(const BootRequest& request, uint64_t start) {
-  const uint64_t size = request.initrd->size();
+AddressRange load_at(const BootRequest& request, const ByteSource& source, uint64_t start) {
+  const uint64_t size = source.size();
   const auto slice = request.memory.slice(GuestAddress{start}, size);
   if (!slice) throw Error(fmt::format("there is no memory for the initrd at {:#x}", start));
-  request.initrd->read_into(0, *slice);
+  source.read_into(0, *slice);
   return {start, start + size};
 }
 
@@ -106,15 +106,15 @@ void require_low_ram(const Platform& platform, uint64_t end, std::string_view wh
 }
 
 AddressRange load_initrd_high(const BootRequest& request, AddressRange kernel, uint64_t ceiling) {
-  if (request.initrd == nullptr) return {};
-  const uint64_t size = request.initrd->size();
+  if (request.initrd() == nullptr) return {};
+  const uint64_t size = request.initrd()->size();
   const uint64_t top = std::min(ceiling, low_ram_end(request.platform));
   // Above the kernel if there is room, otherwise between our own structures and the kernel.
   const AddressRange gaps[] = {{align_up(kernel.end, kPageSize), top}, {kOneMiB, std::min(kernel.start, top)}};
   for (const auto& [start, end] : gaps) {
     if (end < start || size > end - start) continue;
     const uint64_t place = align_down(end - size, kPageSize);
-    if (place >= start) return load_initrd_at(request, place);
+    if (place >= start) return load_at(request, *request.initrd(), place);
   }
   const std::string what = fmt::format("the initrd ({} MiB)", mib_up(size));
   // Would more memory help? Twice a page: its end and its start are both rounded.
@@ -123,14 +123,13 @@ AddressRange load_initrd_high(const BootRequest& request, AddressRange kernel, u
   throw Error(fmt::format("{} does not fit below {:#x}, where the kernel wants it", what, top));
 }
 
-AddressRange load_initrd_after(const BootRequest& request, uint64_t kernel_end) {
-  if (request.initrd == nullptr) return {};
-  const uint64_t start = align_up(std::max(kernel_end, kOneMiB), kPageSize);
-  const uint64_t size = request.initrd->size();
+AddressRange load_module_after(const BootRequest& request, const ByteSource& module, uint64_t end) {
+  const uint64_t start = align_up(std::max(end, kOneMiB), kPageSize);
+  const uint64_t size = module.size();
   const std::string what = fmt::format("the initrd ({} MiB)", mib_up(size));
   if (size >= kFourGiB) throw Error(fmt::format("{} does not fit below 4 GiB", what));
   require_low_ram(request.platform, start + size, what);
-  return load_initrd_at(request, start);
+  return load_at(request, module, start);
 }
 
 void check_command_line(std::string_view text, uint64_t limit) {

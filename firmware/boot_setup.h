@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -13,11 +14,19 @@
 
 namespace vmm {
 
+// A file for the kernel beside its own: Linux has one, its initrd; a Multiboot kernel any number of modules.
+struct BootModule {
+  const ByteSource* source;
+  std::string_view text;  // as the user gave it: the name, and arguments that only Multiboot has a place for
+};
+
 struct BootRequest {
   const GuestMemory& memory;
   const Platform& platform;
-  const ByteSource* initrd;      // null: none
+  std::span<const BootModule> modules;
   std::string_view kernel_name;  // as the user gave it
+
+  const ByteSource* initrd() const { return modules.empty() ? nullptr : modules.front().source; }
 };
 
 // An entry of the e820 map; PVH and Multiboot use the same types (ACPI 6.4 §15, table 15.1).
@@ -45,8 +54,8 @@ struct AddressRange {
 
 // Puts the initrd as high as it may be (below `ceiling`), clear of the kernel. Without an initrd: an empty range.
 AddressRange load_initrd_high(const BootRequest& request, AddressRange kernel, uint64_t ceiling);
-// Puts the initrd on the first page after the kernel, not below 1 MiB.
-AddressRange load_initrd_after(const BootRequest& request, uint64_t kernel_end);
+// Puts a module on the first page after `end`, not below 1 MiB.
+AddressRange load_module_after(const BootRequest& request, const ByteSource& module, uint64_t end);
 
 // Throws Error when it is longer than `limit` bytes or holds a NUL.
 void check_command_line(std::string_view text, uint64_t limit);

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <utility>
+#include <vector>
 
 #include "vmm/core/check.h"
 #include "vmm/core/error.h"
@@ -46,16 +47,22 @@ KernelFile KernelFile::from_bytes(std::span<const std::byte> bytes, std::string 
   return {std::move(name), UniqueFd(), std::make_unique<MemorySource>(bytes)};
 }
 
-KernelEntry KernelFile::load(const GuestMemory& memory, const Platform& platform, const UniqueFd* initrd) const {
-  if (initrd == nullptr || !*initrd) return load_with(memory, platform, nullptr);
-  const FileSource source(initrd->get(), "initrd");
-  return load_with(memory, platform, &source);
+KernelEntry KernelFile::load(const GuestMemory& memory, const Platform& platform,
+                             std::span<const BootFile> files) const {
+  std::vector<FileSource> sources;
+  for (const BootFile& file : files) sources.emplace_back(file.fd.get(), file.text);
+  std::vector<BootModule> modules;
+  for (size_t i = 0; i < files.size(); ++i) modules.push_back({&sources[i], files[i].text});
+  return load_with(memory, platform, modules);
 }
 
-KernelEntry KernelFile::load_with(const GuestMemory& memory, const Platform& platform, const ByteSource* initrd) const {
-  const BootRequest request{memory, platform, initrd, name_};
+KernelEntry KernelFile::load_with(const GuestMemory& memory, const Platform& platform,
+                                  std::span<const BootModule> modules) const {
+  const BootRequest request{memory, platform, modules, name_};
   try {
-    if (initrd != nullptr && initrd->size() == 0) throw Error("the initrd is empty");
+    for (const BootModule& module : modules) {
+      if (module.source->size() == 0) throw Error(fmt::format("the initrd '{}' is empty", module.text));
+    }
     return format_->load(*source_, request);
   } catch (const Error& error) {
     throw Error(fmt::format("cannot boot '{}': {}", name_, error.what()), error.fix());

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "firmware/boot.h"
+#include "firmware/boot_setup.h"
 #include "firmware/byte_source.h"
 #include "firmware/kernel_format.h"
 #include "firmware/kernel_payload.h"
@@ -16,6 +17,12 @@
 #include "vmm/core/guest_memory.h"
 
 namespace vmm {
+
+// An opened BootModule.
+struct BootFile {
+  UniqueFd fd;
+  std::string text;
+};
 
 class KernelFile {
  public:
@@ -36,10 +43,11 @@ class KernelFile {
   // What `vmm inspect` prints.
   Rows describe() const;
 
-  // Puts kernel, initrd (if any), command line and boot structures into guest memory, and says where the first vCPU
-  // starts. Throws Error when they do not fit. ACPI and SMBIOS tables are written by write_acpi() and write_smbios().
-  KernelEntry load(const GuestMemory& memory, const Platform& platform, const UniqueFd* initrd) const;
-  KernelEntry load_with(const GuestMemory& memory, const Platform& platform, const ByteSource* initrd) const;
+  // Puts kernel, initrd or modules (if any), command line and boot structures into guest memory, and says where the
+  // first vCPU starts. Throws Error when they do not fit. ACPI and SMBIOS tables are written by write_acpi() and
+  // write_smbios().
+  KernelEntry load(const GuestMemory& memory, const Platform& platform, std::span<const BootFile> files) const;
+  KernelEntry load_with(const GuestMemory& memory, const Platform& platform, std::span<const BootModule> modules) const;
 
  private:
   KernelFile(std::string name, UniqueFd fd, std::unique_ptr<ByteSource> source);

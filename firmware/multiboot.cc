@@ -8,6 +8,7 @@
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "firmware/bytes.h"
 #include "firmware/layout_x86_64.h"
@@ -80,6 +81,38 @@ Segment segment_from_addresses(const FoundMultibootHeader& found, const ByteSour
   return {file_offset, file_size, header.load_addr, memory_size};
 }
 
+struct LoadedModules {
+  uint32_t count = 0;
+  uint32_t list = 0;  // where it is; 0: there are none
+};
+
+// Kernels that map little of memory at first expect modules close by, and other loaders put them there. Their list
+// (§3.3) and its texts come behind the last, as there may be any number.
+LoadedModules load_modules(const BootRequest& request, uint64_t kernel_end) {
+  if (request.modules.empty()) return {};
+  uint64_t end = kernel_end;
+  std::vector<multiboot_mod_list> list;
+  Bytes texts;
+  for (const BootModule& module : request.modules) {
+    const AddressRange place = load_module_after(request, *module.source, end);
+    end = place.end;
+    list.push_back(
+        {static_cast<uint32_t>(place.start), static_cast<uint32_t>(place.end), static_cast<uint32_t>(texts.size()), 0});
+    texts.insert(texts.end(), module.text.begin(), module.text.end());
+    texts.push_back(0);
+  }
+  const uint64_t list_at = align_up(end, kPageSize), texts_at = list_at + list.size() * sizeof(multiboot_mod_list);
+  require_low_ram(request.platform, texts_at + texts.size(), "the list of its modules");
+  Bytes bytes;
+  for (multiboot_mod_list& entry : list) {
+    entry.cmdline += static_cast<uint32_t>(texts_at);
+    append(bytes, entry);
+  }
+  bytes.insert(bytes.end(), texts.begin(), texts.end());
+  put_bytes(request.memory, GuestAddress{list_at}, bytes);
+  return {static_cast<uint32_t>(list.size()), static_cast<uint32_t>(list_at)};
+}
+
 }  // namespace
 
 std::optional<FoundMultibootHeader> find_multiboot_header(const ByteSource& file) {
@@ -134,17 +167,14 @@ SegmentedKernel parse_multiboot(const FoundMultibootHeader& found, const ByteSou
 
 CpuEntry load_multiboot(const SegmentedKernel& kernel, const ByteSource& file, const BootRequest& request) {
   const AddressRange range = load_segments(kernel, file, request);
-  // Kernels that map little of memory at first expect modules close by, and other loaders put them there.
-  const AddressRange module = load_initrd_after(request, range.end);
+  const LoadedModules modules = load_modules(request, range.end);
   // §3.3: the command line of GRUB begins with the name of the kernel.
   write_command_line(request.memory, fmt::format("{} {}", request.kernel_name, request.platform.command_line),
                      kernel.info.command_line_limit);
 
   constexpr std::string_view kLoaderName("vmm\0", 4);
   Bytes lists;
-  append(lists, multiboot_mod_list{static_cast<uint32_t>(module.start), static_cast<uint32_t>(module.end),
-                                   static_cast<uint32_t>(kBootLists.value + sizeof(multiboot_mod_list)), 0});
-  lists.insert(lists.end(), kLoaderName.begin(), kLoaderName.end());  // a name for the module, too
+  lists.insert(lists.end(), kLoaderName.begin(), kLoaderName.end());
   const uint64_t map_at = kBootLists.value + lists.size();
   for (const MemoryMapEntry& entry : memory_map(request.platform)) {
     append(lists,
@@ -159,11 +189,11 @@ CpuEntry load_multiboot(const SegmentedKernel& kernel, const ByteSource& file, c
   info.mem_lower = kReservedStart.value / 1024;
   info.mem_upper = static_cast<uint32_t>((std::max(low_ram_end(request.platform), kOneMiB) - kOneMiB) / 1024);
   info.cmdline = static_cast<uint32_t>(kCommandLine.value);
-  info.mods_count = request.initrd != nullptr ? 1 : 0;
-  info.mods_addr = static_cast<uint32_t>(kBootLists.value);
+  info.mods_count = modules.count;
+  info.mods_addr = modules.list;
   info.mmap_addr = static_cast<uint32_t>(map_at);
   info.mmap_length = static_cast<uint32_t>(kBootLists.value + lists.size() - map_at);
-  info.boot_loader_name = static_cast<uint32_t>(kBootLists.value + sizeof(multiboot_mod_list));
+  info.boot_loader_name = static_cast<uint32_t>(kBootLists.value);
   put(request.memory, kBootInfo, info);
 
   CpuEntry entry = enter_protected32(request.memory, kernel.info.entry);

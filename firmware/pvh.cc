@@ -62,7 +62,7 @@ CpuEntry load_pvh(const SegmentedKernel& kernel, const ByteSource& file, const B
   hvm_start_info info{};
   info.magic = XEN_HVM_START_MAGIC_VALUE;
   info.version = 1;
-  info.nr_modules = request.initrd != nullptr ? 1 : 0;
+  info.nr_modules = request.initrd() != nullptr ? 1 : 0;
   info.modlist_paddr = kBootLists.value;
   info.cmdline_paddr = kCommandLine.value;
   info.rsdp_paddr = kAcpiArea.start.value;

@@ -27,7 +27,8 @@ void load(const std::string& file) {
   const MemorySource kernel(as_file(file)), initrd(as_file("an initrd"));
   try {
     const Arm64Image image = parse_arm64_image(kernel);
-    const Aarch64Entry entry = load_arm64_image(image, kernel, {memory, platform, &initrd, "kernel"});
+    const BootModule module{&initrd, "initrd"};
+    const Aarch64Entry entry = load_arm64_image(image, kernel, {memory, platform, std::span(&module, 1), "kernel"});
     require(memory.slice({entry.pc}, 1).has_value() && memory.slice({entry.x0}, 1).has_value());
     facts_of_arm64_image(image, kernel);
   } catch (const Error& error) {

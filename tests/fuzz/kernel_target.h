@@ -30,7 +30,8 @@ inline void load_kernel(const std::string& file) {
     const auto kernel = KernelFile::from_bytes(as_file(file), "kernel");
     require(!kernel.describe().empty());
     const MemorySource source(as_file(initrd));
-    const auto entry = std::get<CpuEntry>(kernel.load_with(memory, platform, &source));
+    const std::array<BootModule, 2> modules{{{&source, "one"}, {&source, "two with arguments"}}};
+    const auto entry = std::get<CpuEntry>(kernel.load_with(memory, platform, modules));
     require(memory.slice({entry.rip}, 1).has_value());
   } catch (const Error& error) {
     require(error.what()[0] != '\0');

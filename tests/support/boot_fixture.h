@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "firmware/kernel_file.h"
@@ -16,8 +17,12 @@ struct Boot {
 
   CpuEntry load(const std::string& file, const std::string& initrd = {}) {
     const MemorySource source(as_file(initrd));
+    const BootModule module{&source, "initrd"};
+    return load_with(file, initrd.empty() ? std::span<const BootModule>() : std::span(&module, 1));
+  }
+  CpuEntry load_with(const std::string& file, std::span<const BootModule> modules) {
     const auto kernel = KernelFile::from_bytes(as_file(file), "kernel");
-    return std::get<CpuEntry>(kernel.load_with(memory, platform, initrd.empty() ? nullptr : &source));
+    return std::get<CpuEntry>(kernel.load_with(memory, platform, modules));
   }
 
   template <typename T>

@@ -3,6 +3,9 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -21,26 +24,67 @@ namespace vmm {
 
 namespace {
 
-UniqueFd open_initrd(const MachineConfig& config, const KernelFile& kernel) {
-  const bool makes = config.initrd_kind == InitrdKind::kMade ||
-                     (config.initrd_kind == InitrdKind::kAsNeeded && needs_initrd(config, kernel.release()));
-  if (makes) {
-    log_debug("making an initrd for kernel {}", kernel.release());
-    return make_initrd(config, kernel.release());
-  }
-  if (config.initrd_kind != InitrdKind::kFile) return UniqueFd();
-  const std::string& path = config.initrd;
+// "FILE ARGUMENTS" is taken for that by Multiboot kernels alone, unless there is a file with all of the name.
+std::string file_of(const std::string& text, KernelKind kind) {
+  const bool has_arguments = kind == KernelKind::kMultiboot && ::access(text.c_str(), F_OK) != 0;
+  return has_arguments ? text.substr(0, text.find(' ')) : text;
+}
+
+BootFile open_initrd(const std::string& text, KernelKind kind) {
+  const std::string path = file_of(text, kind);
   // O_NONBLOCK: a FIFO must not keep us waiting; it is refused below.
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  if (!fd) {
+  BootFile file{.fd = UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)), .text = text};
+  if (!file.fd) {
     throw Error(fmt::format("cannot open initrd '{}': {}", path, errno_text(errno)),
                 "pass a file that can be read, or leave --initrd out");
   }
   // The loader would say it as well, but only when a machine has been made.
-  if (FileSource(fd.get(), path).size() == 0) {
+  if (FileSource(file.fd.get(), path).size() == 0) {
     throw Error(fmt::format("the initrd '{}' is empty", path), "build or copy it again, or leave --initrd out");
   }
-  return fd;
+  return file;
+}
+
+// Linux unpacks archives one behind another, each from a multiple of four bytes on
+// (Documentation/driver-api/early-userspace/buffer-format.rst).
+BootFile joined(std::vector<BootFile> files) {
+  if (files.size() == 1) return std::move(files.front());
+  UniqueFd all(::memfd_create("initrd", MFD_CLOEXEC));
+  off_t end = 0;
+  for (const BootFile& file : files) {
+    const FileSource source(file.fd.get(), file.text);
+    end = (end + 3) / 4 * 4;
+    if (!all || ::lseek(all.get(), end, SEEK_SET) < 0) throw Error("cannot join initrds: " + errno_text(errno));
+    off_t from = 0;
+    while (static_cast<uint64_t>(from) < source.size()) {
+      const ssize_t copied = ::sendfile(all.get(), file.fd.get(), &from, source.size() - static_cast<uint64_t>(from));
+      if (copied == 0) throw Error(fmt::format("the initrd '{}' became shorter", file.text));
+      if (copied < 0) {
+        throw Error(fmt::format("cannot join initrds: {}", errno_text(errno)), "join them by hand, with cat");
+      }
+    }
+    end += from;
+  }
+  return {.fd = std::move(all), .text = "initrd"};
+}
+
+std::vector<BootFile> open_initrds(const MachineConfig& config, const KernelFile& kernel) {
+  std::vector<BootFile> files;
+  const KernelKind kind = kernel.info().kind;
+  const bool makes = config.initrd_kind == InitrdKind::kMade ||
+                     (config.initrd_kind == InitrdKind::kAsNeeded && kind != KernelKind::kMultiboot &&
+                      needs_initrd(config, kernel.release()));
+  if (makes) {
+    log_debug("making an initrd for kernel {}", kernel.release());
+    files.push_back({.fd = make_initrd(config, kernel.release()), .text = "initrd"});
+    return files;
+  }
+  if (config.initrd_kind != InitrdKind::kFile) return files;
+  for (const std::string& text : config.initrds) files.push_back(open_initrd(text, kind));
+  if (kind == KernelKind::kMultiboot) return files;
+  std::vector<BootFile> one;
+  one.push_back(joined(std::move(files)));
+  return one;
 }
 
 std::unique_ptr<VhostUserSocket> open_socket(EventLoop& loop, VhostUserRole role, const std::string& path,
@@ -52,7 +96,7 @@ std::unique_ptr<VhostUserSocket> open_socket(EventLoop& loop, VhostUserRole role
 }  // namespace
 
 Backends::Backends(EventLoop& loop, const MachineConfig& config)
-    : kernel(KernelFile::open(config.kernel)), initrd(open_initrd(config, kernel)) {
+    : kernel(KernelFile::open(config.kernel)), initrds(open_initrds(config, kernel)) {
   const auto open_consoles = [&](const std::vector<CharConfig>& wanted, auto& opened) {
     for (const CharConfig& console : wanted) {
       opened.push_back(open_char_stream(loop, console));

@@ -54,7 +54,7 @@ class Backends {
   Backends(EventLoop& loop, const MachineConfig& config);
 
   const KernelFile kernel;
-  const UniqueFd initrd;  // empty: none
+  const std::vector<BootFile> initrds;  // of Linux one at most
   RtcCmos::Battery clock_battery;
   // In the order of the configuration.
   std::vector<std::unique_ptr<CharStream>> serial;

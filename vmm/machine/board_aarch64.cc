@@ -111,7 +111,7 @@ void ArmBoard::prepare(const GuestMemory& memory, Vcpus vcpus) {
                            .redistributors = {layout::kRedistributors},
                            .its = {layout::kIts}});
   const auto entry =
-      std::get<Aarch64Entry>(world_.backends.kernel.load(memory, describe(vcpus), &world_.backends.initrd));
+      std::get<Aarch64Entry>(world_.backends.kernel.load(memory, describe(vcpus), world_.backends.initrds));
   set_entry(vcpus.front()->vcpu(), entry.pc, entry.x0);
 }
 

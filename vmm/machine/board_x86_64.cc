@@ -170,7 +170,7 @@ void PcBoard::prepare(const GuestMemory& memory, Vcpus vcpus) {
   }
   const Platform platform = describe();
   write_bios(memory);  // first: a kernel may be linked to where it is
-  const CpuEntry entry = std::get<CpuEntry>(world_.backends.kernel.load(memory, platform, &world_.backends.initrd));
+  const CpuEntry entry = std::get<CpuEntry>(world_.backends.kernel.load(memory, platform, world_.backends.initrds));
   write_acpi(memory, platform);
   write_smbios(memory, platform);
   memory.write_value(platform.vm_generation_id, random_identifier());

@@ -35,7 +35,7 @@ struct CommandConfig {
 struct MachineConfig {
   std::string kernel;
   InitrdKind initrd_kind = InitrdKind::kAsNeeded;
-  std::string initrd;                       // of kFile
+  std::vector<std::string> initrds;         // of kFile; behind a name there may be arguments, for Multiboot
   std::string modules;                      // where it finds the kernel's; empty: /lib/modules/RELEASE
   std::vector<std::string> append;          // added to the default command line
   std::optional<std::string> command_line;  // replaces it altogether

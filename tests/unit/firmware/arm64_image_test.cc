@@ -23,7 +23,9 @@ struct Machine {
   explicit Machine(uint64_t ram = 64 * kMiB) : platform(arm_platform(ram)), memory(platform.ram) {}
   Aarch64Entry load(const std::string& file, const std::string& initrd = {}) {
     const MemorySource kernel(as_file(file)), source(as_file(initrd));
-    const BootRequest request{memory, platform, initrd.empty() ? nullptr : &source, "kernel"};
+    const BootModule module{&source, "initrd"};
+    const auto modules = initrd.empty() ? std::span<const BootModule>() : std::span(&module, 1);
+    const BootRequest request{memory, platform, modules, "kernel"};
     return load_arm64_image(parse_arm64_image(kernel), kernel, request);
   }
   std::string bytes(uint64_t address, size_t length) const {

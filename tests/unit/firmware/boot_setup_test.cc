@@ -38,11 +38,12 @@ class Blank : public ByteSource {
 struct Initrd {
   AddressRange high(uint64_t size, AddressRange kernel, uint64_t ceiling = kFourGiB) {
     const Blank blank(size);
-    return load_initrd_high({boot.memory, boot.platform, &blank, "kernel"}, kernel, ceiling);
+    const BootModule module{&blank, "initrd"};
+    return load_initrd_high({boot.memory, boot.platform, std::span(&module, 1), "kernel"}, kernel, ceiling);
   }
   AddressRange after(uint64_t size, uint64_t kernel_end) {
     const Blank blank(size);
-    return load_initrd_after({boot.memory, boot.platform, &blank, "kernel"}, kernel_end);
+    return load_module_after({boot.memory, boot.platform, {}, "kernel"}, blank, kernel_end);
   }
   Boot boot{64 * kMiB};
 };

@@ -77,7 +77,7 @@ TEST_CASE("kernel file: one that shrinks between looking and loading is an error
   const KernelFile kernel = KernelFile::open(path);
   REQUIRE(::truncate(path.c_str(), kBzImageSetup + 100) == 0);
   const Boot boot;
-  CHECK_THROWS_WITH(kernel.load(boot.memory, boot.platform, nullptr), Contains("became shorter"));
+  CHECK_THROWS_WITH(kernel.load(boot.memory, boot.platform, {}), Contains("became shorter"));
 }
 
 TEST_CASE("kernel file: it can be loaded again after its name is gone", "[firmware][kernel]") {
@@ -86,18 +86,17 @@ TEST_CASE("kernel file: it can be loaded again after its name is gone", "[firmwa
   const KernelFile kernel = KernelFile::open(path);
   REQUIRE(::unlink(path.c_str()) == 0);
   const Boot boot;
-  const auto first = std::get<CpuEntry>(kernel.load(boot.memory, boot.platform, nullptr));
+  const auto first = std::get<CpuEntry>(kernel.load(boot.memory, boot.platform, {}));
   boot.memory.slice({kBzImagePreferred}, 64)->fill(std::byte{0});
-  CHECK(std::get<CpuEntry>(kernel.load(boot.memory, boot.platform, nullptr)).rip == first.rip);
+  CHECK(std::get<CpuEntry>(kernel.load(boot.memory, boot.platform, {})).rip == first.rip);
   CHECK(boot.bytes(kBzImagePreferred, 4) == "KKKK");
 }
 
 TEST_CASE("kernel file: an empty initrd is refused", "[firmware][kernel]") {
   const MemorySource empty({});
-  const Boot boot;
-  const std::string file = bzimage();
-  CHECK_THROWS_WITH(KernelFile::from_bytes(as_file(file), "kernel").load_with(boot.memory, boot.platform, &empty),
-                    Contains("cannot boot 'kernel': the initrd is empty"));
+  const BootModule module{&empty, "i.cpio"};
+  CHECK_THROWS_WITH(Boot().load_with(bzimage(), std::span(&module, 1)),
+                    Contains("cannot boot 'kernel': the initrd 'i.cpio' is empty"));
 }
 
 TEST_CASE("kernel file: a machine smaller than its firmware is an error", "[firmware][kernel]") {

@@ -92,6 +92,40 @@ TEST_CASE("multiboot: the module of a kernel in low memory lies at 1 MiB", "[fir
   CHECK(boot.at<uint32_t>(boot.at<uint32_t>(entry.rbx + kModsAddress)) == kMiB);
 }
 
+TEST_CASE("multiboot: any number of modules, each with its arguments", "[firmware][multiboot]") {
+  Boot boot;
+  std::vector<std::string> contents, texts;
+  for (int i = 0; i < 300; ++i) {
+    contents.push_back("module " + std::to_string(i) + std::string(size_t(i) * 40, '.'));
+    texts.push_back("mod" + std::to_string(i) + " first second=" + std::to_string(i));
+  }
+  std::vector<MemorySource> sources;
+  for (const std::string& content : contents) sources.emplace_back(as_file(content));
+  std::vector<BootModule> modules;
+  for (size_t i = 0; i < sources.size(); ++i) modules.push_back({&sources[i], texts[i]});
+  const CpuEntry entry = boot.load_with(elf(), modules);
+  CHECK(boot.at<uint32_t>(entry.rbx + kModsCount) == modules.size());
+  const uint64_t list = boot.at<uint32_t>(entry.rbx + kModsAddress);
+  uint64_t end = kMiB;
+  for (size_t i = 0; i < modules.size(); ++i) {
+    const uint64_t start = boot.at<uint32_t>(list + i * 16);
+    CHECK(start >= end);
+    CHECK(start % 4096 == 0);
+    end = boot.at<uint32_t>(list + i * 16 + 4);
+    CHECK(boot.bytes(start, end - start) == contents[i]);
+    CHECK(boot.text(boot.at<uint32_t>(list + i * 16 + 8)) == texts[i]);
+  }
+  CHECK(list >= end);
+}
+
+TEST_CASE("multiboot: modules that leave no room for their list are refused", "[firmware][multiboot]") {
+  Boot boot(4 * kMiB);
+  const std::string content(3 * kMiB - 0x5000, 'm'), texts(8192, 't');
+  const MemorySource source(as_file(content));
+  const BootModule module{&source, texts};
+  CHECK_THROWS_WITH(boot.load_with(elf(), std::span(&module, 1)), Contains("the list of its modules needs memory"));
+}
+
 TEST_CASE("multiboot: without an initrd there are no modules", "[firmware][multiboot]") {
   Boot boot;
   CHECK(boot.at<uint32_t>(boot.load(elf()).rbx + kModsCount) == 0);

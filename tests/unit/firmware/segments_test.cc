@@ -34,7 +34,7 @@ TEST_CASE("segments: content is copied and the rest of the memory zeroed", "[fir
   Boot boot;
   boot.memory.slice({kMiB}, 4096)->fill(std::byte{0xee});
   const auto kernel = kernel_of({{4, 8, kMiB, 12}});
-  const BootRequest request{boot.memory, boot.platform, nullptr, "kernel"};
+  const BootRequest request{boot.memory, boot.platform, {}, "kernel"};
   const AddressRange range = load_segments(kernel, MemorySource(as_file(kContent)), request);
   CHECK(range.start == kMiB);
   CHECK(range.end == kMiB + 12);
@@ -86,7 +86,7 @@ TEST_CASE("segments: an entry point outside all of them is refused", "[firmware]
 
 TEST_CASE("segments: one beyond the end of RAM is refused when loaded", "[firmware][segments]") {
   Boot boot;
-  const BootRequest request{boot.memory, boot.platform, nullptr, "kernel"};
+  const BootRequest request{boot.memory, boot.platform, {}, "kernel"};
   const MemorySource file(as_file(kContent));
   CHECK_NOTHROW(load_segments(kernel_of({{0, 4, 64 * kMiB - 4, 4}}), file, request));
   CHECK_THROWS_WITH(load_segments(kernel_of({{0, 4, 64 * kMiB - 4, 5}}), file, request),

@@ -79,7 +79,8 @@ std::string describe_machine(const MachineConfig& config, const Backends& backen
   };
   const KernelInfo& kernel = backends.kernel.info();
   row("kernel", fmt::format("{} ({})", config.kernel, kernel_text(backends.kernel)));
-  if (backends.initrd) row("initrd", config.initrd.empty() ? "made by vmm" : config.initrd);
+  for (const std::string& initrd : config.initrds) row("initrd", initrd);
+  if (config.initrds.empty() && !backends.initrds.empty()) row("initrd", "made by vmm");
   row("command line", kernel_command_line(config, kernel.kind));
   row("cpus", fmt::format("{} ({})", config.cpus, config.cpu));
   row("memory", size_text(config.memory));

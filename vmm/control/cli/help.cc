@@ -20,7 +20,7 @@ constexpr std::string_view kHelp =
 
 What boots
   --kernel F           @KERNELS@; found by content [./@KERNEL@]
-  --initrd F|auto|none initial RAM disk; auto: the kernel's modules, found in --modules DIR [as needed]
+  --initrd F|auto|none initial RAM disk (repeat; Multiboot: "F ARGS"); auto: of --modules DIR [as needed]
   --append S           add to the kernel's command line (repeat); --cmdline-only S replaces it
 The machine
   --cpus N, --mem SIZE 1 to @CPUS@ virtual CPUs [1]; memory: 512M, 1G, ... [1G]

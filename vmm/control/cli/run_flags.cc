@@ -112,8 +112,13 @@ void add_run_flags(CLI::App& app, CommandLine& line) {
   };
   flag("--kernel", [&](const std::string& value) { machine.kernel = value; });
   flag("--initrd", [&](const std::string& value) {
+    const InitrdKind before = machine.initrd_kind;
     machine.initrd_kind = value == "none" ? InitrdKind::kNone : value == "auto" ? InitrdKind::kMade : InitrdKind::kFile;
-    machine.initrd = machine.initrd_kind == InitrdKind::kFile ? value : std::string();
+    if (machine.initrd_kind == InitrdKind::kFile) machine.initrds.push_back(value);
+    if (before != InitrdKind::kAsNeeded && before != machine.initrd_kind) {
+      throw Error(fmt::format("--initrd {} and another --initrd contradict each other", value),
+                  "leave one of them out");
+    }
   });
   flag("--modules", [&](const std::string& value) { machine.modules = value; });
   flag("--env", [&](const std::string& value) { line.environment.push_back(variable(value)); });

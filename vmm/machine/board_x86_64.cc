@@ -119,7 +119,9 @@ PcBoard::PcBoard(const World& world)
       clock_(world.loop, *clock_irq_, world.backends.clock_battery),
       keyboard_controller_([this] { end_by_reset("keyboard controller"); }),
       reset_port_(pci_.ports(), [this] { end_by_reset("reset register"); }),
+      system_control_([this] { end_by_reset("port 0x92"); }),
       fw_cfg_(static_cast<uint16_t>(world.config.cpus), world.config.memory) {
+  request_large_registers(world.kvm);
   create_irqchip(world.kvm, world.vm);
   plug_devices();
 }
@@ -163,6 +165,8 @@ void PcBoard::plug_debug_exit(uint16_t port) {
 
 void PcBoard::prepare(const GuestMemory& memory, Vcpus vcpus) {
   const auto features = CpuModel::parse(world_.config.cpu).leaves(world_.kvm);
+  const GuestMemory::Range highest = memory_ranges(world_.config.memory).back();
+  require_addresses(features, highest.start.value + highest.size);
   for (const auto& thread : vcpus) {
     const Vcpu& vcpu = thread->vcpu();
     set_cpuid(vcpu, with_topology(features, vcpu.id(), static_cast<unsigned>(vcpus.size())));

@@ -50,6 +50,51 @@ TEST_CASE("cpu model: each vCPU knows its own id and how many there are", "[cpu]
   CHECK(find(leaves, 0).eax == 0xb);
 }
 
+TEST_CASE("cpu model: AMD's leaves of caches and topology say the same as its identifiers", "[cpu]") {
+  Leaves host = host_leaves();
+  constexpr uint32_t kSharedBy16 = 15 << 14, kSecondLevel = 2 << 5 | 3, kThirdLevel = 3 << 5 | 3;
+  host.push_back({.function = 0x8000001d, .index = 0, .eax = kSharedBy16 | kSecondLevel});
+  host.push_back({.function = 0x8000001d, .index = 1, .eax = kSharedBy16 | kThirdLevel});
+  host.push_back({.function = 0x8000001d, .index = 2, .eax = 0});
+  host.push_back({.function = 0x8000001e, .eax = 77, .ebx = 0x107, .ecx = 1});
+  for (uint32_t index = 0; index < 4; ++index) {
+    host.push_back({.function = 0x80000026, .index = index, .eax = 4, .ebx = 32, .ecx = (index + 1) << 8, .edx = 77});
+  }
+  const Leaves leaves = with_topology(host, 5, 8);
+  CHECK((find(leaves, 0x8000001d, 0).eax >> 14 & 0xfff) == 0);  // a core's own
+  CHECK((find(leaves, 0x8000001d, 1).eax >> 14 & 0xfff) == 7);
+  CHECK(find(leaves, 0x8000001d, 2).eax == 0);
+  CHECK(find(leaves, 0x8000001e).eax == 5);
+  CHECK((find(leaves, 0x8000001e).ebx >> 8 & 0xff) == 0);  // one thread a core
+  const auto& core = find(leaves, 0x80000026, 0);
+  CHECK(core.eax == 0);
+  CHECK(core.ebx == 1);
+  CHECK(core.ecx == 0x100);
+  CHECK(core.edx == 5);
+  const auto& socket = find(leaves, 0x80000026, 1);
+  CHECK(socket.eax == 3);
+  CHECK(socket.ebx == 8);
+  CHECK(socket.ecx == 0x401);
+  CHECK(socket.edx == 5);
+  CHECK(std::ranges::count(leaves, 0x80000026, &kvm_cpuid_entry2::function) == 2);
+  CHECK(std::ranges::count(with_topology(host_leaves(), 5, 8), 0x80000026, &kvm_cpuid_entry2::function) == 0);
+}
+
+TEST_CASE("cpu model: memory beyond its address bits is refused with what fits", "[cpu]") {
+  Leaves leaves(1);
+  leaves[0] = {.function = 0x80000008, .eax = 36};
+  CHECK_NOTHROW(require_addresses(leaves, uint64_t{64} << 30));
+  CHECK_THROWS_WITH(require_addresses(leaves, (uint64_t{64} << 30) + 4096), Catch::Contains("36 address bits"));
+  try {
+    require_addresses(leaves, uint64_t{1} << 40);
+  } catch (const Error& error) {
+    CHECK(error.fix() == "--mem 63G");
+  }
+  CHECK_THROWS_AS(require_addresses({}, uint64_t{1} << 37), Error);
+  leaves[0].eax = 52 | 48 << 16;
+  CHECK_THROWS_WITH(require_addresses(leaves, uint64_t{1} << 49), Catch::Contains("48 address bits"));
+}
+
 TEST_CASE("cpu model: a single vCPU has no hyper-threading bit", "[cpu]") {
   const Leaves leaves = with_topology(host_leaves(), 0, 1);
   CHECK((find(leaves, 1).edx >> 28 & 1) == 0);

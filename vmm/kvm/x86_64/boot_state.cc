@@ -75,7 +75,8 @@ void set_boot_state(const Vcpu& vcpu, const BootState& state) {
 }
 
 void set_firmware_state(const Vcpu& vcpu) {
-  set_msr(vcpu, kMsrMiscEnable, kMiscEnableFastStrings);
+  // The others say what KVM has not: Intel's performance monitoring finds that it is unavailable.
+  set_msr(vcpu, kMsrMiscEnable, get_msr(vcpu, kMsrMiscEnable).value_or(0) | kMiscEnableFastStrings);
   set_msr(vcpu, kMsrMtrrDefaultType, kMtrrEnabledWriteBack);
   if (vcpu.id() != 0) return;
   kvm_lapic_state apic{};

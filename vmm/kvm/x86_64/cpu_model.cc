@@ -1,14 +1,19 @@
 // From a model's name to CPUID leaves; see cpu_model.h. Leaves: Intel SDM 2A CPUID, AMD APM 3 appendix E.
 #include "vmm/kvm/x86_64/cpu_model.h"
 
+#include <asm/prctl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cerrno>
 
 #include "vmm/core/error.h"
+#include "vmm/core/log.h"
 
 namespace vmm {
 
@@ -208,7 +213,10 @@ std::vector<kvm_cpuid_entry2> CpuModel::leaves(const Kvm& kvm) const {
 // One socket, a core per vCPU, no threads.
 std::vector<kvm_cpuid_entry2> with_topology(std::vector<kvm_cpuid_entry2> leaves, unsigned id, unsigned count) {
   const auto id_bits = static_cast<uint32_t>(std::bit_width(count - 1));
-  std::erase_if(leaves, [](const Leaf& l) { return l.function == 0xb || l.function == 0x1f; });
+  constexpr uint32_t kAmdTopology = 0x80000026;
+  const bool has_amd_topology = find_leaf(leaves, kAmdTopology, 0) != nullptr;
+  std::erase_if(leaves,
+                [](const Leaf& l) { return l.function == 0xb || l.function == 0x1f || l.function == kAmdTopology; });
   for (Leaf& leaf : leaves) {
     switch (leaf.function) {
       case 1:
@@ -223,6 +231,12 @@ std::vector<kvm_cpuid_entry2> with_topology(std::vector<kvm_cpuid_entry2> leaves
         break;
       case 0x80000008:
         leaf.ecx = id_bits << 12 | std::min(count - 1, 255u);
+        break;
+      case 0x8000001d:  // the same by AMD
+        if ((leaf.eax & 0x1f) != 0) {
+          const bool last_level = (leaf.eax >> 5 & 7) >= 3;
+          leaf.eax = (leaf.eax & 0x3fff) | (last_level ? count - 1 : 0) << 14;
+        }
         break;
       case 0x8000001e:
         leaf.eax = id;
@@ -248,8 +262,46 @@ std::vector<kvm_cpuid_entry2> with_topology(std::vector<kvm_cpuid_entry2> leaves
   cores.ecx = 0x201;
   leaves.push_back(threads);
   leaves.push_back(cores);
+  if (has_amd_topology) {
+    // AMD calls the first of the same levels a core, and the last, its fourth kind, a socket.
+    for (Leaf level : {threads, cores}) {
+      level.function = kAmdTopology;
+      level.ecx = level.index | (level.index == 0 ? 1u : 4u) << 8;
+      leaves.push_back(level);
+    }
+  }
   if (Leaf* basic = find_leaf(leaves, 0, 0)) basic->eax = std::max(basic->eax, 0xbu);
   return leaves;
+}
+
+void require_addresses(const std::vector<kvm_cpuid_entry2>& leaves, uint64_t end) {
+  constexpr uint32_t kBitsWithoutLeaf = 36;
+  const auto sizes =
+      std::ranges::find_if(leaves, [](const Leaf& l) { return l.function == 0x80000008 && l.index == 0; });
+  uint32_t bits = sizes == leaves.end() ? kBitsWithoutLeaf : sizes->eax & 0xff;
+  // Nested paging may reach less far than the CPU's addresses (AMD APM 3 appendix E.4.7, GuestPhysAddrSize).
+  const uint32_t nested = sizes == leaves.end() ? 0 : sizes->eax >> 16 & 0xff;
+  if (nested != 0) bits = std::min(bits, nested);
+  if (bits >= 64 || end <= uint64_t{1} << bits) return;
+  // What lies below 4 GiB beside memory takes a GiB of the addresses.
+  throw Error(fmt::format("the guest's CPU has {} address bits, and its memory would end at {:#x}", bits, end),
+              fmt::format("--mem {}G", (uint64_t{1} << (bits - 30)) - 1));
+}
+
+void request_large_registers(const Kvm& kvm) {
+#ifdef KVM_X86_XCOMP_GUEST_SUPP
+  constexpr unsigned long kAmxTiles = 18;  // the component's number, XTILEDATA (Intel SDM 1 §13.1)
+  uint64_t supported = 0;
+  const kvm_device_attr what{
+      .flags = 0, .group = 0, .attr = KVM_X86_XCOMP_GUEST_SUPP, .addr = reinterpret_cast<uint64_t>(&supported)};
+  if (kvm_ioctl(kvm.fd(), KVM_GET_DEVICE_ATTR, &what) < 0 || (supported >> kAmxTiles & 1) == 0) return;
+  // Without it the guest has no AMX, and all else: no reason to fail. A second machine of the process has it already.
+  if (::syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_GUEST_PERM, kAmxTiles) != 0) {
+    log_debug("the host's kernel gives guests no AMX: {}", errno_text(errno));
+  }
+#else
+  static_cast<void>(kvm);
+#endif
 }
 
 void set_cpuid(const Vcpu& vcpu, const std::vector<kvm_cpuid_entry2>& leaves) {

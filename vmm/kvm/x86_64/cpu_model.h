@@ -4,6 +4,7 @@
 // `+feature` and `-feature` (names as in /proc/cpuinfo) follow, separated by commas: "host,-avx2", "baseline,+sse4_2".
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,6 +34,14 @@ class CpuModel {
 
 // CPUID leaves with the topology of vCPU `id` of `count`: who it is, and who is beside it.
 std::vector<kvm_cpuid_entry2> with_topology(std::vector<kvm_cpuid_entry2> leaves, unsigned id, unsigned count);
+
+// Throws Error, with the --mem that would do, when a CPU of these leaves has too few address bits for memory up to
+// `end`.
+void require_addresses(const std::vector<kvm_cpuid_entry2>& leaves, uint64_t end);
+
+// Has the host's kernel let this process give large registers (AMX) to a guest, where there are any: KVM offers their
+// features only then (Documentation/arch/x86/xstate.rst). To be called before the first vCPU is made.
+void request_large_registers(const Kvm& kvm);
 
 // Throws Error when KVM refuses.
 void set_cpuid(const Vcpu& vcpu, const std::vector<kvm_cpuid_entry2>& leaves);

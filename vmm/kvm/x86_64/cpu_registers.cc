@@ -33,7 +33,17 @@ std::optional<size_t> ymm_offset(const Vcpu& vcpu) {
   return offset;
 }
 
-std::byte* bytes_of(kvm_xsave& area) { return reinterpret_cast<std::byte*>(&area); }
+// The guest's XSAVE area, which is larger than kvm_xsave where it has AMX; empty when KVM does not give it.
+std::vector<std::byte> get_xsave(const Vcpu& vcpu) {
+  unsigned eax = 0, ebx = 0, largest = 0, edx = 0;
+  __get_cpuid_count(kXsaveLeaf, 0, &eax, &ebx, &largest, &edx);
+  std::vector<std::byte> area(std::max<size_t>(sizeof(kvm_xsave), largest));
+#ifdef KVM_GET_XSAVE2
+  if (kvm_ioctl(vcpu.fd(), KVM_GET_XSAVE2, area.data()) >= 0) return area;
+#endif
+  if (kvm_ioctl(vcpu.fd(), KVM_GET_XSAVE, area.data()) < 0) area.clear();
+  return area;
+}
 
 }  // namespace
 
@@ -84,16 +94,16 @@ CpuRegisters read_registers(const Vcpu& vcpu) {
   registers.general = get_regs(vcpu);
   registers.system = get_sregs(vcpu);
   registers.kernel_gs_base = get_msr(vcpu, kMsrKernelGsBase).value_or(0);
-  kvm_xsave area{};
-  if (kvm_ioctl(vcpu.fd(), KVM_GET_XSAVE, &area) < 0) return registers;
-  std::memcpy(&registers.fpu, bytes_of(area), sizeof registers.fpu);
+  const std::vector<std::byte> area = get_xsave(vcpu);
+  if (area.empty()) return registers;
+  std::memcpy(&registers.fpu, area.data(), sizeof registers.fpu);
   registers.x87_tags = full_tags(registers.fpu);
   uint64_t present = 0;
-  std::memcpy(&present, bytes_of(area) + kXsaveHeader, sizeof present);
+  std::memcpy(&present, area.data() + kXsaveHeader, sizeof present);
   const auto ymm = ymm_offset(vcpu);
   // A component in its initial state is not stored.
   if (ymm && (present >> kAvxState & 1) != 0) {
-    std::memcpy(&registers.ymm_high, bytes_of(area) + *ymm, sizeof registers.ymm_high);
+    std::memcpy(&registers.ymm_high, area.data() + *ymm, sizeof registers.ymm_high);
   }
   return registers;
 }
@@ -112,18 +122,18 @@ bool write_registers(const Vcpu& vcpu, const CpuRegisters& before, const CpuRegi
   CpuRegisters::Fxsave fpu = wanted.fpu;
   if (before.x87_tags != wanted.x87_tags) fpu.ftw = short_tags(wanted.x87_tags);
   if (same(before.fpu, fpu) && before.ymm_high == wanted.ymm_high) return taken;
-  kvm_xsave area{};
-  if (kvm_ioctl(vcpu.fd(), KVM_GET_XSAVE, &area) < 0) return false;
+  std::vector<std::byte> area = get_xsave(vcpu);
+  if (area.empty()) return false;
   uint64_t present = 0;
-  std::memcpy(&present, bytes_of(area) + kXsaveHeader, sizeof present);
+  std::memcpy(&present, area.data() + kXsaveHeader, sizeof present);
   present |= kLegacyComponents;
-  std::memcpy(bytes_of(area), &fpu, sizeof fpu);
+  std::memcpy(area.data(), &fpu, sizeof fpu);
   if (const auto ymm = ymm_offset(vcpu); ymm && before.ymm_high != wanted.ymm_high) {
     present |= uint64_t{1} << kAvxState;
-    std::memcpy(bytes_of(area) + *ymm, &wanted.ymm_high, sizeof wanted.ymm_high);
+    std::memcpy(area.data() + *ymm, &wanted.ymm_high, sizeof wanted.ymm_high);
   }
-  std::memcpy(bytes_of(area) + kXsaveHeader, &present, sizeof present);
-  return kvm_ioctl(vcpu.fd(), KVM_SET_XSAVE, &area) >= 0 && taken;
+  std::memcpy(area.data() + kXsaveHeader, &present, sizeof present);
+  return kvm_ioctl(vcpu.fd(), KVM_SET_XSAVE, area.data()) >= 0 && taken;
 }
 
 }  // namespace vmm

@@ -66,7 +66,7 @@ TEST_CASE("payload: who computes with interrupts off is not hung", "[payload]") 
 
 TEST_CASE("payload: each way to reset ends with 104", "[payload]") {
   const TempFile disk(4096);
-  const auto way = GENERATE(as<std::string>(), "8042", "cf9", "acpi");
+  const auto way = GENERATE(as<std::string>(), "8042", "cf9", "92", "acpi");
   TestVm vm(payload("case=count-boots by=" + way, {"--disk", disk.path()}));
   CHECK(vm.wait_exit() == 104);
   CHECK_THAT(vm.messages(), Contains("vmm: guest asked for a reset"));
@@ -74,7 +74,7 @@ TEST_CASE("payload: each way to reset ends with 104", "[payload]") {
 
 TEST_CASE("payload: with --on-reset reboot a reset boots again", "[payload]") {
   const TempFile disk(4096);
-  const auto way = GENERATE(as<std::string>(), "8042", "cf9", "acpi");
+  const auto way = GENERATE(as<std::string>(), "8042", "cf9", "92", "acpi");
   TestVm vm(payload("case=count-boots boots=4 status=7 by=" + way, {"--disk", disk.path(), "--on-reset", "reboot"}));
   vm.wait_for("payload: boot 1\n");
   vm.wait_for("payload: boot 4\n");

@@ -4,10 +4,10 @@
 enum { kAllOnes8 = 0xff, kAllOnes16 = 0xffff };
 static const uint32_t kAllOnes32 = 0xffffffff;
 
-// Ports whose writes mean an end: PM1 control, reset control, keyboard controller commands, debug exit.
+// Ports whose writes mean an end: PM1 control, reset control, keyboard controller commands, system control, debug exit.
 static bool ends_machine(uint32_t port) {
   return (port >= 0x5fd && port <= 0x60b) || (port >= 0xcf6 && port <= 0xcf9) || (port >= 0x61 && port <= 0x64) ||
-         (port >= 0xf1 && port <= 0xf7);
+         (port >= 0x8f && port <= 0x92) || (port >= 0xf1 && port <= 0xf7);
 }
 
 void scan_ports(void) {
@@ -169,7 +169,8 @@ void abuse_serial(void) {
 }
 
 void use_testdev(void) {
-  enum { kInput14 = 0x200e, kSecondPic = 0xa0, kReadRequests = 0x0a, kItsInput6 = 0x40 };
+  enum { kInput11 = 0x200b, kInput14 = 0x200e, kSecondPic = 0xa0, kReadRequests = 0x0a };
+  enum { kItsInput3 = 0x08, kItsInput6 = 0x40 };
   static volatile uint32_t word;
   out32(0xe0, 0x12345678), out8(0xe1, 0xab);
   expect(in32(0xe0) == 0x1234ab78, "its ports keep what is written", in32(0xe0));
@@ -180,6 +181,8 @@ void use_testdev(void) {
   out8(kInput14, 1);
   expect((in8(kSecondPic) & kItsInput6) != 0, "input 14 rises", in8(kSecondPic));
   out8(kInput14, 0);
+  out8(kInput11, 1), out8(kInput11, 0);
+  expect((in8(kSecondPic) & kItsInput3) != 0, "a pulse of input 11, which no device has, is kept", in8(kSecondPic));
   for (uint32_t round = 0; round < argument("rounds", 0); round++) {
     word = round;
     out32(0xe4, (uint32_t)(uintptr_t)&word);

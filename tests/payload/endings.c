@@ -14,13 +14,14 @@ void unknown_instruction(void) {
   __asm__ volatile("paddd 0xd0000000, %mm0");
 }
 
-// Resets in the way by=8042|cf9|acpi until this is boot number boots=N, counting on the first disk.
+// Resets in the way by=8042|cf9|92|acpi until this is boot number boots=N, counting on the first disk.
 void count_boots(void) {
   const uint32_t boots = next_boot();
   print("payload: boot %u\n", boots);
   if (boots >= argument("boots", 2)) return;
   if (argument_is("by", "8042")) out8(0x64, 0xfe);
   if (argument_is("by", "cf9")) out8(0xcf9, 0x02), out8(0xcf9, 0x06);
+  if (argument_is("by", "92")) out8(0x92, 0x03);
   if (argument_is("by", "acpi")) acpi_reset();
   for (;;) relax();
 }

@@ -15,6 +15,7 @@
 #include "devices/pc/reset_port.h"
 #include "devices/pc/rtc_cmos.h"
 #include "devices/pc/serial.h"
+#include "devices/pc/system_control.h"
 #include "firmware/acpi/acpi.h"
 #include "firmware/bios.h"
 #include "firmware/boot_setup.h"
@@ -70,6 +71,7 @@ class PcBoard final : public Board {
   PciRoot& pci() override { return pci_; }
   PciRoot::Wire pci_wire(size_t slot) override {
     const uint8_t irq = layout::kPciIrqs[slot % layout::kPciIrqs.size()];
+    level_triggered_ |= static_cast<uint16_t>(1 << irq);
     return {world_.host.irq_line(irq), irq};
   }
   void prepare(const GuestMemory& memory, Vcpus vcpus) override;
@@ -94,6 +96,8 @@ class PcBoard final : public Board {
   }
 
   const World world_;
+  // ISA lines that a device of PCI or ACPI has; the others take pulses, as from kvm-unit-tests' testdev.
+  uint16_t level_triggered_ = 1 << layout::kAcpiIrq;
   std::unique_ptr<IrqLine> power_irq_;
   std::unique_ptr<IrqLine> clock_irq_;
   PciRoot pci_;
@@ -101,6 +105,7 @@ class PcBoard final : public Board {
   RtcCmos clock_;
   I8042 keyboard_controller_;
   ResetPort reset_port_;
+  SystemControl system_control_;
   FwCfg fw_cfg_;
   std::optional<PcTestdev> testdev_;
   std::optional<DebugExit> debug_exit_;
@@ -135,6 +140,7 @@ void PcBoard::plug_devices() {
   plug(layout::kFwCfgPort, FwCfg::kPorts, fw_cfg_);
   plug(layout::kAcpiPort, AcpiPm::kPorts, power_);
   plug(layout::kPciPort, ResetPort::kPorts, reset_port_);
+  plug(layout::kSystemControlPort, SystemControl::kPorts, system_control_);
   CHECK(world_.memory_bus.add(layout::kEcamStart, PciRoot::kEcamSize, pci_.ecam()));
   for (size_t i = 0; i < world_.backends.serial.size(); ++i) {
     const auto& place = layout::kSerialPorts[i];
@@ -178,9 +184,7 @@ void PcBoard::prepare(const GuestMemory& memory, Vcpus vcpus) {
   write_acpi(memory, platform);
   write_smbios(memory, platform);
   memory.write_value(platform.vm_generation_id, random_identifier());
-  uint16_t level_triggered = 1 << layout::kAcpiIrq;
-  for (const uint8_t irq : layout::kPciIrqs) level_triggered |= static_cast<uint16_t>(1 << irq);
-  set_level_triggered(world_.vm, level_triggered);
+  set_level_triggered(world_.vm, level_triggered_);
   set_boot_state(vcpus.front()->vcpu(), boot_state(entry));
 }
 
@@ -219,6 +223,7 @@ std::string PcBoard::device_name(const Device* device) {
   if (device == &clock_) return "RTC and CMOS";
   if (device == &keyboard_controller_) return "i8042 keyboard controller";
   if (device == &fw_cfg_) return "fw_cfg";
+  if (device == &system_control_) return "system control port";
   if (testdev_ && testdev_->is(device)) return "pc-testdev";
   return debug_exit_ && device == &*debug_exit_ ? "debug exit" : "";
 }

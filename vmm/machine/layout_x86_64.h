@@ -8,8 +8,8 @@
 //   0x0000'fffb'c000  four pages that KVM needs on Intel (vmm/kvm/x86_64/irqchip.cc)
 //   0x0001'0000'0000  RAM beyond the first 3 GiB
 //
-// Ports: 0x60 and 0x64 i8042, 0x70 RTC, 0x3f8.. serial, 0x510 fw_cfg, 0x600 ACPI, 0xcf8 PCI, 0xcf9 reset. The PIC, the
-// PIT and port 0x61 are in KVM.
+// Ports: 0x60 and 0x64 i8042, 0x70 RTC, 0x92 system control, 0x3f8.. serial, 0x510 fw_cfg, 0x600 ACPI, 0xcf8 PCI, 0xcf9
+// reset. The PIC, the PIT and port 0x61 are in KVM.
 #pragma once
 
 #include <array>
@@ -27,6 +27,7 @@ constexpr uint64_t kLocalApicStart = 0xfee00000;
 
 constexpr uint16_t kKeyboardPort = 0x60;
 constexpr uint16_t kRtcPort = 0x70;
+constexpr uint16_t kSystemControlPort = 0x92;
 constexpr uint16_t kFwCfgPort = 0x510;
 constexpr uint16_t kAcpiPort = 0x600;
 constexpr uint16_t kPciPort = 0xcf8;

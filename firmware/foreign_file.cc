@@ -53,8 +53,11 @@ constexpr std::array kFormats = std::to_array<Format>({
      "\x7f"
      "ELF"sv,
      "ELF file", kPassNative},
-    {0, "MZ"sv, "EFI or Windows program", kPassNative},
-    {0x1fe, "\x55\xaa"sv, "disk image with a boot sector", kPassDisk},
+    {0, "MZ"sv, "EFI or Windows program",
+     "there is no firmware that would start it: pass the kernel itself; out of a unified one it comes by "
+     "objcopy -O binary -j .linux FILE vmlinuz"},
+    {0x1fe, "\x55\xaa"sv, "boot sector, or a disk with one",
+     "there is no BIOS that would start it: pass a kernel with --kernel, and a disk with --disk"},
 });
 
 // 'CD001' as it is; otherwise the bytes in hexadecimal.

@@ -30,6 +30,7 @@
 #include "vmm/core/log.h"
 #include "vmm/core/new_file.h"
 #include "vmm/machine/backends.h"
+#include "vmm/machine/machine.h"
 #include "vmm/machine/outcome.h"
 
 namespace {
@@ -79,6 +80,12 @@ int inspect(const std::string& path) {
   return exit_code::kClean;
 }
 
+// The files of a console, which stay as they are.
+void check_console(const CharConfig& console) {
+  if (console.kind == CharConfig::Kind::kFile) NewFile::check("console", console.path);
+  if (!console.log_path.empty()) NewFile::check("console's log", console.log_path);
+}
+
 // Kernel and disks are opened to see that they can be; consoles, networks and sockets are not, as that would empty
 // files, greet clients and start helpers.
 int dry_run(EventLoop& loop, const MachineConfig& config) {
@@ -91,8 +98,13 @@ int dry_run(EventLoop& loop, const MachineConfig& config) {
   std::erase_if(silent.shares, [](const ShareConfig& share) { return !share.socket.empty(); });
   if (silent.rootfs && !silent.rootfs->socket.empty()) silent.rootfs.reset();
   silent.vsock.reset();
-  const Backends backends(loop, silent);
+  Backends backends(loop, silent);
   print(describe_machine(config, backends));
+  for (const std::vector<CharConfig>* consoles : {&config.serial, &config.consoles}) {
+    for (const CharConfig& console : *consoles) check_console(console);
+  }
+  // What the host's KVM, or the kernel, does not have is found out by a machine that is never started.
+  const Machine machine(loop, silent, backends, [](const Outcome&) {});
   return exit_code::kClean;
 }
 

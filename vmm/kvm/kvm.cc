@@ -39,17 +39,26 @@ namespace {
       ::stat("/dev/kvm", &info);
       throw Error(fmt::format("cannot open /dev/kvm: Permission denied (mode {:04o}, group {}; you are uid {}, gid {})",
                               info.st_mode & 07777, info.st_gid, ::getuid(), ::getgid()),
-                  "sudo usermod -aG kvm $USER and log in again, or in CI: sudo chmod 0666 /dev/kvm");
+                  fix_for_permission(info.st_mode & 0777, info.st_gid));
     }
-    case EBUSY:
-      throw Error("cannot use /dev/kvm: another hypervisor holds the CPU's virtualization",
-                  "stop the other one (VirtualBox, VMware) and try again");
     default:
       throw Error("cannot open /dev/kvm: " + errno_text(error));
   }
 }
 
 }  // namespace
+
+std::string fix_for_permission(unsigned mode, unsigned group) {
+  constexpr unsigned kAll = 0006, kGroup = 0060;
+  if ((mode & kAll) == kAll)
+    return "a container keeps it from you: docker run --device /dev/kvm, or what yours calls it";
+  // To be in root's group would be no remedy.
+  if ((mode & kGroup) != kGroup || group == 0) {
+    return "sudo chgrp kvm /dev/kvm && sudo chmod 0660 /dev/kvm && sudo usermod -aG kvm $USER and log in again, or in "
+           "CI: sudo chmod 0666 /dev/kvm";
+  }
+  return "sudo usermod -aG kvm $USER and log in again, or in CI: sudo chmod 0666 /dev/kvm";
+}
 
 Kvm::Kvm() : fd_(::open("/dev/kvm", O_RDWR | O_CLOEXEC)) {
   if (!fd_) refuse(errno);

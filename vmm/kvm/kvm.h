@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 #include "vmm/core/fd.h"
 #include "vmm/kvm/kvm_header.h"
@@ -12,6 +13,9 @@ namespace vmm {
 // ioctl(2) on a KVM descriptor, repeated on EINTR. Returns what the kernel returned, or -errno.
 int kvm_ioctl(int fd, unsigned long request, const void* argument);
 int kvm_ioctl(int fd, unsigned long request, unsigned long argument = 0);
+
+// What opens /dev/kvm to a user who may not, by its mode and group.
+std::string fix_for_permission(unsigned mode, unsigned group);
 
 class Kvm {
  public:

@@ -16,6 +16,11 @@ void require(int result, const char* what) {
 
 Vm::Vm(const Kvm& kvm, const GuestMemory& memory) {
   const int fd = kvm_ioctl(kvm.fd(), KVM_CREATE_VM, type(kvm, memory));
+  // KVM takes the CPU's virtualization with its first machine, not before.
+  if (fd == -EBUSY) {
+    throw Error("KVM cannot create a virtual machine: another hypervisor holds the CPU's virtualization",
+                "stop the other one (VirtualBox, VMware) and try again");
+  }
   require(fd, "create a virtual machine");
   fd_ = UniqueFd(fd);
   uint32_t slot = 0;

@@ -32,6 +32,25 @@ void require_none_alone(const MachineConfig& config) {
   }
 }
 
+void require_different_ports(const MachineConfig& config) {
+  std::vector<PortForward> seen;
+  for (const NetConfig& net : config.nets) {
+    for (const PortForward& forward : net.forwards) {
+      const auto is_all = [](const std::string& address) { return address == "0.0.0.0" || address == "::"; };
+      const bool twice = std::ranges::any_of(seen, [&](const PortForward& other) {
+        return other.host_port == forward.host_port &&
+               (other.address == forward.address || is_all(other.address) || is_all(forward.address));
+      });
+      if (twice) {
+        throw Error(
+            fmt::format("--net: the host's port {} is forwarded twice", forward.host_port),
+            fmt::format("fwd={}:{}", forward.host_port == 65535 ? 65534 : forward.host_port + 1, forward.guest_port));
+      }
+      seen.push_back(forward);
+    }
+  }
+}
+
 // Whether one of the words that the user adds is KEY=...
 bool said(const MachineConfig& config, std::string_view key) {
   return std::ranges::any_of(config.append, [key](const std::string& words) {
@@ -60,10 +79,11 @@ void validate(const MachineConfig& config) {
   }
   if (config.memory < kMinMemory || config.memory > kMaxMemory) {
     throw Error(fmt::format("{} of memory is not possible: this machine has 32 MiB to 4 TiB", size_text(config.memory)),
-                "--mem 1G");
+                config.memory < kMinMemory ? "--mem 32M" : "--mem 4T");
   }
   if (config.memory % 4096 != 0) {
-    throw Error(fmt::format("{} bytes of memory are no whole number of 4 KiB pages", config.memory), "--mem 1G");
+    throw Error(fmt::format("{} bytes of memory are no whole number of 4 KiB pages", config.memory),
+                fmt::format("--mem {}K", (config.memory / 4096 + 1) * 4));
   }
   if (config.balloon) require_balloon_fits(config.balloon->size, config.memory);
   if (config.serial.size() > kArchitecture.max_serial) {
@@ -81,6 +101,7 @@ void validate(const MachineConfig& config) {
   require_one_stdio(config);
   require_none_alone(config);
   require_different_tags(config);
+  require_different_ports(config);
 }
 
 std::string kernel_command_line(const MachineConfig& config, KernelKind kind) {

@@ -108,13 +108,19 @@ UniqueFd open_same_file(const std::string& path, int fd) {
   return own;
 }
 
-[[noreturn]] void throw_in_use(const std::string& path, int fd) {
+[[noreturn]] void throw_in_use(const std::string& path, int fd, ImageLock::Access access) {
   const bool written = locked_by_other(fd, kDoes + kWriting);
   const std::optional<LockHolder> holder = find_lock_holder(fd);
   if (holder && holder->pid == ::getpid()) {
     throw Error(fmt::format("{} is given twice to this machine", path), "add ,ro to both, or ,ephemeral to both");
   }
   const std::string who = holder ? fmt::format("pid {} ({})", holder->pid, holder->command) : "another process";
+  // Who asks for no more than to read has done what it takes here.
+  if (access == ImageLock::Access::kRead) {
+    throw Error(fmt::format("{} is {} by {}: a copy of it would change under the guest", path,
+                            written ? "written" : "kept from readers", who),
+                "stop that one, or have it use ,ephemeral or ,ro as well; or copy the file");
+  }
   std::string fix = "add ,ephemeral to boot a throw-away copy, or ,ro";
   // A copy of what is being written would change under the guest, so a writer has to step aside as well.
   if (written)
@@ -126,7 +132,7 @@ UniqueFd open_same_file(const std::string& path, int fd) {
 
 ImageLock::ImageLock(const std::string& path, int fd, Access access) : fd_(open_same_file(path, fd)) {
   const int error = lock_with_patience(fd_.get(), lock_bytes(access));
-  if (error == EBUSY) throw_in_use(path, fd_.get());
+  if (error == EBUSY) throw_in_use(path, fd_.get(), access);
   if (error != 0) {
     log_warn("{} cannot be locked: {}; nothing keeps a second machine from writing to it", path, errno_text(error));
   }

@@ -38,9 +38,14 @@ std::optional<T> number(std::string_view text) {
   return value;
 }
 
-std::optional<uint16_t> port(std::string_view text) {
+// A port of `option`, or nothing when the text is no number at all.
+std::optional<uint16_t> port(std::string_view option, std::string_view text) {
+  const bool is_number = !text.empty() && text.find_first_not_of("0123456789") == text.npos;
   const auto value = number<uint16_t>(text);
-  return value == 0 ? std::nullopt : value;
+  if (is_number && value.value_or(0) == 0) {
+    refuse(option, fmt::format("ports go from 1 to 65535, not {}", text), "fwd=2222:22");
+  }
+  return value;
 }
 
 bool is_address(const std::string& text) {
@@ -54,10 +59,16 @@ PortForward parse_forward(std::string_view option, std::string_view value) {
   const auto complain = [option] {
     refuse(option, "no pair of ports", "fwd=2222:22, or fwd=0.0.0.0:2222:22 for all of the host's addresses");
   };
+  // QEMU's hostfwd= begins with a protocol.
+  if (value.starts_with("udp:")) {
+    refuse(option, "only TCP ports are forwarded",
+           "--net tap=NAME, through which a guest is reached by its own address");
+  }
+  if (value.starts_with("tcp:")) refuse(option, "it is TCP without being said", "fwd=2222:22");
   PortForward forward;
   const size_t last = value.rfind(':');
   if (last == value.npos) complain();
-  const auto guest = port(value.substr(last + 1));
+  const auto guest = port(option, value.substr(last + 1));
   value = value.substr(0, last);
   const size_t colon = value.rfind(':');
   if (colon != value.npos) {
@@ -65,9 +76,12 @@ PortForward parse_forward(std::string_view option, std::string_view value) {
     if (address.starts_with('[') && address.ends_with(']')) address = address.substr(1, address.size() - 2);
     forward.address = address;
     value = value.substr(colon + 1);
-    if (!is_address(forward.address)) complain();
+    if (!is_address(forward.address)) {
+      refuse(option, fmt::format("'{}' is no address, and names are not looked up", forward.address),
+             "fwd=127.0.0.1:2222:22");
+    }
   }
-  const auto host = port(value);
+  const auto host = port(option, value);
   if (!guest || !host) complain();
   forward.host_port = *host;
   forward.guest_port = *guest;

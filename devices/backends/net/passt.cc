@@ -1,8 +1,10 @@
 // The helper's life; see passt.h.
 #include "devices/backends/net/passt.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <spawn.h>
 #include <sys/mman.h>
@@ -158,13 +160,29 @@ void abandon(const Launch& started) {
   }
 }
 
+// By which errno a port of this host cannot be listened at; 0: it can.
+int bind_error(const PortForward& forward) {
+  sockaddr_in address{};
+  sockaddr_in6 address6{};
+  address.sin_family = AF_INET;
+  address6.sin6_family = AF_INET6;
+  address.sin_port = address6.sin6_port = htons(forward.host_port);
+  const bool is_v6 = ::inet_pton(AF_INET6, forward.address.c_str(), &address6.sin6_addr) == 1;
+  if (!is_v6) ::inet_pton(AF_INET, forward.address.c_str(), &address.sin_addr);
+  const UniqueFd socket(::socket(is_v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const int on = 1;
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  const auto* name = is_v6 ? reinterpret_cast<const sockaddr*>(&address6) : reinterpret_cast<const sockaddr*>(&address);
+  return ::bind(socket.get(), name, is_v6 ? sizeof address6 : sizeof address) == 0 ? 0 : errno;
+}
+
 class Passt : public NetEndpoint {
  public:
   Passt(EventLoop& loop, std::vector<PortForward> forwards, std::string program)
       : loop_(loop), forwards_(std::move(forwards)), program_(std::move(program)), pause_(loop, [this] { begin(); }) {
     std::string why = start_and_wait();
     if (has_no_route(why)) why = start_and_wait();
-    if (!why.empty()) throw Error(fmt::format("--net user: {} refuses: {}", program_, why), fix_for(why));
+    if (!why.empty()) throw refusal(why);
   }
   ~Passt() override {
     if (launch_) abandon(*launch_);
@@ -189,9 +207,16 @@ class Passt : public NetEndpoint {
   }
 
  private:
-  static std::string fix_for(const std::string& why) {
-    if (why.find("bind") != why.npos) return "another program has the port: choose another one for fwd=";
-    return "run `passt -f` to see what it needs";
+  // It says only that it cannot bind, so that is tried once more.
+  Error refusal(const std::string& why) const {
+    for (const PortForward& forward : forwards_) {
+      const int error = why.find("bind") == why.npos ? 0 : bind_error(forward);
+      if (error == 0) continue;
+      return Error(fmt::format("--net user: port {} of {} cannot be had: {}", forward.host_port, forward.address,
+                               errno_text(error)),
+                   fix_for_port(error, forward));
+    }
+    return Error(fmt::format("--net user: {} refuses: {}", program_, why), "run `passt -f` to see what it needs");
   }
 
   // passt wants an interface that leads somewhere. On a host without any, the guest can still talk to the host.
@@ -262,6 +287,16 @@ class Passt : public NetEndpoint {
 };
 
 }  // namespace
+
+std::string fix_for_port(int error, const PortForward& forward) {
+  if (error == EACCES) {
+    return fmt::format("fwd={}:{}, or sudo sysctl net.ipv4.ip_unprivileged_port_start={}",
+                       forward.host_port < 1024 ? forward.host_port + 8000 : 2222, forward.guest_port,
+                       forward.host_port);
+  }
+  if (error == EADDRNOTAVAIL) return "an address of this host, as `ip address` lists them, or 0.0.0.0 for all";
+  return "another program has the port: choose another one for fwd=";
+}
 
 std::unique_ptr<NetEndpoint> start_passt(EventLoop& loop, const std::vector<PortForward>& forwards,
                                          const std::string& program) {

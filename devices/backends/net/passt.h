@@ -31,4 +31,7 @@ struct PortForward {
 std::unique_ptr<NetEndpoint> start_passt(EventLoop& loop, const std::vector<PortForward>& forwards,
                                          const std::string& program = "passt");
 
+// What helps when such a port of the host cannot be listened at, for this errno.
+std::string fix_for_port(int error, const PortForward& forward);
+
 }  // namespace vmm

@@ -47,6 +47,12 @@ TEST_CASE("foreign file: an EFI program that holds a compressed kernel is not ju
           "[firmware][foreign]") {
   CHECK_THAT(refuse(std::string("MZ\0\0zimg", 8)).what(), Contains("zboot"));
   CHECK_THAT(refuse("MZ..").what(), Contains("EFI or Windows program"));
+  CHECK_THAT(refuse("MZ..").fix(), Contains("no firmware") && Contains("objcopy -O binary -j .linux"));
+}
+
+TEST_CASE("foreign file: what a BIOS would start is told that there is none", "[firmware][foreign]") {
+  CHECK_THAT(refuse(file_with(0x1fe, "\x55\xaa")).what(), Contains("boot sector"));
+  CHECK_THAT(refuse(file_with(0x1fe, "\x55\xaa")).fix(), Contains("no BIOS"));
 }
 
 TEST_CASE("foreign file: firmware is told that it is not needed", "[firmware][foreign]") {

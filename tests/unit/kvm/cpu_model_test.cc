@@ -30,6 +30,14 @@ const kvm_cpuid_entry2& find(const Leaves& leaves, uint32_t function, uint32_t i
 
 }  // namespace
 
+TEST_CASE("kvm: who may not open it is told what helps, by the device's mode and group", "[kvm]") {
+  using Catch::Matchers::Contains;
+  CHECK_THAT(fix_for_permission(0660, 108), Contains("usermod -aG kvm") && !Contains("chgrp"));
+  CHECK_THAT(fix_for_permission(0660, 0), Contains("chgrp kvm"));
+  CHECK_THAT(fix_for_permission(0600, 108), Contains("chgrp kvm"));
+  CHECK_THAT(fix_for_permission(0666, 0), Contains("--device /dev/kvm"));
+}
+
 TEST_CASE("cpu model: known models and features are accepted", "[cpu]") {
   const std::string text = GENERATE("host", "baseline", "host,-avx2", "baseline,+sse4_2,+popcnt", "host,+invtsc");
   CHECK_NOTHROW(CpuModel::parse(text));

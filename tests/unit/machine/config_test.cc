@@ -1,7 +1,9 @@
-// The default kernel command line, disk names and sizes as text.
+// The default kernel command line, disk names and sizes as text, and what does not fit together.
 #include "vmm/machine/config.h"
 
 #include <catch2/catch.hpp>
+
+#include "vmm/core/error.h"
 
 using namespace vmm;
 
@@ -84,4 +86,28 @@ TEST_CASE("config: sizes are written in the largest unit that fits", "[config]")
                                                                     {3ull << 29, "1.5 GiB"},
                                                                     {4ull << 40, "4 TiB"}}));
   CHECK(size_text(bytes) == text);
+}
+
+TEST_CASE("config: memory that is not possible has the nearest that is as its fix", "[config]") {
+  const auto fix = [](uint64_t memory) -> std::string {
+    try {
+      validate({.memory = memory});
+    } catch (const Error& error) {
+      return error.fix();
+    }
+    return "accepted";
+  };
+  CHECK(fix(uint64_t{17} << 20) == "--mem 32M");
+  CHECK(fix(uint64_t{5} << 40) == "--mem 4T");
+  CHECK(fix(uint64_t{65537} << 10) == "--mem 65540K");
+  CHECK(fix(uint64_t{32} << 20) == "accepted");
+}
+
+TEST_CASE("config: a port of the host is forwarded once", "[config]") {
+  MachineConfig config;
+  config.nets = {NetConfig::parse("user,fwd=2222:22,fwd=[::1]:2222:22,fwd=65535:22")};
+  CHECK_NOTHROW(validate(config));
+  const auto again = GENERATE(as<std::string>(), "2222:80", "0.0.0.0:2222:80", "65535:80");
+  config.nets.push_back(NetConfig::parse("user,fwd=" + again));
+  CHECK_THROWS_WITH(validate(config), Catch::Matchers::Contains("is forwarded twice"));
 }

@@ -14,9 +14,12 @@
 #include "devices/backends/disk/io_engine.h"
 #include "vmm/core/error.h"
 #include "vmm/core/event_loop.h"
+#include "vmm/core/guest_memory.h"
 #include "vmm/kvm/host_cpu.h"
 #include "vmm/kvm/kvm.h"
+#include "vmm/kvm/vm.h"
 #include "vmm/machine/architecture.h"
+#include "vmm/machine/board.h"
 #include "vmm/machine/config.h"
 #include "vmm/machine/outcome.h"
 
@@ -41,7 +44,10 @@ void look_at_kernel() {
 bool look_at_kvm() {
   try {
     const Kvm kvm;
-    ok(fmt::format("/dev/kvm opens, with all that is needed; up to {} vCPUs",
+    // What it takes of the CPU it takes for a machine alone.
+    const GuestMemory memory(memory_ranges(uint64_t{1} << 20), GuestMemory::Backing::kPrivate);
+    const Vm machine(kvm, memory);
+    ok(fmt::format("/dev/kvm makes machines, with all that is needed; up to {} vCPUs",
                    std::min(kvm.max_vcpus(), kArchitecture.max_cpus)));
   } catch (const Error& error) {
     bad(error.what(), error.fix());

@@ -115,6 +115,18 @@ TEST_CASE("image lock: another process is named by its number", "[backends][imag
   CHECK_THROWS_WITH(f.lock(Access::kWrite), Contains("in use by pid " + std::to_string(other.pid())));
 }
 
+TEST_CASE("image lock: who only wants to read is not told to", "[backends][image-lock]") {
+  const Fixture f;
+  const OtherProcess writer(f, Access::kWrite);
+  try {
+    f.lock(Access::kRead);
+    FAIL("it was let in");
+  } catch (const Error& error) {
+    CHECK_THAT(error.what(), Contains("is written by pid " + std::to_string(writer.pid())));
+    CHECK_THAT(error.fix(), Contains("stop that one, or have it use ,ephemeral") && !Contains("add"));
+  }
+}
+
 TEST_CASE("image lock: a killed process leaves nothing locked", "[backends][image-lock]") {
   const Fixture f;
   OtherProcess other(f, Access::kWrite);

@@ -48,6 +48,24 @@ TEST_CASE("net: what means nothing is refused, with what would", "[net]") {
   }
 }
 
+TEST_CASE("net: a forward that cannot be is refused with what is wrong in it", "[net]") {
+  const auto refusal = [](const std::string& forward) -> std::string {
+    try {
+      NetConfig::parse("user,fwd=" + forward);
+    } catch (const Error& error) {
+      return std::string(error.what()) + "\n" + error.fix();
+    }
+    return "accepted";
+  };
+  using Catch::Matchers::Contains;
+  CHECK_THAT(refusal("70000:22"), Contains("ports go from 1 to 65535, not 70000"));
+  CHECK_THAT(refusal("2222:0"), Contains("ports go from 1 to 65535, not 0"));
+  CHECK_THAT(refusal("localhost:2222:22"), Contains("'localhost' is no address") && Contains("fwd=127.0.0.1:2222:22"));
+  CHECK_THAT(refusal("udp:127.0.0.1:53:53"), Contains("only TCP ports are forwarded"));
+  CHECK_THAT(refusal("tcp::2222-:22"), Contains("TCP without being said") && Contains("\nfwd=2222:22"));
+  CHECK_THAT(refusal("2222"), Contains("no pair of ports"));
+}
+
 TEST_CASE("net: a card of another process has a socket and an address", "[net]") {
   const NetConfig config = NetConfig::parse("vhost-user=/run/s,mac=02:00:00:00:00:01");
   CHECK(config.kind == NetConfig::Kind::kVhostUser);

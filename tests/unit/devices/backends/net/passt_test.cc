@@ -1,7 +1,11 @@
 // The helper, played by a script where it is to behave in ways that passt would not.
 #include "devices/backends/net/passt.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
 #include <catch2/catch.hpp>
+#include <cerrno>
 #include <csignal>
 #include <filesystem>
 #include <sstream>
@@ -30,10 +34,10 @@ std::string helper(const TempDirectory& folder, const std::string& first = "") {
 }
 pid_t pid_of(const TempDirectory& folder) { return std::stoi(contents(folder("pid"))); }
 
-std::string refusal(const std::string& program) {
+std::string refusal(const std::string& program, const std::vector<PortForward>& forwards = {}) {
   EventLoop loop;
   try {
-    start_passt(loop, {}, program);
+    start_passt(loop, forwards, program);
   } catch (const Error& error) {
     return std::string(error.what()) + "\n" + error.fix();
   }
@@ -53,9 +57,32 @@ TEST_CASE("passt: one that refuses is quoted", "[net][passt]") {
       helper(folder,
              "echo 'Failed to send 3 bytes to syslog'; echo \"Failed to bind any port for '-t 1', exiting\" >&2\n"
              "echo 'Failed to send 44 bytes to syslog'; exit 1");
-  CHECK_THAT(refusal(program), Contains("refuses: Failed to bind any port for '-t 1', exiting\n") &&
-                                   Contains("choose another one for fwd="));
+  CHECK_THAT(refusal(program), Contains("refuses: Failed to bind any port for '-t 1', exiting\n"));
   CHECK_THAT(refusal(helper(folder, "exit 7")), Contains("it ended with status 7"));
+}
+
+TEST_CASE("passt: a port that cannot be had is named, with the reason and what mends that", "[net][passt]") {
+  TempDirectory folder;
+  const std::string program = helper(folder, "echo \"Failed to bind any port for '-t 1', exiting\" >&2; exit 1");
+  const UniqueFd taken(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in name{};
+  name.sin_family = AF_INET;
+  name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof name;
+  REQUIRE(::bind(taken.get(), reinterpret_cast<sockaddr*>(&name), size) == 0);
+  REQUIRE(::listen(taken.get(), 1) == 0);
+  REQUIRE(::getsockname(taken.get(), reinterpret_cast<sockaddr*>(&name), &size) == 0);
+  const uint16_t port = ntohs(name.sin_port);
+  CHECK_THAT(refusal(program, {{"127.0.0.1", port, 22}}),
+             Contains("port " + std::to_string(port) + " of 127.0.0.1 cannot be had: Address already in use\n") &&
+                 Contains("another program has the port"));
+  CHECK_THAT(refusal(program, {{"192.0.2.1", 2222, 22}}),
+             Contains("Cannot assign requested address\n") && Contains("an address of this host"));
+}
+
+TEST_CASE("passt: a port that is root's has a fix of its own", "[net][passt]") {
+  CHECK_THAT(fix_for_port(EACCES, {"127.0.0.1", 80, 8080}),
+             Contains("fwd=8080:8080, or sudo sysctl net.ipv4.ip_unprivileged_port_start=80"));
 }
 
 TEST_CASE("passt: on a host without a route it is told to do without", "[net][passt]") {

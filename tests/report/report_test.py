@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""How tools/test_report.py counts a Catch2 program: one that passes, fails, dies, or loses its lab on the way."""
+"""How tools/test_report.py counts a Catch2 program: one that passes, fails, dies, or loses its lab on the way; and what
+tools/dev demo says of itself."""
 
 import contextlib
 import io
 import os
+import subprocess
 import sys
 import tempfile
 import threading
@@ -164,6 +166,23 @@ class GuestTests(unittest.TestCase):
             names = list_catch2([os.path.join(ROOT, "build/tests/boot", program)])
             self.assertGreater(len(names), 20)
             self.assertFalse([name for name in names if ": " not in name or name.startswith("skipped")])
+
+
+class Demo(unittest.TestCase):
+    def test_its_help_explains_the_demo_and_neither_asks_for_packages_nor_builds(self):
+        with tempfile.TemporaryDirectory(prefix="vmm-demo-") as folder:
+            for name in ("dpkg", "dpkg-query", "apt-get", "sudo", "meson", "ninja"):
+                path = os.path.join(folder, name)
+                with open(path, "w") as file:
+                    file.write(f"#!/bin/sh\ntouch {folder}/called\nexit 1\n")
+                os.chmod(path, 0o755)
+            for word in ("--help", "-h"):
+                told = subprocess.run([os.path.join(ROOT, "tools/dev"), "demo", word], capture_output=True, text=True,
+                                      env={**os.environ, "PATH": folder + ":" + os.environ["PATH"]})
+                self.assertEqual((told.returncode, told.stderr), (0, ""))
+                for part in ("--arch aarch64", "VMM-OPTION", "--net user", "installs nothing"):
+                    self.assertIn(part, told.stdout)
+            self.assertFalse(os.path.exists(os.path.join(folder, "called")))
 
 
 unittest.main()

@@ -27,6 +27,9 @@ int reopened_fd = -1;  // ours, if log_fd could be opened anew
 bool torn = false;     // the last line was cut short
 uint64_t lines_dropped = 0;
 
+// Standard error gets what cannot go to a log that is elsewhere.
+bool has_other_place() { return log_fd != STDERR_FILENO; }
+
 // Never waits. What could not be opened as non-blocking takes a flag (a socket) or is asked first: when a pipe polls
 // writable, PIPE_BUF bytes fit.
 ssize_t put(int fd, std::string_view text) {
@@ -34,6 +37,20 @@ ssize_t put(int fd, std::string_view text) {
   if (sent >= 0 || errno != ENOTSOCK) return sent;
   pollfd writable{fd, POLLOUT, 0};
   return ::poll(&writable, 1, 0) == 1 ? ::write(fd, text.data(), text.size()) : -1;
+}
+
+// What was not written in time.
+std::string_view put_patiently(int fd, std::string_view rest, std::chrono::milliseconds patience) {
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  while (!rest.empty()) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    pollfd writable{fd, POLLOUT, 0};
+    if (left.count() <= 0 || ::poll(&writable, 1, static_cast<int>(left.count())) != 1) break;
+    const ssize_t written = ::write(fd, rest.data(), std::min<size_t>(rest.size(), PIPE_BUF));
+    if (written < 0) break;
+    rest.remove_prefix(static_cast<size_t>(written));
+  }
+  return rest;
 }
 
 }  // namespace
@@ -66,6 +83,7 @@ void log_line(LogLevel level, std::string_view line) {
   } else {
     torn = torn || written > 0;
     ++lines_dropped;
+    if (has_other_place()) put(STDERR_FILENO, text);
   }
 }
 
@@ -76,17 +94,10 @@ void log_text(std::string_view lines) {
     if (c == '\n' && raw_terminal && log_fd == STDERR_FILENO) text += '\r';
     text += c;
   }
-  const auto deadline = std::chrono::steady_clock::now() + kPatience;
-  std::string_view rest = text;
-  while (!rest.empty()) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
-    pollfd writable{log_fd, POLLOUT, 0};
-    if (left.count() <= 0 || ::poll(&writable, 1, static_cast<int>(left.count())) != 1) break;
-    const ssize_t written = ::write(log_fd, rest.data(), std::min<size_t>(rest.size(), PIPE_BUF));
-    if (written < 0) break;
-    rest.remove_prefix(static_cast<size_t>(written));
-  }
-  if (!rest.empty()) ++lines_dropped;
+  const std::string_view rest = put_patiently(log_fd, text, kPatience);
+  if (rest.empty()) return;
+  ++lines_dropped;
+  if (has_other_place()) put_patiently(STDERR_FILENO, rest, kPatience);
 }
 
 bool LogLimit::allow(uint64_t& suppressed) {

@@ -45,6 +45,20 @@ struct StalledTerminal {
   UniqueFd writer;
 };
 
+// While it lives, standard error goes into a pipe.
+struct CapturedStandardError {
+  CapturedStandardError() : before(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3)) {
+    ::dup2(pipe.write.get(), STDERR_FILENO);
+  }
+  CapturedStandardError(const CapturedStandardError&) = delete;
+  CapturedStandardError& operator=(const CapturedStandardError&) = delete;
+  ~CapturedStandardError() { ::dup2(before.get(), STDERR_FILENO); }
+  std::string text() const { return read_available(pipe.read); }
+
+  Pipe pipe;
+  UniqueFd before;
+};
+
 }  // namespace
 
 TEST_CASE("log: a line says whose it is, and a fix below it does not", "[core]") {
@@ -52,6 +66,16 @@ TEST_CASE("log: a line says whose it is, and a fix below it does not", "[core]")
   log_error("cannot open '{}'", "x");
   log_error("  fix: open it");
   CHECK(f.lines() == "vmm: cannot open 'x'\n  fix: open it\n");
+}
+
+TEST_CASE("log: what cannot go to a full log goes to standard error", "[core]") {
+  const CapturedStandardError standard_error;
+  const UniqueFd full(::open("/dev/full", O_WRONLY | O_CLOEXEC));
+  set_log_fd(full.get());
+  log_error("the cause");
+  log_text("  | last words\n");
+  set_log_fd(STDERR_FILENO);
+  CHECK(standard_error.text() == "vmm: the cause\n  | last words\n");
 }
 
 TEST_CASE("log: only what the level asks for is printed", "[core]") {

@@ -4,9 +4,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <csignal>
-#include <cstdio>
 #include <exception>
 #include <new>
 #include <optional>
@@ -29,6 +27,8 @@
 #include "vmm/core/error.h"
 #include "vmm/core/log.h"
 #include "vmm/core/new_file.h"
+#include "vmm/core/signals.h"
+#include "vmm/core/standard_output.h"
 #include "vmm/machine/backends.h"
 #include "vmm/machine/machine.h"
 #include "vmm/machine/outcome.h"
@@ -71,9 +71,6 @@ void open_log(const std::string& path) {
   }
   set_log_fd(fd);
 }
-
-// Whether it could be written is asked once, by flush_output().
-void print(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
 
 int inspect(const std::string& path) {
   for (const auto& [label, value] : KernelFile::open(path).describe()) print(fmt::format("{:<16} {}\n", label, value));
@@ -184,14 +181,6 @@ int obey(const CommandLine& line) {
   return exit_code::kHostTrouble;
 }
 
-// What was printed is buffered, so only now it is known whether it could be written. A reader who went away has read
-// enough.
-void flush_output() {
-  if (std::fflush(stdout) == 0 || errno == EPIPE) return;
-  throw Error("cannot write to standard output: " + errno_text(errno),
-              fix_for_growth(errno, "send it where there is room"));
-}
-
 void complain(std::string_view what, std::string_view fix = {}) {
   log_error("{}", what);
   if (!fix.empty()) log_error("  fix: {}", fix);
@@ -202,11 +191,12 @@ void complain(std::string_view what, std::string_view fix = {}) {
 int main(int argc, char** argv) {
   occupy_standard_streams();
   set_log_fd(STDERR_FILENO);
+  reset_inherited_signals();
   ignore_signals_of_streams();
   raise_open_file_limit();
   try {
     const int code = obey(parse_command_line({argv + 1, argv + argc}));
-    flush_output();
+    finish_print();
     return code;
   } catch (const Error& error) {
     complain(error.what(), error.fix());

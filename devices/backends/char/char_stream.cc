@@ -224,6 +224,7 @@ void CharStream::flush(std::chrono::milliseconds limit) {
     drain();
   }
   if (drained()) return;
+  if (peer_.output >= 0) log_warn("console: its reader did not take all of the output within {} ms", limit.count());
   // Nobody waits for the reader any more, but log and observer get the last words: what is taken, then what is pending.
   stalled_ = true;
   drain();

@@ -24,6 +24,7 @@
 #include "vmm/core/event_loop.h"
 #include "vmm/core/fd.h"
 #include "vmm/core/log.h"
+#include "vmm/core/signals.h"
 #include "vmm/machine/outcome.h"
 
 namespace vmm {
@@ -33,22 +34,12 @@ namespace {
 constexpr std::chrono::milliseconds kDrainLimit{1000};
 constexpr size_t kReadSize = 16384;
 
-UniqueFd open_signals() {
-  sigset_t wanted;
-  ::sigemptyset(&wanted);
-  for (const int number : {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGCONT}) ::sigaddset(&wanted, number);
-  ::pthread_sigmask(SIG_BLOCK, &wanted, nullptr);
-  UniqueFd fd(::signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC));
-  if (!fd) throw Error("cannot listen to signals: " + errno_text(errno));
-  return fd;
-}
-
 class Visit {
  public:
   Visit(const ControlRequest& request, ControlLink link, EscapeKeys keys)
       : request_(request),
         keys_(keys),
-        signals_(open_signals()),
+        signals_(open_signals({SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGCONT})),
         stdio_(open_char_stream(loop_, CharConfig{})),
         console_(link.ask({{"do", "console"}, {"name", request.console}})),
         socket_(link.take_socket()),

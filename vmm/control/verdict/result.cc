@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "vmm/core/new_file.h"
+#include "vmm/core/standard_output.h"
 
 namespace vmm {
 
@@ -74,6 +75,7 @@ std::string to_json(const RunResult& result) {
   }
   json["last_log"] = result.last_log;
   if (!result.vmcore.empty()) json["vmcore"] = result.vmcore;
+  if (!result.stuck.empty()) json["stuck"] = result.stuck;
   if (!result.console.empty()) json["console"] = result.console;
   json["exits"]["vmm"] = result.exits;
   for (const RunResult::Exits& exits : result.kvm_exits) json["exits"][exits.name] = exits.count;
@@ -173,8 +175,8 @@ void ReportConfig::check() const {
 void ReportConfig::write(const RunResult& result) const {
   if (!json.empty()) write_whole_file(json, to_json(result));
   if (!junit.empty()) write_whole_file(junit, to_junit(result));
-  if (github) std::fputs(to_github(result).c_str(), stdout);
-  if (tap) std::fputs(to_tap(result).c_str(), stdout);
+  if (github) print(to_github(result));
+  if (tap) print(to_tap(result));
 }
 
 int ReportConfig::exit_code(const Outcome& outcome) const {

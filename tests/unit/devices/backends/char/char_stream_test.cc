@@ -238,7 +238,9 @@ TEST_CASE("char stream: flush gives a stuck reader up at its limit, and the log 
   TempDirectory dir;
   Fixture f({-1, pipe.write.get()}, {.log_path = dir("log")});
   f.write_until_stuck();
+  CapturedLog log;
   f.stream->flush(std::chrono::milliseconds(10));
+  CHECK(log.lines() == "vmm: console: its reader did not take all of the output within 10 ms\n");
   f.write("the end");
   f.stream->flush(std::chrono::milliseconds(10));
   CHECK(contents(dir("log")).ends_with("the end"));

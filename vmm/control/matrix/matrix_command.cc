@@ -21,6 +21,7 @@
 #include "vmm/core/error.h"
 #include "vmm/core/event_loop.h"
 #include "vmm/core/new_file.h"
+#include "vmm/core/standard_output.h"
 
 namespace vmm {
 
@@ -49,7 +50,7 @@ The file, whose paths are relative to where vmm starts:
 
   mem = "512M"                      # flags of `vmm run`, for all
   disk = ["rootfs.img,ephemeral"]   # lists for what may be repeated
-  timeout = 60                      # without one, a guest that hangs is waited for
+  timeout = 60                      # an hour, where none is given
   [[kernel]]
   name = "6.1"
   kernel = "/boot/vmlinuz-6.1"
@@ -67,12 +68,13 @@ Exit status: 0 all passed, flaky ones too; 1 some failed; 125 none failed, but v
 or it could not start; 130 Ctrl-C, 143 SIGTERM (once: guests end cleanly; twice: at once).
 )";
 
-unsigned parse_count(std::string_view flag, const std::string& text, unsigned least) {
+unsigned parse_count(std::string_view flag, const std::string& text, unsigned least,
+                     unsigned most = std::numeric_limits<int>::max()) {
   unsigned number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size() || number < least ||
-      number > unsigned{std::numeric_limits<int>::max()}) {
-    throw Error(fmt::format("{}: '{}' is no number of at least {}", flag, text, least), fmt::format("{} 2", flag));
+  if (error != std::errc() || end != text.data() + text.size() || number < least || number > most) {
+    throw Error(fmt::format("{}: '{}' is no number of at least {}, and at most {}", flag, text, least, most),
+                fmt::format("{} 2", flag));
   }
   return number;
 }
@@ -82,7 +84,7 @@ bool take_own_flag(MatrixCommand& command, const std::string& flag, const std::s
   if (flag == "--jobs") {
     command.options.jobs = parse_count(flag, value, 1);
   } else if (flag == "--retries") {
-    command.options.retries = parse_count(flag, value, 0);
+    command.options.retries = parse_count(flag, value, 0, MatrixOptions::kMostRetries);
   } else if (flag == "--host-cpus") {
     command.options.host_cpus = parse_count(flag, value, 1);
   } else if (flag == "--host-mem") {
@@ -129,6 +131,13 @@ std::string kernel_name(const std::string& path, const std::vector<TestAxisEntry
   return unique;
 }
 
+// Standard output is print()'s, which remembers what could not be written; standard error has no such reader.
+void say(std::FILE* out, std::string_view text) {
+  out == stdout ? print(text) : static_cast<void>(std::fwrite(text.data(), 1, text.size(), out));
+}
+
+void flush(std::FILE* out) { out == stdout ? flush_print() : static_cast<void>(std::fflush(out)); }
+
 // Lines as tests end; at a terminal, below them one that shows what is under way.
 class Progress {
  public:
@@ -145,11 +154,11 @@ class Progress {
   void print(std::string_view line, bool ended) {
     if (ended) ++done_;
     clear();
-    std::fwrite(line.data(), 1, line.size(), out_);
+    say(out_, line);
     refresh();
   }
   void clear() {
-    if (live_) std::fputs("\r\x1b[K", out_);
+    if (live_) say(out_, "\r\x1b[K");
   }
 
  private:
@@ -161,10 +170,10 @@ class Progress {
       const size_t columns = ::ioctl(::fileno(out_), TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
       line.resize(std::min(line.size(), columns - 1));
       clear();
-      std::fputs(line.c_str(), out_);
+      say(out_, line);
       timer_.start(std::chrono::seconds(1));
     }
-    std::fflush(out_);
+    flush(out_);
   }
 
   std::FILE* out_;
@@ -254,7 +263,7 @@ MatrixCommand parse_test_command(const std::vector<std::string>& arguments) {
 int run_tests(const MatrixCommand& command) {
   std::FILE* people = command.tap ? stderr : stdout;
   if (command.help) {
-    std::fwrite(kHelp.data(), 1, kHelp.size(), stdout);
+    print(kHelp);
     return 0;
   }
   const MatrixFile file = command.merged_into(file_of(command));
@@ -271,8 +280,8 @@ int run_tests(const MatrixCommand& command) {
   Progress progress(loop, people, runs.size());
   size_t ended = 0;
   if (command.tap) {
-    std::fputs(fmt::format("TAP version 14\n1..{}\n", runs.size()).c_str(), stdout);
-    std::fflush(stdout);
+    print(fmt::format("TAP version 14\n1..{}\n", runs.size()));
+    flush_print();
   }
   MatrixRunner runner(loop, runs,
                       {.budget = budget, .retries = file.options.retries.value_or(0), .output = command.output},
@@ -282,15 +291,15 @@ int run_tests(const MatrixCommand& command) {
                            [&](const MatrixResult& result) {
                              progress.print(result_line(result), true);
                              if (!command.tap) return;
-                             std::fputs(to_tap(result, ++ended).c_str(), stdout);
-                             std::fflush(stdout);
+                             print(to_tap(result, ++ended));
+                             flush_print();
                            }});
   progress.watch(runner);
   results = runner.run();
   progress.clear();
-  if (command.tap && runner.signal()) std::fputs("Bail out! ended by a signal\n", stdout);
-  std::fputs(summary(results).c_str(), people);
-  std::fflush(people);
+  if (command.tap && runner.signal()) print("Bail out! ended by a signal\n");
+  say(people, summary(results));
+  flush(people);
   write_reports(command, results);
   return exit_code_of(results, runner.signal());
 }

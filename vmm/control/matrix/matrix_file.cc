@@ -125,7 +125,7 @@ class Reader {
       if (name == "jobs") {
         options.jobs = read_number(name, value, 1);
       } else if (name == "retries") {
-        options.retries = read_number(name, value, 0);
+        options.retries = read_number(name, value, 0, MatrixOptions::kMostRetries);
       } else if (name == "host-cpus") {
         options.host_cpus = read_number(name, value, 1);
       } else if (name == "host-mem") {
@@ -139,10 +139,12 @@ class Reader {
     return options;
   }
 
-  unsigned read_number(const std::string& name, const toml::node& node, int64_t least) const {
+  unsigned read_number(const std::string& name, const toml::node& node, int64_t least,
+                       int64_t most = std::numeric_limits<int>::max()) const {
     const auto number = node.value_exact<int64_t>();
-    if (number && *number >= least && *number <= std::numeric_limits<int>::max()) return static_cast<unsigned>(*number);
-    refuse(node.source(), fmt::format("'{}' is no number of at least {}", name, least), fmt::format("{} = 2", name));
+    if (number && *number >= least && *number <= most) return static_cast<unsigned>(*number);
+    refuse(node.source(), fmt::format("'{}' is no number of at least {}, and at most {}", name, least, most),
+           fmt::format("{} = 2", name));
   }
 
   std::vector<std::string> read_strings(const std::string& name, const toml::node& node) const {

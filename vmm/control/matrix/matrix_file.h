@@ -42,6 +42,7 @@ struct TestAxisEntry {
 // How tests are run, where somebody said so.
 struct MatrixOptions {
   std::optional<unsigned> jobs;
+  static constexpr unsigned kMostRetries = 100;
   std::optional<unsigned> retries;
   std::optional<unsigned> host_cpus;
   std::optional<uint64_t> host_memory;  // bytes

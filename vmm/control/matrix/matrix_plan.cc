@@ -10,6 +10,7 @@
 
 #include "vmm/control/cli/command_line.h"
 #include "vmm/control/cli/run_flags.h"
+#include "vmm/control/matrix/cgroup_room.h"
 #include "vmm/core/error.h"
 #include "vmm/machine/config.h"
 
@@ -18,6 +19,8 @@ namespace vmm {
 namespace {
 
 constexpr size_t kMaxRuns = 10'000;
+// Seconds. A matrix that nobody watches comes to its end, whatever hangs.
+constexpr const char* kUsualTimeout = "3600";
 
 // An axis that was not given has one entry, which says nothing.
 std::vector<TestAxisEntry> or_nothing(const std::vector<TestAxisEntry>& axis) {
@@ -66,7 +69,7 @@ uint64_t available_memory() {
   std::ifstream file("/proc/meminfo");
   for (std::string key; file >> key;) {
     uint64_t kib = 0;
-    if (key == "MemAvailable:" && file >> kib) return kib << 10;
+    if (key == "MemAvailable:" && file >> kib) return std::min(kib << 10, own_cgroup_room().memory);
     file.ignore(256, '\n');
   }
   throw Error("cannot tell how much memory the host has: there is no MemAvailable in /proc/meminfo", "--host-mem 4G");
@@ -75,7 +78,8 @@ uint64_t available_memory() {
 unsigned available_cpus() {
   cpu_set_t set;
   CPU_ZERO(&set);
-  return ::sched_getaffinity(0, sizeof set, &set) == 0 ? static_cast<unsigned>(CPU_COUNT(&set)) : 1;
+  const int allowed = ::sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+  return std::min(static_cast<unsigned>(allowed), own_cgroup_room().cpus);
 }
 
 }  // namespace
@@ -107,6 +111,7 @@ std::vector<MatrixRun> plan_runs(const MatrixFile& file, const RunSettings& over
         for (const RunSettings& next : {kernel.settings, config.settings, command.settings, over}) {
           settings = merged(std::move(settings), next);
         }
+        settings.try_emplace("timeout", 1, kUsualTimeout);
         runs.push_back(plan_run(joined({kernel.name, config.name, command.name}), settings, command.words));
       }
     }

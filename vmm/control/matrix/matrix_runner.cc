@@ -19,6 +19,7 @@
 #include <utility>
 
 #include "vmm/core/error.h"
+#include "vmm/core/signals.h"
 #include "vmm/machine/outcome.h"
 
 namespace vmm {
@@ -82,21 +83,19 @@ UniqueFd open_folder(const std::string& path) {
   return fd;
 }
 
-// What an earlier `vmm test` left of this test; nothing else.
+std::string retry_folder(const std::string& folder, size_t retry) { return fmt::format("{}/retry-{}", folder, retry); }
+
+// What an earlier `vmm test` left of this test, its retries included; nothing else.
 void clean_folder(const std::string& folder) {
   for (const char* name : {"result.json", "stdout", "stderr", "console.log"}) {
     ::unlink((folder + "/" + name).c_str());
   }
-}
-
-UniqueFd open_signals() {
-  sigset_t wanted;
-  ::sigemptyset(&wanted);
-  for (const int number : {SIGTERM, SIGINT, SIGQUIT, SIGHUP}) ::sigaddset(&wanted, number);
-  ::pthread_sigmask(SIG_BLOCK, &wanted, nullptr);
-  UniqueFd fd(::signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC));
-  if (!fd) throw Error("cannot listen to signals: " + errno_text(errno));
-  return fd;
+  for (size_t retry = 1;; ++retry) {
+    const std::string earlier = retry_folder(folder, retry);
+    if (::access(earlier.c_str(), F_OK) < 0) break;
+    clean_folder(earlier);
+    ::rmdir(earlier.c_str());  // unless somebody keeps something there
+  }
 }
 
 // In the child: only what is safe after fork(). In a session of its own it neither gets the terminal's Ctrl-C, which is
@@ -104,7 +103,7 @@ UniqueFd open_signals() {
 [[noreturn]] void become(const char* program, char* const* arguments, pid_t parent, int in, int out, int err) {
   ::setsid();
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
-  for (const int number : {SIGTERM, SIGINT, SIGQUIT, SIGHUP}) ::signal(number, SIG_DFL);
+  ::signal(SIGTERM, SIG_DFL);  // by which it is stopped
   sigset_t none;
   ::sigemptyset(&none);
   ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
@@ -173,7 +172,7 @@ MatrixRunner::MatrixRunner(EventLoop& loop, const std::vector<MatrixRun>& runs, 
       options_(std::move(options)),
       events_(std::move(events)),
       folder_(open_folder(options_.output)),
-      signals_(open_signals()),
+      signals_(open_signals({SIGTERM, SIGINT, SIGQUIT, SIGHUP})),
       signal_watch_(loop, signals_.get(), FdWatch::Event::kReadable, [this] { on_signal(); }),
       grace_(loop, [this] { stop_all(SIGKILL); }) {
   for (const MatrixRun& run : runs) results_.push_back({.run = &run});
@@ -229,7 +228,7 @@ void MatrixRunner::start_what_fits() {
 void MatrixRunner::start(MatrixResult& result) {
   const MatrixRun& run = *result.run;
   std::string folder = options_.output + "/" + run.name;
-  if (!result.attempts.empty()) folder += fmt::format("/retry-{}", result.attempts.size());
+  if (!result.attempts.empty()) folder = retry_folder(folder, result.attempts.size());
   const auto fail = [&](const std::string& why) {
     TestAttempt attempt = trouble(why);
     attempt.folder = folder;

@@ -26,6 +26,11 @@ using Words = std::vector<std::string>;
 
 }  // namespace
 
+TEST_CASE("test file: retries without end are refused", "[matrix]") {
+  CHECK_THROWS_WITH(parse_test_file("[run]\nretries = 2147483647\n", "f"),
+                    Catch::Matchers::Contains("of at least 0, and at most 100"));
+}
+
 TEST_CASE("test file: flags, axes and options", "[matrix]") {
   const MatrixFile file = parse_test_file(R"(
 mem = "512M"

@@ -45,8 +45,8 @@ TEST_CASE("test plan: every configuration meets every command", "[matrix]") {
   CHECK(runs[0].words == Words{"run", "--append=a", "--kernel=k", "--mem=64", "--no-rng", "--timeout=5", "--", "true"});
   CHECK(runs[0].timeout == std::chrono::seconds(5));
   CHECK(runs[3].name == "two/y");
-  CHECK(runs[3].words ==
-        Words{"run", "--append=a", "--append=b", "--cpus=2", "--kernel=k", "--mem=128", "--", "sh", "-c", "false"});
+  CHECK(runs[3].words == Words{"run", "--append=a", "--append=b", "--cpus=2", "--kernel=k", "--mem=128",
+                               "--timeout=3600", "--", "sh", "-c", "false"});
   CHECK(runs[3].cpus == 2);
   CHECK(runs[3].memory == 128u << 20);
 }
@@ -56,6 +56,11 @@ TEST_CASE("test plan: the command line has the last word", "[matrix]") {
   CHECK(runs[3].memory == 256u << 20);
   CHECK(runs[3].has_serial);
   CHECK_FALSE(plan_runs(two_by_two(), {}).front().has_serial);
+}
+
+TEST_CASE("test plan: a run without a limit of its own has one", "[matrix]") {
+  CHECK(plan_runs(two_by_two(), {}).back().timeout == std::chrono::hours(1));
+  CHECK(plan_runs(two_by_two(), {{"timeout", {"7"}}}).back().timeout == std::chrono::seconds(7));
 }
 
 TEST_CASE("test plan: a wrong value is refused in the name of its test", "[matrix]") {

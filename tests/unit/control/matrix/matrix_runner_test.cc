@@ -83,6 +83,20 @@ TEST_CASE("test runner: every test has its verdict, and a folder with what it pr
   CHECK(f.ended.size() == 2);
 }
 
+TEST_CASE("test runner: retries of an earlier matrix are not taken for today's", "[matrix]") {
+  Fixture f;
+  f.options.retries = 2;
+  f.add("x", "result panic 96");
+  f.run();
+  REQUIRE(std::filesystem::exists(f.folder("out/x/retry-2/result.json")));
+  f.runner.reset();
+  f.runs.clear();
+  f.add("x", "result pass 0");
+  f.run();
+  CHECK_FALSE(std::filesystem::exists(f.folder("out/x/retry-1")));
+  CHECK_FALSE(std::filesystem::exists(f.folder("out/x/retry-2")));
+}
+
 TEST_CASE("test runner: without a result that agrees with the status nothing has passed", "[matrix]") {
   const auto [script, reason] = GENERATE(table<std::string, std::string>({
       {"exit 0", "left no result"},

@@ -76,6 +76,7 @@ static pid_t command;
 static struct command_result result;
 static int ended;
 static int terminal;                     // is there a pty?
+static int errors_apart;                 // and a pipe beside it for standard error?
 static int in = -1, out = -1, err = -1;  // our ends; with a pty, in and out are the same
 static int input_ended;
 
@@ -90,14 +91,13 @@ static void make_streams(int theirs[3], const uint8_t* window) {
     theirs[1] = theirs[2] = theirs[0];
     out = in;
     set_window(in, window);
-  } else {
-    int* ours[3] = {&in, &out, &err};
-    for (int i = 0; i < 3; i++) {
-      int ends[2];
-      if (pipe2(ends, O_CLOEXEC)) die("pipe");
-      theirs[i] = ends[i == 0 ? 0 : 1];
-      *ours[i] = ends[i == 0 ? 1 : 0];
-    }
+  }
+  int* ours[3] = {&in, &out, &err};
+  for (int i = terminal ? errors_apart ? 2 : 3 : 0; i < 3; i++) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC)) die("pipe");
+    theirs[i] = ends[i == 0 ? 0 : 1];
+    *ours[i] = ends[i == 0 ? 1 : 0];
   }
   fcntl(in, F_SETFL, O_NONBLOCK);
   fcntl(out, F_SETFL, O_NONBLOCK);
@@ -146,13 +146,16 @@ static void start(uint8_t* frame, size_t count) {
   if (!argv[0]) return;
 
   int theirs[3], refused[2];
-  terminal = frame[4];
+  terminal = frame[4] & kTerminal;
+  errors_apart = frame[4] & kErrorsApart;
   make_streams(theirs, frame);
   if (pipe2(refused, O_CLOEXEC)) die("pipe");
   command = fork();
   if (command < 0) die("fork");
   if (command == 0) become(theirs, refused[1], cwd, argv, env);
-  for (int i = 0; i < (terminal ? 1 : 3); i++) close(theirs[i]);
+  for (int i = 0; i < 3; i++) {
+    if (i == 0 || theirs[i] != theirs[0]) close(theirs[i]);
+  }
   close(refused[1]);
   struct refusal refusal;
   if (read(refused[0], &refusal, sizeof refusal) == sizeof refusal) {
@@ -185,7 +188,7 @@ static void handle(uint8_t type, uint8_t* payload, uint32_t count) {
       return;
     case kCloseFrame:
       // A terminal's output and input are one.
-      if (count >= 1 && !terminal) look_away(payload[0] ? &err : &out);
+      if (count >= 1 && (!terminal || payload[0])) look_away(payload[0] ? &err : &out);
       return;
     case kInputFrame:
       input_ended |= count == 0;

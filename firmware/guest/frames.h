@@ -6,11 +6,17 @@
 #pragma once
 
 enum frame_to_guest {
-  kStartFrame = 'S',   // u16 rows, u16 columns, u8 terminal?, u32 argc, then NUL-ended cwd, arguments, environment
+  kStartFrame = 'S',   // u16 rows, u16 columns, u8 streams, u32 argc, then NUL-ended cwd, arguments, environment
   kInputFrame = 'I',   // bytes for the command; none = end of file
   kWindowFrame = 'W',  // u16 rows, u16 columns
   kKillFrame = 'K',    // u8 signal, for the command's whole process group
   kCloseFrame = 'C',   // u8 standard error?: that stream has no reader any more, of which its writers are to hear
+};
+
+// Bits of the start frame's streams.
+enum frame_streams {
+  kTerminal = 1,     // a pty in place of the pipes
+  kErrorsApart = 2,  // but for standard error, which stays a pipe
 };
 
 enum frame_from_guest {

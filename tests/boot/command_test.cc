@@ -110,6 +110,14 @@ TEST_CASE("command: on a terminal it has one, of the same size", "[boot][command
   CHECK(vm.wait_exit() == 3);
 }
 
+TEST_CASE("command: with a terminal, errors that are sent elsewhere arrive there alone", "[boot][command]") {
+  TestVm vm(in_shell("test -t 1 && ! test -t 2 && echo to the terminal; echo to the file >&2"), {.terminal = true});
+  vm.wait_for("to the terminal\r\n");
+  CHECK(vm.wait_exit() == 0);
+  CHECK_THAT(vm.output(), !Contains("to the file"));
+  CHECK_THAT(vm.messages(), Contains("to the file\n") && !Contains("to the terminal"));
+}
+
 TEST_CASE("command: what it wrote is on the disk when it is over", "[boot][command]") {
   const TempFile disk(tiny_disk());
   TestVm writer(small_kernel() + Words{"--disk", disk.path(), "--", "sh", "-c", "echo kept >/root/kept"});

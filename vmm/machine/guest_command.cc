@@ -168,7 +168,9 @@ void GuestCommand::start_command() {
   std::vector<std::byte> payload;
   append(payload, rows_);
   append(payload, columns_);
-  append(payload, static_cast<uint8_t>(terminal_));
+  // What its standard error is sent to here, if that is no terminal, is to get it alone.
+  const bool errors_apart = terminal_ && ::isatty(errors_.stream.fd()) == 0;
+  append(payload, static_cast<uint8_t>((terminal_ ? kTerminal : 0) | (errors_apart ? kErrorsApart : 0)));
   append(payload, static_cast<uint32_t>(config_.words.size()));
   append_text(payload, config_.directory);
   for (const std::string& word : config_.words) append_text(payload, word);

@@ -63,7 +63,7 @@ class GuestCommand : public CharBackend, private CommandFrames::Sink {
     std::function<void(bool is_error, Bytes taken)> on_output;
     std::function<void(const Result&)> on_result;  // once per boot at most
   };
-  // `terminal`: the command gets one, in place of three pipes.
+  // `terminal`: the command gets one, in place of three pipes; standard error keeps its pipe where ours is no terminal.
   void begin(bool terminal, Filter filter, Events events);
   // A new boot: the command will be started again.
   void restart();

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <csignal>
 #include <ctime>
+#include <exception>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -98,7 +99,12 @@ void VcpuThread::run() {
   ::pthread_setname_np(::pthread_self(), fmt::format("vcpu{}", vcpu_.id()).c_str());
   set_running(::pthread_self());
   if (trace_) trace_->begin();
-  run_until_stopped();
+  try {
+    run_until_stopped();
+  } catch (const std::exception& error) {
+    fail({Outcome::Kind::kHostTrouble, exit_code::kHostTrouble,
+          fmt::format("the host failed vCPU {}: {}", vcpu_.id(), error.what())});
+  }
   set_running(std::nullopt);
 }
 

@@ -42,7 +42,7 @@ class VirtioBlock : public VirtioDevice {
   // All of these on the loop's thread.
   const Stats& stats() const { return stats_; }
   bool busy() const { return in_flight_ > 0; }  // requests are with the backend
-  const BlockBackend& backend() const { return backend_; }
+  BlockBackend& backend() const { return backend_; }
   // Looks whether the storage grew and tells the driver. One that shrank keeps its size and fails past its end.
   void refresh_size();
 

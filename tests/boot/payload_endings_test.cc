@@ -1,6 +1,9 @@
 // How a machine ends, and what vmm says and returns then: payload kernels on whatever KVM there is.
 #include <catch2/catch.hpp>
+#include <cstdlib>
+#include <filesystem>
 
+#include "tests/support/descriptors.h"
 #include "tests/support/payload.h"
 #include "tests/support/temp_file.h"
 #include "tests/support/test_vm.h"
@@ -19,6 +22,30 @@ TEST_CASE("payload: a Multiboot kernel speaks on the serial line and ends with a
 TEST_CASE("payload: status 0 on the debug-exit port is 1 for the caller", "[payload]") {
   TestVm vm(payload("case=hello"));
   CHECK(vm.wait_exit() == 1);
+}
+
+TEST_CASE("payload: a status on the debug-exit port that vmm has meanings for is reported as 95", "[payload]") {
+  const TempDirectory folder;
+  TestVm vm(payload("case=hello status=48", {"--result", folder("r.json")}));
+  CHECK(vm.wait_exit() == 95);
+  CHECK_THAT(vm.messages(),
+             Contains("guest ended with status 97 (it wrote 0x30 to the debug exit port), which is reported as 95"));
+  CHECK_THAT(contents(folder("r.json")), Contains("\"exit\": 95") && Contains("\"status\": 97"));
+}
+
+TEST_CASE("payload: a disk that hangs at the end leaves all that a normal end leaves, and the cause", "[payload]") {
+  const TempDirectory folder;
+  const TempFile hanging(4096);
+  ::setenv("LD_PRELOAD", STUCK_DISK, 1);
+  TestVm vm(payload("case=power-off", {"--disk", hanging.path(), "--ctl", folder("s"), "--result", folder("r.json"),
+                                       "--junit", folder("r.xml"), "--serial", "file=" + folder("console")}));
+  ::unsetenv("LD_PRELOAD");
+  CHECK(vm.wait_exit() == 125);
+  CHECK_THAT(vm.messages(), Contains(hanging.path() + " does not answer for 10 s; giving up on it"));
+  CHECK_THAT(vm.messages(), Contains("guest powered off, but not all of its data is safe: " + hanging.path()));
+  CHECK_THAT(contents(folder("r.json")), Contains("\"exit\": 125") && Contains("\"stuck\": \"" + hanging.path()));
+  CHECK_THAT(contents(folder("r.xml")), Contains("does not answer for 10 s"));
+  CHECK_FALSE(std::filesystem::exists(folder("s")));
 }
 
 TEST_CASE("payload: the interrupt table is that of real mode until a kernel has its own", "[payload]") {

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <tuple>
 #include <utility>
 
 #include "devices/backends/disk/disk.h"
@@ -145,6 +146,11 @@ Backends::Backends(EventLoop& loop, const MachineConfig& config)
     if (config.command->output_to_errors) streams.output = streams.errors;
     command = std::make_unique<GuestCommand>(loop, *config.command, streams);
   }
+}
+
+void Backends::leave_disks() {
+  for (Disk& disk : disks) std::ignore = disk.backend.release();
+  std::ignore = io_engine.release();
 }
 
 std::vector<CharStream*> Backends::streams() const {

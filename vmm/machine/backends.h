@@ -71,6 +71,8 @@ class Backends {
   CharStream* stdio() const { return stdio_; }
   // All consoles, serial ones first.
   std::vector<CharStream*> streams() const;
+  // For a process that ends although requests are under way to the disks: they are not closed, nor is their engine.
+  void leave_disks();
 
  private:
   CharStream* stdio_ = nullptr;

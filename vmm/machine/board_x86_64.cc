@@ -161,8 +161,11 @@ void PcBoard::plug_testdev() {
 
 void PcBoard::plug_debug_exit(uint16_t port) {
   debug_exit_.emplace([this](uint32_t value, uint8_t status) {
-    world_.end({Outcome::Kind::kDebugExit, status,
-                fmt::format("guest ended with status {} (it wrote {:#x} to the debug exit port)", status, value)});
+    std::string what = fmt::format("guest ended with status {} (it wrote {:#x} to the debug exit port)", status, value);
+    // Those above have meanings of ours.
+    const int code = std::min<int>(status, exit_code::kLastOfGuest);
+    if (code != status) what += fmt::format(", which is reported as {}", code);
+    world_.end({.kind = Outcome::Kind::kDebugExit, .exit_code = code, .what = std::move(what), .status = status});
   });
   if (!world_.ports.add(port, DebugExit::kPorts, *debug_exit_)) {
     throw Error(fmt::format("port {:#x} is taken by a device", port), "--debug-exit 0xf4");

@@ -7,7 +7,6 @@
 #include <string_view>
 #include <utility>
 
-#include "devices/virtio/block.h"
 #include "devices/virtio/console.h"
 #include "vmm/core/error.h"
 #include "vmm/core/log.h"
@@ -143,7 +142,8 @@ void Machine::refresh_disks() {
 std::vector<std::string> Machine::busy_disks() const {
   std::vector<std::string> busy;
   for (const VirtioBlock* disk : devices_of<VirtioBlock>()) {
-    if (disk->busy() || &disk->backend() == flushing_) busy.push_back(disk->backend().describe());
+    const bool flushing = std::ranges::find(flushing_, disk) != flushing_.end();
+    if (disk->busy() || flushing) busy.push_back(disk->backend().describe());
   }
   return busy;
 }
@@ -158,30 +158,31 @@ void Machine::stop(std::function<void(bool)> done) {
   ended_ = true;
   for (const auto& vcpu : vcpus_) vcpu->request_stop();
   for (const auto& vcpu : vcpus_) vcpu->join();
-  const auto flush = [this, done = std::move(done)] { loop_.spawn(flush_disks(done)); };
-  devices_stopping_ = virtio_.size();
-  if (virtio_.empty()) return flush();
+  on_stopped_ = std::move(done);
+  devices_stopping_ = virtio_.size() + 1;
   for (VirtioPci* transport : virtio_) {
-    transport->stop([this, flush] {
-      if (--devices_stopping_ == 0) flush();
+    transport->stop([this, transport] {
+      auto* const disk = dynamic_cast<VirtioBlock*>(&transport->device());
+      disk == nullptr ? device_stopped() : loop_.spawn(flush(*disk));
     });
   }
+  device_stopped();  // the machine itself, which may have none
 }
 
-// Whatever way a machine ends, its disks are flushed.
-Task<void> Machine::flush_disks(std::function<void(bool)> done) {
-  bool flushed = true;
-  for (const Disk& disk : backends_.disks) {
-    if (!disk.backend) continue;
-    flushing_ = disk.backend.get();
-    if (const int error = co_await disk.backend->flush(); error != 0) {
-      log_error("{}: the last flush failed: {}", disk.describe(), errno_text(error));
-      flushed = false;
-    }
+// Whatever way a machine ends, its disks are flushed, and none waits for another that hangs.
+Task<void> Machine::flush(VirtioBlock& disk) {
+  flushing_.push_back(&disk);
+  if (const int error = co_await disk.backend().flush(); error != 0) {
+    log_error("{}: the last flush failed: {}", disk.backend().describe(), errno_text(error));
+    flushed_ = false;
   }
-  flushing_ = nullptr;
-  // Posted: `done` may destroy the machine, and this task with it.
-  loop_.post([done, flushed] { done(flushed); });
+  std::erase(flushing_, &disk);
+  device_stopped();
+}
+
+void Machine::device_stopped() {
+  // Posted: it may destroy the machine, and a task that brought us here with it.
+  if (--devices_stopping_ == 0) loop_.post([done = on_stopped_, flushed = flushed_] { done(flushed); });
 }
 
 void Machine::wait_at_rest() const {

@@ -16,6 +16,7 @@
 
 #include "devices/bus.h"
 #include "devices/virtio/balloon.h"
+#include "devices/virtio/block.h"
 #include "devices/virtio/virtio_pci.h"
 #include "vmm/blackbox/cpu_state.h"
 #include "vmm/core/event_loop.h"
@@ -66,8 +67,9 @@ class Machine {
   // Whether a driver of the guest has ever taken up any disk.
   bool disks_were_driven() const;
 
-  // Stops the vCPUs for good, quiesces all devices and flushes the disks, then calls `done`, with false when something
-  // that was written may be lost. The machine may be destroyed after that.
+  // Stops the vCPUs for good, quiesces all devices and flushes each disk once its own device is quiet, then calls
+  // `done`, with false when something that was written may be lost. The machine may be destroyed after that, and not
+  // before: the kernel may still read and write its memory.
   void stop(std::function<void(bool flushed)> done);
 
   // Shows memory and the vCPUs' registers while nothing runs: a running machine stands still for that long.
@@ -113,7 +115,8 @@ class Machine {
   void end(Outcome outcome);  // any thread
   void stop_for_debugger();   // any thread
   void while_at_rest(const std::function<void()>& look);
-  Task<void> flush_disks(std::function<void(bool)> done);
+  Task<void> flush(VirtioBlock& disk);
+  void device_stopped();
 
   EventLoop& loop_;
   const MachineConfig& config_;
@@ -136,8 +139,11 @@ class Machine {
   // Held while all vCPUs are told the same: what the end says is not overruled by a resume() that began before it.
   std::mutex run_mutex_;
   std::atomic<bool> ended_{false};
+  // Of stop().
+  std::function<void(bool)> on_stopped_;
   size_t devices_stopping_ = 0;
-  const BlockBackend* flushing_ = nullptr;
+  std::vector<const VirtioBlock*> flushing_;
+  bool flushed_ = true;
   // Callbacks queued in the loop may outlive the machine: they hold this weakly.
   std::shared_ptr<Machine*> self_;
 };

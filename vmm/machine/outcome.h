@@ -1,6 +1,7 @@
 // Outcome: how a machine ended, as an exit code and the lines that say why.
 #pragma once
 
+#include <optional>
 #include <string>
 
 namespace vmm {
@@ -8,8 +9,8 @@ namespace vmm {
 // The exit codes; everything below 96 belongs to the guest.
 namespace exit_code {
 constexpr int kClean = 0;
-constexpr int kTestsFailed = 1;     // by what the command printed, or of `vmm test`
-constexpr int kLastOfCommand = 95;  // statuses above it are reported as this one
+constexpr int kTestsFailed = 1;   // by what the command printed, or of `vmm test`
+constexpr int kLastOfGuest = 95;  // statuses above it are reported as this one
 constexpr int kPanic = 96;
 constexpr int kOffence = 97;
 constexpr int kTripleFault = 98;
@@ -47,8 +48,9 @@ struct Outcome {
 
   Kind kind = Kind::kPoweroff;
   int exit_code = exit_code::kClean;
-  std::string what;          // "guest powered off"
-  std::string details = {};  // further lines, such as registers
+  std::string what;                // "guest powered off"
+  std::string details = {};        // further lines, such as registers
+  std::optional<int> status = {};  // kDebugExit only: the guest's own status, before any mapping
 
   // Did somebody, or a time limit, decide to end the run?
   bool is_decision() const { return kind == Kind::kTimeout || is_order(); }
@@ -58,7 +60,7 @@ struct Outcome {
 
   // Could the host, or the guest's side of `-- CMD`, not do what it was to do?
   bool is_error() const {
-    return kind == Kind::kHostTrouble || (kind == Kind::kCommand && exit_code > exit_code::kLastOfCommand);
+    return kind == Kind::kHostTrouble || (kind == Kind::kCommand && exit_code > exit_code::kLastOfGuest);
   }
 
   // Did the guest die, or get nowhere any more, so that its memory tells why?

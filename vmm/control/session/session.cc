@@ -1,18 +1,19 @@
 // Boot, listen, end; see session.h.
 #include "vmm/control/session/session.h"
 
-#include <fmt/core.h>
-#include <sys/signalfd.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <tuple>
 #include <utility>
 
 #include "vmm/control/cli/banner.h"
 #include "vmm/core/error.h"
 #include "vmm/core/log.h"
+#include "vmm/core/signals.h"
 
 namespace vmm {
 
@@ -21,16 +22,6 @@ namespace {
 // A disk whose server hangs must not keep the process for ever.
 constexpr std::chrono::seconds kStopLimit{10};
 constexpr std::chrono::milliseconds kDrainLimit{1000};
-
-UniqueFd open_signals() {
-  sigset_t wanted;
-  ::sigemptyset(&wanted);
-  for (const int number : {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGWINCH, SIGCONT, SIGUSR1}) ::sigaddset(&wanted, number);
-  ::pthread_sigmask(SIG_BLOCK, &wanted, nullptr);
-  UniqueFd fd(::signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC));
-  if (!fd) throw Error("cannot listen to signals: " + errno_text(errno));
-  return fd;
-}
 
 }  // namespace
 
@@ -41,11 +32,11 @@ Session::Session(EventLoop& loop, const CommandLine& line, Backends& backends, E
       backends_(backends),
       keys_(keys),
       judge_(line.fail_on, line.allow_files),
-      signals_(open_signals()),
+      signals_(open_signals({SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGWINCH, SIGCONT, SIGUSR1})),
       // A command whose output goes elsewhere is no affair of the terminal's: it stays as it is, Ctrl-C included.
       terminal_(backends.stdio() != nullptr || (backends.command && ::isatty(STDOUT_FILENO) != 0)),
       signal_watch_(loop, signals_.get(), FdWatch::Event::kReadable, [this] { on_signal(); }),
-      deadline_(loop, [this] { stuck(); }),
+      deadline_(loop, [this] { give_up_stopping(); }),
       timeout_(loop,
                [this] {
                  finish({Outcome::Kind::kTimeout, exit_code::kTimeout, "timed out"});
@@ -109,7 +100,8 @@ void Session::boot() {
   if (config_.trace) begin_trace();
   watch_consoles();
   if (backends_.command) backends_.command->restart();
-  machine_.emplace(loop_, config_, backends_, [this](const Outcome& outcome) { guest_ended(outcome); });
+  machine_ =
+      std::make_unique<Machine>(loop_, config_, backends_, [this](const Outcome& outcome) { guest_ended(outcome); });
   tell_window_size();
   connect_split_gdb();
   if (balloon_size_) machine_->balloon()->set_target(*balloon_size_);
@@ -170,12 +162,12 @@ void Session::command_ended(const GuestCommand::Result& result) {
   Outcome outcome{Outcome::Kind::kCommand, result.value, fmt::format("the command ended with status {}", result.value)};
   switch (result.how) {
     case How::kExited:
-      if (result.value <= exit_code::kLastOfCommand) break;
-      outcome.exit_code = exit_code::kLastOfCommand;
-      outcome.what += fmt::format(", which is reported as {}", exit_code::kLastOfCommand);
+      if (result.value <= exit_code::kLastOfGuest) break;
+      outcome.exit_code = exit_code::kLastOfGuest;
+      outcome.what += fmt::format(", which is reported as {}", exit_code::kLastOfGuest);
       break;
     case How::kSignalled:
-      outcome.exit_code = exit_code::kLastOfCommand;
+      outcome.exit_code = exit_code::kLastOfGuest;
       outcome.what = fmt::format("the command was killed by {}", signal_name(result.value));
       break;
     case How::kNotStarted:
@@ -300,15 +292,24 @@ void Session::stop_machine() {
   });
 }
 
-// Requests that the kernel does not answer cannot be taken back, so their memory cannot be freed either: the process
-// ends where it stands.
-void Session::stuck() {
+// The run ends as it would have, but for a guest that ended well, or was to begin anew.
+void Session::give_up_stopping() {
   const std::vector<std::string> busy = machine_->busy_disks();
-  for (const std::string& disk : busy) log_error("{}: still busy", disk);
-  log_error("{} does not answer for {} s; giving up on it, what was not flushed may be lost",
-            busy.empty() ? "a device" : "a disk", kStopLimit.count());
-  terminal_.restore();
-  ::_exit(exit_code::kHostTrouble);
+  stuck_ = fmt::format("{} does not answer for {} s",
+                       busy.empty() ? "a device" : fmt::format("{}", fmt::join(busy, ", ")), kStopLimit.count());
+  log_error("{}; giving up on it, what was not flushed may be lost", stuck_);
+  flushed_ = false;
+  if (std::exchange(restarting_, false))
+    *outcome_ = {Outcome::Kind::kHostTrouble, exit_code::kHostTrouble, "no reset: " + stuck_};
+  loop_.stop();
+}
+
+// Requests that the kernel does not answer cannot be taken back, so what they read and write stays, to the end of the
+// process: the guest's memory, and the disks.
+Session::~Session() {
+  if (stuck_.empty()) return;
+  std::ignore = machine_.release();
+  backends_.leave_disks();
 }
 
 // ---- what memory tells

@@ -50,6 +50,9 @@ class Session : public Controls {
   // Blocks the signals it listens to, so no thread must have been started before. Throws Error when what the guest may
   // not print is no regular expression.
   Session(EventLoop& loop, const CommandLine& line, Backends& backends, EscapeKeys keys);
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+  ~Session() override;
 
   // Throws Error when the machine cannot be started.
   Outcome run();
@@ -128,7 +131,7 @@ class Session : public Controls {
   void stop_machine();
   void drain_command();
   void give_up_draining(const Outcome& decision);
-  void stuck();
+  void give_up_stopping();
   void announce(std::string_view event) const;
   void require_alive() const;
   void take_hints();
@@ -183,7 +186,7 @@ class Session : public Controls {
   std::list<CharVisitors> visitors_;  // of backends_.streams(), in their order
   HangWatch hangs_;
   std::unique_ptr<Debugger> debugger_;
-  std::optional<Machine> machine_;
+  std::unique_ptr<Machine> machine_;
   std::optional<CoreDump> dump_;  // while one is written
   Done dump_done_;
   bool runs_after_dump_ = false;
@@ -200,6 +203,7 @@ class Session : public Controls {
   bool restarting_ = false;
   bool draining_ = false;
   bool flushed_ = true;
+  std::string stuck_;  // what did not come to rest at the end, in words; empty: nothing
 };
 
 }  // namespace vmm

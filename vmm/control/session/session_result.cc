@@ -33,7 +33,7 @@ bool Session::needs_explanation() const {
 
 // After the end, when everything has come to rest.
 Evidence Session::gather_evidence() {
-  Evidence evidence{.ending = *outcome_, .flushed = flushed_, .has_console = !consoles_.empty()};
+  Evidence evidence{.ending = *outcome_, .flushed = flushed_, .stuck = stuck_, .has_console = !consoles_.empty()};
   if (const WatchedConsole* console = panicked_console()) {
     evidence.console_panic = {*console->watch.reason(), console->panicked_at.count()};
   }
@@ -92,6 +92,7 @@ RunResult Session::result() const {
     if (ended && ended->how == How::kSignalled) result.signal = ended->value;
     if (ended && ended->how != How::kSignalled) result.status = ended->value;
   }
+  if (outcome_->status) result.status = outcome_->status;
   result.detectors = detectors(evidence_);
   result.disagreement = disagreement(evidence_, *outcome_);
   result.last_log = last_log();
@@ -101,6 +102,7 @@ RunResult Session::result() const {
   result.cases.insert(result.cases.end(), ktap_.cases().begin(), ktap_.cases().end());
   result.tap_problems.insert(result.tap_problems.end(), ktap_.problems().begin(), ktap_.problems().end());
   result.vmcore = vmcore_;
+  result.stuck = stuck_;
   result.phase = phase_of(evidence_);
   if (!config_.serial.empty()) {
     const CharConfig& console = config_.serial.front();

@@ -45,13 +45,14 @@ struct RunResult {
   std::string phase;    // phase that the guest reached: "start", "kernel", "userspace", "command"; empty: nothing tells
   std::string console;  // the file that has what its first serial line printed; empty: none
   std::vector<std::string> command;
-  std::optional<int> status;  // exit status of the command, before any mapping
+  std::optional<int> status;  // exit status of the command or the debug exit, before any mapping
   std::optional<int> signal;  // signal that killed the command
   std::vector<Detector> detectors;
   std::string disagreement;  // among them, in words
   std::vector<Cpu> vcpus;
   std::vector<std::string> last_log;
   std::string vmcore;          // path of the vmcore of the end; empty: none
+  std::string stuck;           // what did not come to rest at the end, in words; empty: nothing
   std::vector<TapCase> cases;  // cases that the command printed as TAP, then those of the guest's own KTAP
   std::vector<std::string> tap_problems;
   std::string reproduce;  // a shell line

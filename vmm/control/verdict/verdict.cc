@@ -91,7 +91,8 @@ Outcome verdict_of(const Evidence& evidence) {
   }
   if (ending.exit_code != exit_code::kClean) return ending;
   if (!evidence.flushed) {
-    return {Outcome::Kind::kHostTrouble, exit_code::kHostTrouble, ending.what + ", but not all of its data is safe"};
+    return {Outcome::Kind::kHostTrouble, exit_code::kHostTrouble,
+            ending.what + ", but not all of its data is safe" + (evidence.stuck.empty() ? "" : ": " + evidence.stuck)};
   }
   if (!evidence.failed_tests.empty()) {
     return {Outcome::Kind::kCommand, exit_code::kTestsFailed, "by the command's TAP: " + evidence.failed_tests};

@@ -26,6 +26,7 @@ struct Evidence {
 
   Outcome ending;                            // what the guest did, or somebody decided
   bool flushed = true;                       // the disks have all that the guest wrote
+  std::string stuck;                         // what did not come to rest at the end, in words; empty: nothing
   int output_lost = 0;                       // errno by which the command's output was not all written; 0: it was
   bool has_console = false;                  // a console is watched for panics
   bool init_on_console = false;              // a console shows that init was started

@@ -162,7 +162,7 @@ void PcBoard::plug_testdev() {
 void PcBoard::plug_debug_exit(uint16_t port) {
   debug_exit_.emplace([this](uint32_t value, uint8_t status) {
     std::string what = fmt::format("guest ended with status {} (it wrote {:#x} to the debug exit port)", status, value);
-    // Those above have meanings of ours.
+    // Statuses above have meanings of ours.
     const int code = std::min<int>(status, exit_code::kLastOfGuest);
     if (code != status) what += fmt::format(", which is reported as {}", code);
     world_.end({.kind = Outcome::Kind::kDebugExit, .exit_code = code, .what = std::move(what), .status = status});

@@ -139,7 +139,7 @@ class Machine {
   // Held while all vCPUs are told the same: what the end says is not overruled by a resume() that began before it.
   std::mutex run_mutex_;
   std::atomic<bool> ended_{false};
-  // Of stop().
+  // State of stop().
   std::function<void(bool)> on_stopped_;
   size_t devices_stopping_ = 0;
   std::vector<const VirtioBlock*> flushing_;

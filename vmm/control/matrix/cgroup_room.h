@@ -17,7 +17,7 @@ struct CgroupRoom {
 // The room of `group` ("/ci/job-7") in the cgroup v2 hierarchy mounted at `mount`: the least of it and its ancestors.
 // Files that are missing limit nothing.
 CgroupRoom cgroup_room(const std::string& mount, std::string group);
-// Of this process. Where there is no cgroup v2 nothing is limited.
+// Room of this process's own group. Where there is no cgroup v2 nothing is limited.
 CgroupRoom own_cgroup_room();
 
 }  // namespace vmm

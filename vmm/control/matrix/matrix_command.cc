@@ -69,7 +69,7 @@ or it could not start; 130 Ctrl-C, 143 SIGTERM (once: guests end cleanly; twice:
 )";
 
 unsigned parse_count(std::string_view flag, const std::string& text, unsigned least,
-                     unsigned most = std::numeric_limits<int>::max()) {
+                     unsigned most = unsigned{std::numeric_limits<int>::max()}) {
   unsigned number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (error != std::errc() || end != text.data() + text.size() || number < least || number > most) {

@@ -227,6 +227,7 @@ class LinuxMemory {
   std::vector<Symbol> symbols;
   std::vector<Orc> orc;
   bool absolute_percpu = true;
+  bool offsets_from_their_places = false;  // as since Linux 7.0, without a base
   uint64_t tail_id = 0;  // 0: the oldest that is there
 
  private:
@@ -267,6 +268,10 @@ class LinuxMemory {
     const auto stop = std::ranges::find(symbols, std::string("__stop_orc_unwind_ip"), &Symbol::name);
     stop->address = kImage + kOrcAddresses + orc.size() * 4;
     std::ranges::stable_sort(symbols, {}, &Symbol::address);
+    if (offsets_from_their_places) {
+      absolute_percpu = false;
+      info.erase("SYMBOL(kallsyms_relative_base)");
+    }
     if (!absolute_percpu) std::erase_if(symbols, [](const Symbol& symbol) { return symbol.address < kMap; });
     uint64_t base = kImage;
     put(kBase, base);
@@ -276,6 +281,7 @@ class LinuxMemory {
       const Symbol& symbol = symbols[i];
       int64_t offset = static_cast<int64_t>(symbol.address - base);
       if (absolute_percpu) offset = symbol.address < kMap ? static_cast<int64_t>(symbol.address) : -1 - offset;
+      if (offsets_from_their_places) offset = static_cast<int64_t>(symbol.address - (kImage + kOffsets + i * 4));
       put(kOffsets + i * 4, static_cast<int32_t>(offset));
       std::string name = symbol.type + symbol.name;
       if (const size_t found = name.find("panic"); found != std::string::npos) name.replace(found, 5, "\x01");

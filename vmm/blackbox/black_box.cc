@@ -14,8 +14,9 @@ namespace {
 
 constexpr uint64_t kKernelHalf = uint64_t{1} << 63;
 constexpr size_t kMaxFrames = 64;
-constexpr uint64_t kMaxStack = 16384;  // THREAD_SIZE
-constexpr size_t kMaxRelease = 64;     // __NEW_UTS_LEN
+constexpr uint64_t kMaxStack = 16384;                                  // THREAD_SIZE
+constexpr size_t kMaxScannedWords = 2 * kMaxStack / sizeof(uint64_t);  // of all stacks that a CPU came by
+constexpr size_t kMaxRelease = 64;                                     // __NEW_UTS_LEN
 
 }  // namespace
 
@@ -99,8 +100,7 @@ Frame BlackBox::frame(uint64_t address, bool exact, bool sure) const {
 
 // Whether the instruction before `address` may be a CALL: E8 and four bytes, or FF /2 in two to seven.
 bool BlackBox::follows_call(uint64_t address) const {
-  const auto symbol = symbols_.find(address - 1);
-  if (!symbol || !symbol->is_code) return false;
+  if (!symbols_.is_code(address - 1)) return false;
   std::array<uint8_t, 7> code{};
   if (!kernel_->space.read(address - code.size(), std::as_writable_bytes(std::span(code)))) return false;
   if (code[2] == 0xe8) return true;
@@ -109,10 +109,11 @@ bool BlackBox::follows_call(uint64_t address) const {
                              [&code](size_t at) { return code[at] == 0xff && (code[at + 1] & 0x38) == 0x10; });
 }
 
-bool BlackBox::scan(Orc::State& state) const {
+bool BlackBox::scan(Orc::State& state, size_t& words_left) const {
   constexpr uint64_t kWord = sizeof(uint64_t);
   const uint64_t start = (state.sp + kWord - 1) & ~(kWord - 1);
-  for (uint64_t at = start; at - start < kMaxStack && (at == start || at % kMaxStack != 0); at += kWord) {
+  for (uint64_t at = start; words_left > 0 && (at == start || at % kMaxStack != 0); at += kWord) {
+    --words_left;
     const auto word = kernel_->space.read<uint64_t>(at);
     if (!word) return false;
     if (!follows_call(*word)) continue;
@@ -139,6 +140,7 @@ std::vector<Frame> BlackBox::stack(const X86Registers& registers) const {
                    .r10 = registers.r10,
                    .r13 = registers.r13};
   bool sure = true;
+  size_t words_left = kMaxScannedWords;
   while (frames.size() < kMaxFrames) {
     frames.push_back(frame(state.ip, state.exact, sure));
     const Orc::Step step = orc_->unwind(state);
@@ -147,7 +149,7 @@ std::vector<Frame> BlackBox::stack(const X86Registers& registers) const {
     // A stack ends at its beginning. Where a CPU is, no end is one: retpoline thunks are marked so (up to Linux 6.3).
     if (step == Orc::Step::kEnd && frames.size() > 1) break;
     sure = false;
-    if (!scan(state)) break;
+    if (!scan(state, words_left)) break;
   }
   return frames;
 }

@@ -72,8 +72,8 @@ class BlackBox {
   Frame frame(uint64_t address, bool exact, bool sure) const;
   std::vector<Frame> stack(const X86Registers& registers) const;
   bool follows_call(uint64_t address) const;
-  // The next word of the stack that may be a return address.
-  bool scan(Orc::State& state) const;
+  // The next word of the stack that may be a return address, of as many as may still be looked at.
+  bool scan(Orc::State& state, size_t& words_left) const;
   std::vector<Frame> stack(const Arm64Registers& registers) const;
   std::optional<uint64_t> caller_in_lr(const FrameRecords& records, const FrameRecords::State& state) const;
 

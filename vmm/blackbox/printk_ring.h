@@ -26,7 +26,7 @@ struct LogLine {
 
 struct KernelLog {
   std::vector<LogLine> lines;  // the oldest first; a record of several lines is several here
-  std::string trouble;         // why there are none; empty when it was read
+  std::string trouble;         // why there are none, or not all; empty when it was read
   bool whole = false;          // its first record is still there
   bool by_programs = false;    // some of it was written to /dev/kmsg
 };

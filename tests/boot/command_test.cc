@@ -149,9 +149,9 @@ TEST_CASE("initrd auto: the root is what a label, an identifier, a number or a p
   host("tune2fs -U " + std::string(kUuid) + " -L 'the-root' " + disk.path());
   // A disk of one partition, from 1 MiB on.
   host("cd " + place.path() + " && truncate -s 1M parts && cat " + disk.path() + " >>parts && " +
-       "printf '\\x78\\x56\\x34\\x12' | dd of=parts bs=1 seek=440 conv=notrunc status=none && " +
-       "printf '\\x83\\0\\0\\0\\0\\x08\\0\\0\\0\\0\\x02\\0' | dd of=parts bs=1 seek=450 conv=notrunc status=none && " +
-       "printf '\\x55\\xaa' | dd of=parts bs=1 seek=510 conv=notrunc status=none");
+       "printf '\\170\\126\\064\\022' | dd of=parts bs=1 seek=440 conv=notrunc status=none && " +
+       "printf '\\203\\0\\0\\0\\0\\010\\0\\0\\0\\0\\002\\0' | dd of=parts bs=1 seek=450 conv=notrunc status=none && " +
+       "printf '\\125\\252' | dd of=parts bs=1 seek=510 conv=notrunc status=none");
   const auto root_is = [&](const std::string& file, const std::string& root) {
     TestVm vm({"--kernel", image("DEBIAN_KERNEL", "vmlinuz"), "--modules", image("DEBIAN_KERNEL", ""), "--disk",
                file + ",ephemeral", "--append", "root=" + root, "--", "sh", "-c", "stat -c %d /"});

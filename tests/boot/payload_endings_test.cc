@@ -41,7 +41,7 @@ TEST_CASE("payload: a disk that hangs at the end leaves all that a normal end le
                                        "--junit", folder("r.xml"), "--serial", "file=" + folder("console")}));
   ::unsetenv("LD_PRELOAD");
   CHECK(vm.wait_exit() == 125);
-  CHECK_THAT(vm.messages(), Contains(hanging.path() + " does not answer for 10 s; giving up on it"));
+  CHECK_THAT(vm.messages(), Contains(hanging.path() + " (raw, 0.0 MiB) does not answer for 10 s; giving up on it"));
   CHECK_THAT(vm.messages(), Contains("guest powered off, but not all of its data is safe: " + hanging.path()));
   CHECK_THAT(contents(folder("r.json")), Contains("\"exit\": 125") && Contains("\"stuck\": \"" + hanging.path()));
   CHECK_THAT(contents(folder("r.xml")), Contains("does not answer for 10 s"));

@@ -74,7 +74,7 @@ TEST_CASE("payload: with --pc-testdev, and only then, there is QEMU's device of 
   TestVm vm(payload(words, {"--pc-testdev", "--trace", folder("trace.json")}));
   CHECK(vm.wait_exit() == debug_status(3));
   const auto trace = nlohmann::json::parse(std::ifstream(folder("trace.json")));
-  CHECK(count_of(trace, "port write", "pc-testdev") == kRounds + 4);
+  CHECK(count_of(trace, "port write", "pc-testdev") == kRounds + 6);
   CHECK(count_of(trace, "memory write", "pc-testdev") == 2);  // of one value, from one page to the next
   // Each round had KVM look the page up, which it counts where the host has Linux 5.14 or later.
   const auto faults = std::ranges::find(trace["kvm"], "pf_fixed", [](const auto& count) { return count["name"]; });

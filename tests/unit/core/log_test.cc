@@ -74,8 +74,10 @@ TEST_CASE("log: what cannot go to a full log goes to standard error", "[core]") 
   set_log_fd(full.get());
   log_error("the cause");
   log_text("  | last words\n");
-  set_log_fd(STDERR_FILENO);
+  CapturedLog log;
+  log_error("more");
   CHECK(standard_error.text() == "vmm: the cause\n  | last words\n");
+  CHECK(log.lines() == "vmm: more (2 log lines were lost before this one)\n");
 }
 
 TEST_CASE("log: only what the level asks for is printed", "[core]") {

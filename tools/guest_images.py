@@ -5,7 +5,7 @@ import subprocess
 
 from test_report import ROOT, run, tail
 
-TEST_IMAGES = ("kernel", "tiny", "debian-kernel", "debian")
+TEST_IMAGES = ("kernel", "tiny", "debian-kernel", "debian-trixie-kernel", "debian")
 
 
 class ImageFailure(Exception):

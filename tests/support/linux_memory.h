@@ -228,7 +228,7 @@ class LinuxMemory {
   std::vector<Orc> orc;
   bool absolute_percpu = true;
   bool offsets_from_their_places = false;  // as since Linux 7.0, without a base
-  uint64_t tail_id = 0;  // 0: the oldest that is there
+  uint64_t tail_id = 0;                    // 0: the oldest that is there
 
  private:
   Arm64Registers arm64_registers(uint64_t place, uint64_t sp) const {

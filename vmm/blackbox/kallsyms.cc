@@ -151,7 +151,7 @@ std::optional<uint64_t> Kallsyms::address_of(std::string_view name) const {
   return std::nullopt;
 }
 
-// Of several symbols at one address the first one, as the kernel does.
+// The first of several symbols at one address, as the kernel has it.
 std::optional<size_t> Kallsyms::index_of(uint64_t address) const {
   if (address < start_) return std::nullopt;
   const auto above = std::ranges::upper_bound(addresses_, address);

@@ -135,6 +135,7 @@ std::vector<Frame> BlackBox::stack(const X86Registers& registers) const {
                    .sp = registers.rsp,
                    .bp = registers.rbp,
                    .exact = true,
+                   .ax = registers.rax,
                    .dx = registers.rdx,
                    .di = registers.rdi,
                    .r10 = registers.r10,

@@ -1,8 +1,9 @@
 // Looking up and applying ORC entries; see orc.h.
 #include "vmm/blackbox/orc.h"
 
-#include <cstdio>
-#include <string>
+#include <algorithm>
+#include <array>
+#include <span>
 
 namespace vmm {
 
@@ -11,25 +12,11 @@ namespace {
 constexpr uint64_t kMaxEntries = uint64_t{1} << 23;
 constexpr uint64_t kEntrySize = 6;
 
-// Registers of an entry. Names from orc_types.h.
-enum Register : unsigned {
-  ORC_REG_UNDEFINED = 0,
-  ORC_REG_PREV_SP = 1,
-  ORC_REG_DX = 2,
-  ORC_REG_DI = 3,
-  ORC_REG_BP = 4,
-  ORC_REG_SP = 5,
-  ORC_REG_R10 = 6,
-  ORC_REG_R13 = 7,
-  ORC_REG_BP_INDIRECT = 8,
-  ORC_REG_SP_INDIRECT = 9,
-};
-
 // What is at the caller's stack pointer: a return address below it, or stored registers.
 enum class Frame { kCall, kRegisters, kInterruptFrame, kNone };
 
 // Where struct pt_regs has what is needed.
-constexpr uint64_t kRegsR13 = 16, kRegsBp = 32, kRegsR10 = 56, kRegsDx = 96, kRegsDi = 112, kRegsIp = 128;
+constexpr uint64_t kRegsR13 = 16, kRegsBp = 32, kRegsR10 = 56, kRegsAx = 80, kRegsDx = 96, kRegsDi = 112, kRegsIp = 128;
 // The part of it that the CPU itself stores, counted from its IP.
 constexpr uint64_t kFrameCs = 8, kFrameSp = 24;
 
@@ -72,6 +59,32 @@ Orc::Orc(const AddressSpace& kernel, const Kallsyms& symbols, std::string_view r
   addresses_ = *first_address;
   entries_ = *first_entry;
   count_ = count;
+  numbers_of_7_ = has_numbers_of_7();
+}
+
+// Linux 7 numbers registers anew, and nothing says so but the entries: most count from the stack pointer, which is 5,
+// or 3 since then, and next to none from RDI, which is the other one.
+bool Orc::has_numbers_of_7() const {
+  constexpr uint64_t kSamples = 512;
+  const uint64_t stride = std::max<uint64_t>(count_ / kSamples, 1);
+  uint64_t threes = 0, fives = 0;
+  for (uint64_t at = 0; at < count_; at += stride) {
+    const auto kinds = kernel_.read<uint16_t>(entries_ + at * kEntrySize + 4);
+    if (!kinds) break;
+    const unsigned number = *kinds & 0xf;
+    if (number == 3) ++threes;
+    if (number == 5) ++fives;
+  }
+  return threes > fives;
+}
+
+// ORC_REG_* of orc_types.h.
+Orc::Base Orc::base(unsigned number) const {
+  using enum Base;
+  constexpr std::array kOld{kUndefined, kPreviousSp, kDx, kDi, kBp, kSp, kR10, kR13, kBpIndirect, kSpIndirect};
+  constexpr std::array kOf7{kUndefined, kAx, kDx, kSp, kBp, kDi, kR10, kR13, kPreviousSp, kSpIndirect, kBpIndirect};
+  const std::span<const Base> known = numbers_of_7_ ? std::span<const Base>(kOf7) : std::span<const Base>(kOld);
+  return number < known.size() ? known[number] : kUndefined;
 }
 
 // The last entry at or before `ip`.
@@ -103,33 +116,37 @@ std::optional<uint64_t> Orc::caller_sp(const Entry& entry, const State& state) c
   const auto from = [offset](std::optional<uint64_t> base) {
     return base ? std::optional(*base + offset) : std::nullopt;
   };
-  switch (entry.kinds & 0xf) {
-    case ORC_REG_SP:
+  switch (base(entry.kinds & 0xf)) {
+    case Base::kSp:
       return state.sp + offset;
-    case ORC_REG_BP:
+    case Base::kBp:
       return state.bp + offset;
-    case ORC_REG_SP_INDIRECT:
+    case Base::kSpIndirect:
       return from(kernel_.read<uint64_t>(state.sp));
-    case ORC_REG_BP_INDIRECT:
+    case Base::kBpIndirect:
       return kernel_.read<uint64_t>(state.bp + offset);
-    case ORC_REG_R10:
+    case Base::kAx:
+      return from(state.ax);
+    case Base::kR10:
       return from(state.r10);
-    case ORC_REG_R13:
+    case Base::kR13:
       return from(state.r13);
-    case ORC_REG_DX:
+    case Base::kDx:
       return from(state.dx);
-    case ORC_REG_DI:
+    case Base::kDi:
       return from(state.di);
-    default:
-      return std::nullopt;
+    case Base::kUndefined:
+    case Base::kPreviousSp:
+      break;
   }
+  return std::nullopt;
 }
 
 Orc::Step Orc::unwind(State& state) const {
   if (count_ == 0) return Step::kLost;
   const auto entry = entry_at(state.exact ? state.ip : state.ip - 1);
   if (!entry) return Step::kLost;
-  if ((entry->kinds & 0xf) == ORC_REG_UNDEFINED) {
+  if ((entry->kinds & 0xf) == 0) {  // ORC_REG_UNDEFINED
     const bool undefined = types_of_6_4_ && (entry->kinds >> 8 & 7) == 0;
     return undefined ? Step::kLost : Step::kEnd;
   }
@@ -148,6 +165,7 @@ Orc::Step Orc::unwind(State& state) const {
       break;
     }
     case Frame::kRegisters:
+      caller.ax = kernel_.read<uint64_t>(*sp + kRegsAx);
       caller.dx = kernel_.read<uint64_t>(*sp + kRegsDx);
       caller.di = kernel_.read<uint64_t>(*sp + kRegsDi);
       caller.r10 = kernel_.read<uint64_t>(*sp + kRegsR10);
@@ -170,9 +188,9 @@ Orc::Step Orc::unwind(State& state) const {
       return Step::kLost;
   }
   const auto bp_offset = static_cast<uint64_t>(static_cast<int64_t>(entry->bp_offset));
-  const unsigned bp_register = entry->kinds >> 4 & 0xf;
-  if (bp_register == ORC_REG_PREV_SP) caller.bp = kernel_.read<uint64_t>(*sp + bp_offset).value_or(0);
-  if (bp_register == ORC_REG_BP) caller.bp = kernel_.read<uint64_t>(state.bp + bp_offset).value_or(0);
+  const Base bp_base = base(entry->kinds >> 4 & 0xf);
+  if (bp_base == Base::kPreviousSp) caller.bp = kernel_.read<uint64_t>(*sp + bp_offset).value_or(0);
+  if (bp_base == Base::kBp) caller.bp = kernel_.read<uint64_t>(state.bp + bp_offset).value_or(0);
   state = caller;
   return Step::kCaller;
 }

@@ -24,7 +24,7 @@ class Orc {
     uint64_t bp = 0;
     bool exact = true;  // `ip` is the instruction to come, no return address
     // Known at the top, and where an interrupt stored all registers.
-    std::optional<uint64_t> dx, di, r10, r13;
+    std::optional<uint64_t> ax, dx, di, r10, r13;
     bool in_user_space = false;
   };
   enum class Step { kCaller, kEnd, kLost };
@@ -42,6 +42,11 @@ class Orc {
     uint16_t kinds = 0;  // sp_reg:4, bp_reg:4, then the type, whose width changed over time
   };
 
+  // What a register's number stands for.
+  enum class Base { kUndefined, kPreviousSp, kAx, kDx, kDi, kBp, kSp, kR10, kR13, kBpIndirect, kSpIndirect };
+
+  bool has_numbers_of_7() const;
+  Base base(unsigned number) const;
   std::optional<Entry> entry_at(uint64_t ip) const;
   std::optional<uint64_t> caller_sp(const Entry& entry, const State& state) const;
 
@@ -50,6 +55,7 @@ class Orc {
   uint64_t entries_ = 0;
   uint64_t count_ = 0;
   bool types_of_6_4_ = false;
+  bool numbers_of_7_ = false;
 };
 
 }  // namespace vmm

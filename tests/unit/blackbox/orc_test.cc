@@ -168,3 +168,36 @@ TEST_CASE("orc: a kernel without tables has none, and a stack that is not there 
   CHECK(unwound.orc.unwind(state) == Orc::Step::kLost);
   CHECK(state.sp == 0x1234);
 }
+
+TEST_CASE("orc: registers as Linux 7 numbers them are told by the entries", "[blackbox]") {
+  constexpr uint16_t kCallOf = 2 << 8, kAx = 1, kSpOf7 = 3, kBpIndirectOf7 = 10, kBpFromFrameOf7 = 8 << 4;
+  LinuxMemory linux;
+  linux.orc = {{kCode, 24, -16, kCallOf | kSpOf7 | kBpFromFrameOf7},
+               {kCode + 0x100, 8, 0, kCallOf | kSpOf7},
+               {kCode + 0x200, -8, 0, kCallOf | kBpIndirectOf7},
+               {kCode + 0x300, 8, 0, kCallOf | kAx},
+               {kCode + 0x400, 0, 0, 0},
+               {kCode + 0x500, 0, 0, 0}};
+  linux.write();
+  linux.put(LinuxMemory::kStack + 8, uint64_t{0xbbbb});
+  linux.put(LinuxMemory::kStack + 16, kCode + 0x10);
+  linux.put(LinuxMemory::kStack + 0xf8, kStack + 0x2000);
+  linux.put(LinuxMemory::kStack + 0x1ff8, kCode + 2);
+  Unwound unwound(linux, "7.2.13");
+
+  Orc::State state = at(0x50);
+  REQUIRE(unwound.orc.unwind(state) == Orc::Step::kCaller);
+  CHECK(state.ip == kCode + 0x10);
+  CHECK(state.sp == kStack + 24);
+  CHECK(state.bp == 0xbbbb);
+  state = at(0x250);
+  REQUIRE(unwound.orc.unwind(state) == Orc::Step::kCaller);
+  CHECK(state.ip == kCode + 2);
+  state = at(0x350);
+  CHECK(unwound.orc.unwind(state) == Orc::Step::kLost);  // RAX is not known
+  state.ax = kStack + 0x1ff8;
+  REQUIRE(unwound.orc.unwind(state) == Orc::Step::kCaller);
+  CHECK(state.ip == kCode + 2);
+  state = at(0x450);
+  CHECK(unwound.orc.unwind(state) == Orc::Step::kLost);
+}

@@ -64,7 +64,7 @@ void set_variable(std::vector<std::string>& environment, std::string variable) {
 // its own.
 std::string starting_directory() {
   std::error_code error;
-  const std::string here = std::filesystem::current_path(error).string();
+  std::string here = std::filesystem::current_path(error).string();
   if (error) return "/";
   const bool of_kernel = (here + "/").starts_with("/proc/") || (here + "/").starts_with("/sys/");
   if (!of_kernel) return here;

@@ -41,7 +41,7 @@ struct Misfit {
 };
 
 // It repeats what the file has, which may be megabytes.
-std::string cut(std::string message) {
+std::string cut(const std::string& message) {
   constexpr size_t kMost = 200;
   return message.size() <= kMost ? message : message.substr(0, kMost) + "...";
 }

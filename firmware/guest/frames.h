@@ -5,6 +5,8 @@
 // controlling terminal, else three pipes.
 #pragma once
 
+// NOLINTBEGIN(readability-identifier-naming): tags as C has them
+
 enum frame_to_guest {
   kStartFrame = 'S',   // u16 rows, u16 columns, u8 streams, u32 argc, then NUL-ended cwd, arguments, environment
   kInputFrame = 'I',   // bytes for the command; none = end of file
@@ -30,3 +32,5 @@ enum frame_from_guest {
 };
 
 enum command_end { kExited = 0, kSignalled = 1, kNotStarted = 2 };
+
+// NOLINTEND(readability-identifier-naming)

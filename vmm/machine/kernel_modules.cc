@@ -107,8 +107,9 @@ std::optional<std::vector<std::string>> KernelModules::files_for(std::string_vie
 void KernelModules::add_files(const std::string& name, std::vector<std::string>& paths,
                               std::set<std::string>& seen) const {
   if (!modules_.contains(name) || !seen.insert(name).second) return;
-  const Module module = about(name);
-  for (auto needed = module.needs.rbegin(); needed != module.needs.rend(); ++needed) add_files(*needed, paths, seen);
+  Module module = about(name);
+  std::ranges::reverse(module.needs);
+  for (const std::string& needed : module.needs) add_files(needed, paths, seen);
   for (const std::string& wanted : module.before) {
     for (const std::string& other : called(wanted)) add_files(other, paths, seen);
   }

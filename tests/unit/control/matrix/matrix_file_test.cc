@@ -26,6 +26,12 @@ using Words = std::vector<std::string>;
 
 }  // namespace
 
+TEST_CASE("test file: letters beyond ASCII are no white space, and outside of texts no TOML", "[matrix]") {
+  CHECK_THROWS_AS(parse_test_file("\xc3\xa9 = 1\n", "f"), Error);
+  CHECK_THROWS_AS(parse_test_file("mem \xe2\xb9\xae = 1\n", "f"), Error);
+  CHECK_NOTHROW(parse_test_file("# \xc3\xa9\nappend = [\"\xc3\xa9\"]\n", "f"));
+}
+
 TEST_CASE("test file: retries without end are refused", "[matrix]") {
   CHECK_THROWS_WITH(parse_test_file("[run]\nretries = 2147483647\n", "f"),
                     Catch::Matchers::Contains("of at least 0, and at most 100"));

@@ -1,4 +1,5 @@
-// memory.max, memory.current and cpu.max (Documentation/admin-guide/cgroup-v2.rst of Linux); see cgroup_room.h.
+// memory.max, memory.current, memory.stat and cpu.max (Documentation/admin-guide/cgroup-v2.rst of Linux); see
+// cgroup_room.h.
 #include "vmm/control/matrix/cgroup_room.h"
 
 #include <algorithm>
@@ -15,9 +16,20 @@ bool read_numbers(const std::string& path, Numbers&... numbers) {
   return static_cast<bool>((file >> ... >> numbers));
 }
 
+// Bytes of files that the kernel keeps in memory, and gives up before anybody meets the limit.
+uint64_t page_cache(const std::string& folder) {
+  uint64_t sum = 0, bytes = 0;
+  std::ifstream file(folder + "/memory.stat");
+  for (std::string key; file >> key >> bytes;) {
+    if (key == "active_file" || key == "inactive_file") sum += bytes;
+  }
+  return sum;
+}
+
 void narrow(CgroupRoom& room, const std::string& folder) {
   uint64_t most = 0, used = 0;
   if (read_numbers(folder + "/memory.max", most) && read_numbers(folder + "/memory.current", used)) {
+    used -= std::min(used, page_cache(folder));
     room.memory = std::min(room.memory, most > used ? most - used : 0);
   }
   uint64_t quota = 0, period = 0;

@@ -36,6 +36,15 @@ TEST_CASE("cgroup room: memory is what is left until the nearest limit, an ances
   CHECK(h.room().memory == 100'000);
 }
 
+TEST_CASE("cgroup room: files that the kernel keeps in memory take none of it", "[matrix]") {
+  Hierarchy h;
+  h.mount.file("ci/job/memory.max", "1000000\n");
+  h.mount.file("ci/job/memory.current", "1000000\n");
+  h.mount.file("ci/job/memory.stat",
+               "anon 100000\nfile 900000\nshmem 50000\ninactive_file 600000\nactive_file 250000\n");
+  CHECK(h.room().memory == 850'000);
+}
+
 TEST_CASE("cgroup room: a group beyond its limit has none left", "[matrix]") {
   Hierarchy h;
   h.mount.file("ci/job/memory.max", "1000\n");

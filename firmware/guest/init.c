@@ -31,6 +31,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "firmware/guest/command.h"
@@ -165,15 +166,24 @@ static const char* find_device(const char* root) {
   return access(root, F_OK) ? NULL : root;
 }
 
+enum { kRootPatience = 5 };  // seconds
+
+static time_t seconds_up(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec;
+}
+
 static void mount_root(void) {
   const char *root = option("root", NULL), *type = option("rootfstype", NULL), *data = option("rootflags", NULL);
   unsigned long flags = has_word("rw") ? 0 : MS_RDONLY;
   if (!root) no_root("", "nothing says what the root file system is");
   int is_device = !type || strcmp(type, "virtiofs");
   const char* device = is_device ? NULL : root;
-  // One may come up a while after its driver, and what is written on it is looked for again and again.
-  for (int tries = 0; !device && !(device = find_device(root)); tries++) {
-    if (tries == 500) no_root(root, "there is no such device");
+  // One may come up a while after its driver, and what is written on it is looked for again and again, which takes time
+  // of its own.
+  for (time_t began = seconds_up(); !device && !(device = find_device(root));) {
+    if (seconds_up() - began > kRootPatience) no_root(root, "there is no such device");
     usleep(10000);
   }
   const char* known = type ? type : is_device ? written_on(device, "TYPE") : NULL;

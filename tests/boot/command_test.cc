@@ -165,6 +165,14 @@ TEST_CASE("initrd auto: the root is what a label, an identifier, a number or a p
   CHECK(root_is(place("parts"), "/dev/vda1") == "65025\n");
 }
 
+TEST_CASE("initrd auto: a root that no disk has ends with 100, before a usual --timeout", "[boot][command]") {
+  TestVm vm({"--kernel", image("DEBIAN_KERNEL", "vmlinuz"), "--modules", image("DEBIAN_KERNEL", ""), "--disk",
+             tiny_disk() + ",ephemeral", "--append", "root=UUID=00000000-0000-4000-8000-000000000000", "--timeout",
+             "90"});
+  CHECK(vm.wait_exit() == 100);
+  CHECK_THAT(vm.messages(), Contains("there is no such device"));
+}
+
 TEST_CASE("initrd auto: each device that is asked for has its driver", "[boot][command]") {
   const TempDirectory place;
   TestVm vm({"--kernel", image("DEBIAN_KERNEL", "vmlinuz"), "--modules", image("DEBIAN_KERNEL", ""), "--disk",
